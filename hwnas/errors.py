@@ -1,0 +1,86 @@
+"""What a user can cause. Each message says what was expected, what came, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+__all__ = [
+    "ArchError",
+    "CheckpointError",
+    "ConfigError",
+    "CoverageError",
+    "DataError",
+    "DeviceError",
+    "ExportError",
+    "HwnasError",
+    "InfeasibleBudgetError",
+    "MissingExtraError",
+    "StorageError",
+    "TableError",
+    "TrainingError",
+    "choices",
+]
+
+
+class HwnasError(Exception):
+    """Base of every error that input, files or hardware can cause. The message is one line."""
+
+
+class ConfigError(HwnasError):
+    """A configuration key or value is not valid."""
+
+
+class ArchError(HwnasError):
+    """An architecture or genotype does not belong to the space."""
+
+
+class DataError(HwnasError):
+    """A data set is missing, incomplete or unreadable."""
+
+
+class CheckpointError(HwnasError):
+    """A checkpoint is truncated, or belongs to another space or data set."""
+
+
+class TrainingError(HwnasError):
+    """Training can't go on, for instance after a loss that is not a number."""
+
+
+class TableError(HwnasError):
+    """A latency table is truncated, malformed or contradicts itself."""
+
+
+class CoverageError(TableError):
+    """A latency table lacks operators that are asked for."""
+
+
+class InfeasibleBudgetError(HwnasError):
+    """No architecture of the space meets the constraint."""
+
+
+class ExportError(HwnasError):
+    """A network could not be written, or the written file differs from it."""
+
+
+class DeviceError(HwnasError):
+    """A device, transport or runtime does not answer as needed."""
+
+
+class StorageError(HwnasError):
+    """A file could not be written: full disk, missing permission, busy lock."""
+
+
+class MissingExtraError(HwnasError):
+    """An optional dependency is needed and not installed."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(f"{purpose} needs {package}, which is not installed: pip install 'hwnas[{extra}]'")
+
+
+def choices(given: object, valid: Iterable[object]) -> str:
+    """The end of a message about a wrong choice: the nearest valid one, if any is near, and all of them."""
+    names = [str(choice) for choice in valid]
+    near = get_close_matches(str(given), names, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"{hint}valid: {', '.join(names) or '(none)'}"

@@ -1,0 +1,118 @@
+"""Files that are whole or absent: atomic writes, checksums, and where packaged data lies."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hwnas.errors import HwnasError, StorageError
+
+__all__ = [
+    "atomic_path",
+    "packaged",
+    "read_json",
+    "sha256_of_file",
+    "sha256_of_json",
+    "write_bytes",
+    "write_json",
+    "write_text",
+]
+
+_PACKAGED_FOLDERS = ("conf", "device_profiles", "latency_tables")
+
+
+def packaged(folder: str) -> Path:
+    """The folder `conf`, `device_profiles` or `latency_tables`, in a checkout as well as in an installed wheel."""
+    if folder not in _PACKAGED_FOLDERS:
+        raise ValueError(f"not a packaged folder: {folder!r}")
+    package = Path(__file__).resolve().parent
+    for candidate in (package / "packaged" / folder, package.parent / folder):
+        if candidate.is_dir():
+            return candidate
+    raise StorageError(f"the installation lacks its folder {folder!r} beside {package}: reinstall hwnas")
+
+
+@contextmanager
+def atomic_path(path: Path | str) -> Iterator[Path]:
+    """A temporary path beside `path`; on success it is flushed to disk and renamed to `path`, else removed.
+
+    Raises StorageError where the file system refuses (full, read-only, missing permission).
+    """
+    path = Path(path)
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+        os.close(handle)
+        temporary = Path(name)
+        temporary.chmod(0o666 & ~_umask())
+        yield temporary
+        with open(temporary, "rb+") as written:
+            os.fsync(written.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise StorageError(
+            f"cannot write {path}: {error.strerror or error}; free space or choose another folder"
+            " with hydra.run.dir=…, then run the same command again"
+        ) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path | str, content: bytes) -> Path:
+    """Write `content` to `path` atomically and return the path."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+    return Path(path)
+
+
+def write_text(path: Path | str, content: str) -> Path:
+    """Write `content` to `path` atomically, UTF-8, and return the path."""
+    return write_bytes(path, content.encode())
+
+
+def write_json(path: Path | str, content: Any) -> Path:
+    """Write `content` as indented JSON, atomically. NaN and infinities are refused: they are not JSON."""
+    return write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path | str, error: type[HwnasError] = StorageError) -> Any:
+    """The content of a JSON file; what is missing, truncated or not JSON is raised as `error`."""
+    try:
+        return json.loads(Path(path).read_text())
+    except FileNotFoundError as cause:
+        raise error(f"no such file: {path}") from cause
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as cause:
+        raise error(f"{path} is not a complete JSON file ({cause}): write it again or delete it") from cause
+
+
+def sha256_of_file(path: Path | str) -> str:
+    """Hex digest of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
+
+
+def sha256_of_json(content: Any) -> str:
+    """Hex digest of a JSON-able value, independent of the order of keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def _digest(file: Any) -> str:
+    # hashlib.file_digest came with Python 3.11.
+    digest = hashlib.sha256()
+    while chunk := file.read(1 << 20):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current

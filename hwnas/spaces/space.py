@@ -1,0 +1,204 @@
+"""What may be built, as numbers: genes, genotype arrays, and the operators behind them.
+
+Shapes: N architectures, G genes, S slots, O distinct operators. A genotype array is `[N, G]` of choice indices.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwnas.errors import ArchError
+from hwnas.spaces.arch import Arch
+from hwnas.spaces.elimination import minimise_sum
+from hwnas.spaces.operators import Operator
+
+__all__ = ["Gene", "Genotypes", "Slot", "Space"]
+
+Genotypes = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Gene:
+    """One decision: its name and what may be chosen. Genes of one `group` are redrawn together by mutation."""
+
+    name: str
+    choices: tuple[int, ...]
+    group: str
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One place of the network: which genes decide what stands there.
+
+    `operator_ids` has one axis a gene of `genes`, and holds the index into `Space.operators`, or -1 for nothing.
+    """
+
+    name: str
+    genes: tuple[int, ...]
+    operator_ids: NDArray[np.int64]
+
+
+class Space(ABC):
+    """A search space. Subclasses set `name`, `genes`, `slots` and `operators`, and say which genes have an effect.
+
+    Everything here works on whole genotype arrays. A genotype is canonical when each gene without effect is 0.
+    """
+
+    name: str
+    genes: tuple[Gene, ...]
+    slots: tuple[Slot, ...]
+    operators: tuple[Operator, ...]
+
+    # ---- what a subclass says -----------------------------------------------------------------------------------
+
+    @abstractmethod
+    def active(self, genotypes: Genotypes) -> NDArray[np.bool_]:
+        """Which genes have an effect on the network, `[N, G]`."""
+
+    @abstractmethod
+    def arch(self, genotype: Genotypes) -> Arch:
+        """The readable form of one genotype `[G]`."""
+
+    @abstractmethod
+    def genotype(self, arch: Arch | dict[str, Any]) -> Genotypes:
+        """The canonical genotype `[G]` of an arch. Raises ArchError where it is not of this space."""
+
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """What defines the space, JSON-able: two spaces are the same exactly when these are equal."""
+
+    # ---- genotypes ----------------------------------------------------------------------------------------------
+
+    @cached_property
+    def cardinalities(self) -> NDArray[np.int64]:
+        """The number of choices of each gene, `[G]`."""
+        return np.array([len(gene.choices) for gene in self.genes], dtype=np.int64)
+
+    @cached_property
+    def gene_index(self) -> dict[str, int]:
+        """Gene name to column."""
+        return {gene.name: column for column, gene in enumerate(self.genes)}
+
+    def check(self, genotypes: Genotypes) -> Genotypes:
+        """`genotypes` as int64 `[N, G]`, or ArchError naming the first gene that is out of range."""
+        array = np.asarray(genotypes, dtype=np.int64)
+        if array.ndim != 2 or array.shape[1] != len(self.genes):
+            raise ArchError(f"space {self.name}: expected genotypes [N, {len(self.genes)}], got shape {array.shape}")
+        wrong = np.argwhere((array < 0) | (array >= self.cardinalities))
+        if len(wrong):
+            row, column = wrong[0]
+            gene = self.genes[column]
+            raise ArchError(
+                f"space {self.name}: gene {gene.name} of row {row} is choice {array[row, column]},"
+                f" expected 0 to {len(gene.choices) - 1}"
+            )
+        return array
+
+    def canonical(self, genotypes: Genotypes) -> Genotypes:
+        """The same networks with every gene that has no effect set to 0, `[N, G]`."""
+        return np.where(self.active(genotypes), genotypes, 0)
+
+    def sample(self, count: int, rng: np.random.Generator) -> Genotypes:
+        """`count` canonical genotypes, each gene drawn uniformly and independently, as once-for-all draws subnets."""
+        return self.canonical(rng.integers(0, self.cardinalities, size=(count, len(self.genes))))
+
+    def mutate(self, genotypes: Genotypes, probability: float, rng: np.random.Generator) -> Genotypes:
+        """Each gene group redrawn with `probability`, `[N, G]`, canonical."""
+        groups, column_group = self._groups
+        redraw = rng.random((len(genotypes), groups)) < probability
+        fresh = rng.integers(0, self.cardinalities, size=genotypes.shape)
+        return self.canonical(np.where(redraw[:, column_group], fresh, genotypes))
+
+    def crossover(self, first: Genotypes, second: Genotypes, rng: np.random.Generator) -> Genotypes:
+        """Each gene from either parent with equal probability, `[N, G]`, canonical."""
+        return self.canonical(np.where(rng.random(first.shape) < 0.5, first, second))
+
+    def unique(self, genotypes: Genotypes) -> Genotypes:
+        """The distinct networks among `genotypes`, in the order in which they first occur."""
+        canonical = self.canonical(genotypes)
+        _, first = np.unique(canonical, axis=0, return_index=True)
+        return canonical[np.sort(first)]
+
+    def extreme(self, largest: bool) -> Genotypes:
+        """The genotype `[G]` of every gene's last choice, or of every gene's first: choices stand in rising order."""
+        row = self.cardinalities - 1 if largest else np.zeros_like(self.cardinalities)
+        return self.canonical(row[None])[0]
+
+    def features(self, genotypes: Genotypes) -> Floats:
+        """One-hot over every gene's choices, all zeros for a gene without effect, `[N, sum(cardinalities)]`."""
+        offsets = np.concatenate([[0], np.cumsum(self.cardinalities)[:-1]])
+        encoded = np.zeros((len(genotypes), int(self.cardinalities.sum())))
+        np.put_along_axis(encoded, genotypes + offsets, self.active(genotypes).astype(float), axis=1)
+        return encoded
+
+    @property
+    def size(self) -> int:
+        """The number of gene combinations (networks that differ only in genes without effect counted each)."""
+        return int(np.prod(self.cardinalities.astype(object)))
+
+    # ---- operators ----------------------------------------------------------------------------------------------
+
+    @cached_property
+    def operator_index(self) -> dict[Operator, int]:
+        """Operator to its position in `operators`."""
+        return {operator: position for position, operator in enumerate(self.operators)}
+
+    def slot_operators(self, genotypes: Genotypes) -> NDArray[np.int64]:
+        """Which operator stands in each slot, `[N, S]`, -1 for none."""
+        return np.stack([slot.operator_ids[self._columns(genotypes, slot)] for slot in self.slots], axis=1)
+
+    def operator_counts(self, genotypes: Genotypes) -> NDArray[np.int64]:
+        """How often each network holds each operator, `[N, O]`."""
+        ids = self.slot_operators(genotypes)
+        rows = np.arange(len(genotypes))[:, None] * (len(self.operators) + 1)
+        flat = np.bincount((rows + ids + 1).ravel(), minlength=len(genotypes) * (len(self.operators) + 1))
+        return flat.reshape(len(genotypes), -1)[:, 1:]
+
+    def operators_of(self, genotype: Genotypes) -> list[Operator]:
+        """The operators of one genotype `[G]`, in the order in which they run."""
+        ids = self.slot_operators(genotype[None])[0]
+        return [self.operators[position] for position in ids if position >= 0]
+
+    def sum_over_operators(self, genotypes: Genotypes, values: Floats | NDArray[np.int64]) -> Floats:
+        """The sum of `values` `[O]` over each network's operators, `[N]` (latency tables, MACs, parameters)."""
+        total = np.zeros(len(genotypes), dtype=np.result_type(values, np.int64))
+        for slot, table in zip(self.slots, self._slot_tables(values), strict=True):
+            total += table[self._columns(genotypes, slot)]
+        return total
+
+    def minimise_over_operators(self, values: Floats) -> tuple[Genotypes, float]:
+        """The canonical genotype `[G]` with the smallest `sum_over_operators`, and that sum. Exact."""
+        factors = [(slot.genes, table) for slot, table in zip(self.slots, self._slot_tables(values), strict=True)]
+        row, total = minimise_sum(self.cardinalities, factors)
+        return self.canonical(row[None])[0], total
+
+    def macs(self, genotypes: Genotypes) -> NDArray[np.int64]:
+        """Multiply-accumulates of one inference at batch 1, `[N]`."""
+        return self.sum_over_operators(genotypes, np.array([operator.macs for operator in self.operators]))
+
+    def parameters(self, genotypes: Genotypes) -> NDArray[np.int64]:
+        """Trainable parameters, `[N]`."""
+        return self.sum_over_operators(genotypes, np.array([operator.parameters for operator in self.operators]))
+
+    # ---- helpers ------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _groups(self) -> tuple[int, NDArray[np.int64]]:
+        names = list(dict.fromkeys(gene.group for gene in self.genes))
+        return len(names), np.array([names.index(gene.group) for gene in self.genes])
+
+    @staticmethod
+    def _columns(genotypes: Genotypes, slot: Slot) -> tuple[NDArray[np.int64], ...]:
+        return tuple(genotypes[:, column] for column in slot.genes)
+
+    def _slot_tables(self, values: Floats | NDArray[np.int64]) -> Sequence[Floats]:
+        padded = np.append(values, 0)  # operator id -1 reads the zero
+        return [padded[slot.operator_ids] for slot in self.slots]
