@@ -53,7 +53,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         temporary = Path(name)
         temporary.chmod(0o666 & ~_umask())
         yield temporary
-        with open(temporary, "rb+") as written:
+        with temporary.open("rb+") as written:
             os.fsync(written.fileno())
         temporary.replace(path)
     except OSError as error:
@@ -86,7 +86,7 @@ def write_json(path: Path | str, content: Any) -> Path:
 def read_json(path: Path | str, error: type[HwnasError] = StorageError) -> Any:
     """The content of a JSON file; what is missing, truncated or not JSON is raised as `error`."""
     try:
-        return json.loads(Path(path).read_text())
+        return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as cause:
         raise error(f"no such file: {path}") from cause
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as cause:
@@ -95,7 +95,7 @@ def read_json(path: Path | str, error: type[HwnasError] = StorageError) -> Any:
 
 def sha256_of_file(path: Path | str) -> str:
     """Hex digest of a file's bytes."""
-    with open(path, "rb") as file:
+    with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
 
 

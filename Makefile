@@ -1,0 +1,57 @@
+# make run: the quickstart, from nothing to verified model files. make test: every check. Both install what they need.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
+
+.PHONY: help install run test test-all lint lock clean
+help:
+	@echo 'make run       install and run the quickstart experiment (about 15 minutes on 2 cores)'
+	@echo 'make test      install and run linters, type checker, import contract and tests'
+	@echo 'make test-all  the same with the slow tests'
+	@echo 'make install   the virtual environment $(VENV) alone'
+	@echo 'make lock      pin the dependencies again (constraints.txt)'
+
+install: $(VENV)/.installed
+
+run: install
+	$(BIN)/hwnas run
+
+test: lint
+	$(BIN)/pytest -m 'not slow'
+
+test-all: lint
+	$(BIN)/pytest
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo 'hwnas needs Python 3.10 or newer; name one with make PYTHON=/path/to/python3'; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	  apt-get update -qq && apt-get install -y -qq python3-venv; } || \
+	  { echo 'this Python has no venv module: install it (Debian: apt-get install python3-venv)'; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip --disable-pip-version-check install --quiet --upgrade 'pip>=24'
+
+# The editable install follows the sources; only changed dependencies need a new one.
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e '.[all]'
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(PIP) -e '.[all,test]'
+	@touch $@
+
+lock:
+	$(BIN)/python -m pip install --quiet uv
+	echo 'torch==2.13.0' > $(VENV)/torch.txt
+	$(BIN)/uv pip compile --universal --python-version 3.10 --all-extras -c $(VENV)/torch.txt \
+	  --no-annotate --no-header --quiet pyproject.toml -o constraints.txt
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
