@@ -49,4 +49,5 @@ def _aligned(factor: Factor, order: tuple[int, ...]) -> NDArray[np.float64]:
     columns, table = factor
     present = [column for column in order if column in columns]
     transposed = table.transpose([columns.index(column) for column in present])
-    return transposed.reshape([table.shape[columns.index(c)] if c in columns else 1 for c in order])
+    shape = [table.shape[columns.index(column)] if column in columns else 1 for column in order]
+    return np.asarray(transposed.reshape(shape))

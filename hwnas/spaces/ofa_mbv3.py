@@ -5,7 +5,7 @@ The published space is the default; a small one for 32×32 images differs only i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, cast
 
@@ -122,8 +122,10 @@ class OfaMbv3Space(Space):
             },
         )
 
-    def genotype(self, arch: Arch | dict[str, Any]) -> Genotypes:
-        values = arch.to_dict() if isinstance(arch, Arch) else arch
+    def genotype(self, arch: Arch | Mapping[str, Any]) -> Genotypes:
+        values: Any = arch.to_dict() if isinstance(arch, Arch) else arch
+        if not isinstance(values, Mapping):
+            raise ArchError(f"arch of space {self.name}: expected a mapping with ks, e, d and r, got {values!r}")
         if "space" in values and values["space"] != self.name:
             raise ArchError(f"arch is of space {values['space']!r}, expected {self.name!r}")
         blocks, stages = self.settings.blocks, self.settings.stages
@@ -145,7 +147,7 @@ class OfaMbv3Space(Space):
                 raise ArchError(
                     f"arch of space {self.name}: {gene.name} is {value!r}, valid: {', '.join(map(str, gene.choices))}"
                 )
-        return self.canonical(row[None])[0]
+        return np.asarray(self.canonical(row[None])[0])
 
     def _kept(self, block: int, chosen: list[Any]) -> bool:
         # Published archs hold arbitrary values (often 0) for blocks past a stage's depth.

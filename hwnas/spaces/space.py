@@ -6,7 +6,7 @@ Shapes: N architectures, G genes, S slots, O distinct operators. A genotype arra
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -68,7 +68,7 @@ class Space(ABC):
         """The readable form of one genotype `[G]`."""
 
     @abstractmethod
-    def genotype(self, arch: Arch | dict[str, Any]) -> Genotypes:
+    def genotype(self, arch: Arch | Mapping[str, Any]) -> Genotypes:
         """The canonical genotype `[G]` of an arch. Raises ArchError where it is not of this space."""
 
     @abstractmethod
@@ -89,7 +89,10 @@ class Space(ABC):
 
     def check(self, genotypes: Genotypes) -> Genotypes:
         """`genotypes` as int64 `[N, G]`, or ArchError naming the first gene that is out of range."""
-        array = np.asarray(genotypes, dtype=np.int64)
+        array = np.asarray(genotypes)
+        if not np.issubdtype(array.dtype, np.integer):
+            raise ArchError(f"space {self.name}: expected genotypes of whole numbers, got {array.dtype}")
+        array = array.astype(np.int64)
         if array.ndim != 2 or array.shape[1] != len(self.genes):
             raise ArchError(f"space {self.name}: expected genotypes [N, {len(self.genes)}], got shape {array.shape}")
         wrong = np.argwhere((array < 0) | (array >= self.cardinalities))
@@ -130,7 +133,7 @@ class Space(ABC):
     def extreme(self, largest: bool) -> Genotypes:
         """The genotype `[G]` of every gene's last choice, or of every gene's first: choices stand in rising order."""
         row = self.cardinalities - 1 if largest else np.zeros_like(self.cardinalities)
-        return self.canonical(row[None])[0]
+        return np.asarray(self.canonical(row[None])[0])
 
     def features(self, genotypes: Genotypes) -> Floats:
         """One-hot over every gene's choices, all zeros for a gene without effect, `[N, sum(cardinalities)]`."""
@@ -167,9 +170,9 @@ class Space(ABC):
         ids = self.slot_operators(genotype[None])[0]
         return [self.operators[position] for position in ids if position >= 0]
 
-    def sum_over_operators(self, genotypes: Genotypes, values: Floats | NDArray[np.int64]) -> Floats:
+    def sum_over_operators(self, genotypes: Genotypes, values: Floats) -> Floats:
         """The sum of `values` `[O]` over each network's operators, `[N]` (latency tables, MACs, parameters)."""
-        total = np.zeros(len(genotypes), dtype=np.result_type(values, np.int64))
+        total = np.zeros(len(genotypes))
         for slot, table in zip(self.slots, self._slot_tables(values), strict=True):
             total += table[self._columns(genotypes, slot)]
         return total
@@ -182,13 +185,25 @@ class Space(ABC):
 
     def macs(self, genotypes: Genotypes) -> NDArray[np.int64]:
         """Multiply-accumulates of one inference at batch 1, `[N]`."""
-        return self.sum_over_operators(genotypes, np.array([operator.macs for operator in self.operators]))
+        return self._whole_sums(genotypes, self._operator_macs)
 
     def parameters(self, genotypes: Genotypes) -> NDArray[np.int64]:
         """Trainable parameters, `[N]`."""
-        return self.sum_over_operators(genotypes, np.array([operator.parameters for operator in self.operators]))
+        return self._whole_sums(genotypes, self._operator_parameters)
 
     # ---- helpers ------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _operator_macs(self) -> Floats:
+        return np.array([operator.macs for operator in self.operators], dtype=np.float64)
+
+    @cached_property
+    def _operator_parameters(self) -> Floats:
+        return np.array([operator.parameters for operator in self.operators], dtype=np.float64)
+
+    def _whole_sums(self, genotypes: Genotypes, values: Floats) -> NDArray[np.int64]:
+        # Whole numbers below 2^53 add up exactly in float64.
+        return self.sum_over_operators(genotypes, values).astype(np.int64)
 
     @cached_property
     def _groups(self) -> tuple[int, NDArray[np.int64]]:
@@ -199,6 +214,6 @@ class Space(ABC):
     def _columns(genotypes: Genotypes, slot: Slot) -> tuple[NDArray[np.int64], ...]:
         return tuple(genotypes[:, column] for column in slot.genes)
 
-    def _slot_tables(self, values: Floats | NDArray[np.int64]) -> Sequence[Floats]:
-        padded = np.append(values, 0)  # operator id -1 reads the zero
+    def _slot_tables(self, values: Floats) -> Sequence[Floats]:
+        padded = np.append(values, 0.0)  # operator id -1 reads the zero
         return [padded[slot.operator_ids] for slot in self.slots]

@@ -1,0 +1,56 @@
+"""Spaces to hold the properties against: the published one, a small one for 32×32 images, and a tiny one that can
+be enumerated."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hwnas.spaces import OfaMbv3Config, OfaMbv3Space, Space, make_space
+
+SMALL = OfaMbv3Config(
+    resolution=(24, 32),
+    widths=(16, 16, 24, 32, 48, 96, 128),
+    stem_stride=1,
+    strides=(1, 2, 2, 1),
+    activations=("relu", "relu", "h_swish", "h_swish"),
+    se=(False, False, True, True),
+    kernel_sizes=(3, 5, 7),
+    expand_ratios=(2, 3, 4),
+    depths=(1, 2, 3),
+    in_channels=1,
+    classes=10,
+)
+TINY = OfaMbv3Config(
+    resolution=(16, 24),
+    widths=(8, 8, 16, 24, 32, 40),
+    strides=(1, 2, 1),
+    activations=("relu", "relu", "h_swish"),
+    se=(False, True, False),
+    kernel_sizes=(3, 5),
+    expand_ratios=(2, 4),
+    depths=(1, 2),
+    classes=4,
+)
+
+
+@pytest.fixture(scope="session")
+def full_space() -> OfaMbv3Space:
+    return make_space(OfaMbv3Config())
+
+
+@pytest.fixture(scope="session")
+def tiny_space() -> OfaMbv3Space:
+    return make_space(TINY)
+
+
+@pytest.fixture(scope="session", params=[OfaMbv3Config(), OfaMbv3Config(width_mult=1.2), SMALL, TINY])
+def space(request: pytest.FixtureRequest) -> Space:
+    return make_space(request.param)
+
+
+@pytest.fixture(scope="session")
+def every_tiny_genotype(tiny_space: OfaMbv3Space) -> np.ndarray:
+    """Every distinct network of the tiny space, canonical."""
+    grid = np.stack(np.meshgrid(*(np.arange(size) for size in tiny_space.cardinalities), indexing="ij"), axis=-1)
+    return tiny_space.unique(grid.reshape(-1, len(tiny_space.genes)))

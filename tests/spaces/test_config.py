@@ -1,0 +1,72 @@
+"""Configs of spaces."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from hwnas.errors import ConfigError
+from hwnas.spaces import OfaMbv3Config, Space, make_space, space_from_dict
+
+
+def test_a_space_comes_back_from_its_config(space: Space) -> None:
+    again = space_from_dict(json.loads(json.dumps(space.config())))
+    assert again.config() == space.config()
+    assert again.operators == space.operators
+    assert again.genes == space.genes
+
+
+def test_widths_are_the_published_ones() -> None:
+    assert OfaMbv3Config().scaled_widths == (16, 16, 24, 40, 80, 112, 160, 960, 1280)
+    assert OfaMbv3Config(width_mult=1.2).scaled_widths == (24, 24, 32, 48, 96, 136, 192, 1152, 1536)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"widths": (16, 16, 24)},
+        {"strides": (1, 2, 2)},
+        {"strides": (1, 2, 3, 2, 1, 2)},
+        {"stem_stride": 0},
+        {"activations": ("relu", "relu", "relu", "gelu", "h_swish", "h_swish")},
+        {"kernel_sizes": (3, 4)},
+        {"kernel_sizes": (5, 3)},
+        {"kernel_sizes": ()},
+        {"expand_ratios": (0, 3)},
+        {"depths": (2, 2)},
+        {"resolution": ()},
+        {"resolution": (224, 160)},
+        {"width_mult": 0.0},
+        {"classes": -1},
+    ],
+)
+def test_bad_configs_are_refused_in_one_line(change: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="space") as caught:
+        OfaMbv3Config(**change)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_config_without_the_data_sets_numbers_makes_no_space() -> None:
+    with pytest.raises(ConfigError, match="data set's numbers"):
+        make_space(OfaMbv3Config(classes=0))
+
+
+@pytest.mark.parametrize("change", [{"stages": 3}, {"name": None}])
+def test_stored_configs_with_unknown_or_missing_keys_are_refused(space: Space, change: dict[str, Any]) -> None:
+    values = space.config()
+    for key, value in change.items():
+        if value is None:
+            del values[key]
+        else:
+            values[key] = value
+    with pytest.raises(ConfigError, match=r"missing|unknown"):
+        space_from_dict(values)
+
+
+def test_spaces_need_no_torch() -> None:
+    code = "import sys, hwnas.spaces; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
