@@ -1,0 +1,131 @@
+"""Getting public data into the user's cache, whole or not at all, without root."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from hwnas.errors import DataError, StorageError
+from hwnas.progress import Progress
+
+__all__ = ["download", "fetch_debian_package"]
+
+_APT_SECONDS = 600
+_SOCKET_SECONDS = 30
+_CHUNK = 1 << 20
+
+
+def fetch_debian_package(package: str, inside: Path, folder: Path, progress: Progress) -> None:
+    """Unpack what Debian's `package` installs under `/inside` into `folder`.
+
+    Uses `apt-get download` and `dpkg -x`, which need no root. Where the system has no package lists (a fresh
+    container), they are fetched into a private folder first. Raises DataError with the reason.
+    """
+    for tool in ("apt-get", "dpkg"):
+        if shutil.which(tool) is None:
+            raise DataError(f"{tool} is not installed here")
+    with _staging(folder) as staging:
+        progress(0.0, f"apt-get download {package}")
+        try:
+            _call(["apt-get", *_APT_OPTIONS, "download", package], staging)
+        except DataError:
+            private = _private_lists(staging / "apt")
+            _call(["apt-get", *_APT_OPTIONS, *private, "update"], staging)
+            _call(["apt-get", *_APT_OPTIONS, *private, "download", package], staging)
+        packages = list(staging.glob(f"{package}_*.deb"))
+        if len(packages) != 1:
+            raise DataError(f"apt-get download {package} left {len(packages)} packages, expected one")
+        progress(0.5, f"dpkg -x {packages[0].name}")
+        _call(["dpkg", "-x", str(packages[0]), str(staging / "unpacked")], staging)
+        unpacked = staging / "unpacked" / inside
+        if not unpacked.is_dir():
+            raise DataError(f"package {packages[0].name} has no folder /{inside}")
+        _publish(unpacked, folder)
+
+
+def download(address: str, sha256: Mapping[str, str], folder: Path, progress: Progress) -> None:
+    """Fetch `address`/name for each name of `sha256` into `folder`. Raises DataError with the reason."""
+    with _staging(folder) as staging:
+        ready = staging / "ready"
+        ready.mkdir()
+        for number, (name, expected) in enumerate(sha256.items()):
+            progress(number / len(sha256), f"downloading {name}")
+            got = _download_file(f"{address}/{name}", ready / name)
+            if got != expected:
+                raise DataError(f"{address}/{name} has SHA-256 {got}, expected {expected}")
+        _publish(ready, folder)
+
+
+_APT_OPTIONS = (
+    "--quiet",
+    "-oAcquire::Retries=1",
+    f"-oAcquire::http::Timeout={_SOCKET_SECONDS}",
+    "-oAPT::Sandbox::User=root",  # else root's apt warns that _apt can't write to the cache
+)
+
+
+def _private_lists(folder: Path) -> list[str]:
+    for name in ("lists/partial", "archives/partial"):
+        (folder / name).mkdir(parents=True)
+    return [
+        f"-oDir::State::lists={folder / 'lists'}",
+        f"-oDir::Cache={folder}",
+        f"-oDir::Cache::archives={folder / 'archives'}",
+    ]
+
+
+def _call(command: list[str], folder: Path) -> None:
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_APT_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise DataError(f"{command[0]} did not finish within {_APT_SECONDS} s") from error
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.startswith(("E:", "dpkg"))]
+        raise DataError(f"{command[0]} failed: {' '.join(lines[:2]) or f'exit status {done.returncode}'}")
+
+
+def _download_file(address: str, path: Path) -> str:
+    digest = hashlib.sha256()
+    try:
+        # Only addresses that this package holds come here; what arrives is checked against a digest.
+        with urllib.request.urlopen(address, timeout=_SOCKET_SECONDS) as response, path.open("wb") as file:  # noqa: S310
+            while chunk := response.read(_CHUNK):
+                digest.update(chunk)
+                file.write(chunk)
+    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        raise DataError(f"no answer ({getattr(error, 'reason', error)})") from error
+    return digest.hexdigest()
+
+
+@contextmanager
+def _staging(folder: Path) -> Iterator[Path]:
+    """A temporary folder beside `folder`, removed in the end whatever happens."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as staging:
+            yield Path(staging)
+    except OSError as error:
+        raise StorageError(
+            f"cannot write {folder}: {error.strerror or error}; free space, or set XDG_CACHE_HOME to another folder"
+        ) from error
+
+
+def _publish(ready: Path, folder: Path) -> None:
+    if folder.exists():  # incomplete, or put there by another process meanwhile
+        shutil.rmtree(folder)
+    ready.replace(folder)

@@ -1,0 +1,54 @@
+"""Data configs answer without torch, and refuse what can't be."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hwnas.data.config import AugmentConfig, DigitsConfig, FashionMnistConfig, ImageFolderConfig, describe
+from hwnas.errors import ConfigError, DataError
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: FashionMnistConfig(image_size=27), "data.image_size: expected at least 28"),
+        (lambda: FashionMnistConfig(name="mnist"), "data=fashion_mnist, data=image_folder or data=digits"),
+        (lambda: ImageFolderConfig(held_out=0), "data.held_out"),
+        (lambda: ImageFolderConfig(test_share=1.0), "data.test_share"),
+        (lambda: ImageFolderConfig(split_seed=-1), "data.split_seed"),
+        (lambda: ImageFolderConfig(workers=-1), "data.workers"),
+        (lambda: ImageFolderConfig(memory_limit_mib=0), "data.memory_limit_mib"),
+        (lambda: DigitsConfig(root="here"), "data.root"),
+        (lambda: AugmentConfig(crop_padding=-1), "data.augment.crop_padding"),
+        (lambda: AugmentConfig(erase_probability=1.1), "data.augment.erase_probability"),
+    ],
+)
+def test_a_wrong_value_is_named(make: object, says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        make()  # type: ignore[operator]
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_description_of_each_data_set(tmp_path: Path) -> None:
+    for name in ("train/cat", "train/dog", "val/cat", "val/dog"):
+        (tmp_path / name).mkdir(parents=True)
+    folder = describe(ImageFolderConfig(root=str(tmp_path)))
+    assert (folder.classes, folder.channels) == (("cat", "dog"), 3)
+    clothes = describe(FashionMnistConfig())
+    assert (len(clothes.classes), clothes.classes[-1], clothes.channels) == (10, "ankle boot", 1)
+    assert describe(DigitsConfig()).classes == tuple("0123456789")
+    with pytest.raises(DataError, match=r"data\.root is not set"):
+        describe(ImageFolderConfig())
+
+
+def test_configs_import_no_heavy_library() -> None:
+    code = (
+        "import sys, hwnas.data.config; print([m for m in ('torch', 'kornia', 'PIL', 'sklearn') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
