@@ -1,0 +1,1 @@
+"""Accuracy of subnets: measured, and predicted from what was measured."""

@@ -1,0 +1,147 @@
+"""Predicts the accuracy of architectures from a few hundred that were measured.
+
+Shapes: N architectures, n training rows, G genes.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from hwnas.accuracy.config import PredictorConfig
+from hwnas.accuracy.features import GeneFeatures
+from hwnas.accuracy.gaussian_process import GaussianProcess
+from hwnas.accuracy.labels import distinct_rows
+from hwnas.accuracy.ridge import Ridge
+from hwnas.errors import CheckpointError, HwnasError
+from hwnas.files import write_bytes
+from hwnas.spaces import Genotypes, Space
+from hwnas.spaces.space import Floats
+
+__all__ = ["AccuracyEstimate", "AccuracyPredictor"]
+
+_FORMAT = "hwnas accuracy predictor 1"
+_ARRAYS = {
+    "gp": ("centre", "scale", "inputs", "linear_scale", "distance_scale", "scalars", "weights", "factor"),
+    "ridge": ("centre", "slope", "intercept"),
+}
+
+
+@dataclass(frozen=True)
+class AccuracyEstimate:
+    """Accuracy of N architectures, as fractions.
+
+    `mean` `[N]` isn't clipped to [0, 1], which would make ties. `std` `[N]` is of a measurement, its noise included;
+    None for methods without an uncertainty.
+    """
+
+    mean: Floats
+    std: Floats | None
+
+
+class AccuracyPredictor:
+    """A fitted predictor for one space: made by `fit` or `load`. Predicting needs numpy and scipy only."""
+
+    def __init__(self, space: Space, config: PredictorConfig, model: GaussianProcess | Ridge, rows: int) -> None:
+        self.space = space
+        self.config = config
+        self.rows = rows
+        self._model = model
+        self._features = space.features if isinstance(model, Ridge) else GeneFeatures(space)
+
+    @classmethod
+    def fit(
+        cls,
+        space: Space,
+        genotypes: Genotypes,
+        accuracies: Floats,
+        config: PredictorConfig,
+        rng: np.random.Generator,
+    ) -> AccuracyPredictor:
+        """Fit to measured `accuracies` `[n]` of `genotypes` `[n, G]`; repeated networks count once, with their mean.
+
+        Raises ArchError and DataError for labels that can't be learnt from (see `hwnas.accuracy.labels`).
+        """
+        rows, labels = distinct_rows(space, genotypes, accuracies)
+        model: GaussianProcess | Ridge
+        if config.method == "ridge":
+            model = Ridge.fit(space.features(rows), labels)
+        else:
+            features = GeneFeatures(space)
+            model = GaussianProcess.fit(
+                features(rows),
+                labels,
+                features.layout,
+                config.max_iterations,
+                config.hyperparameter_rows,
+                rng,
+            )
+        return cls(space, config, model, len(rows))
+
+    def predict(self, genotypes: Genotypes) -> AccuracyEstimate:
+        """Mean and, where the method has one, standard deviation for `[N, G]`."""
+        if isinstance(self._model, Ridge):
+            return AccuracyEstimate(self._model.predict(self._features(genotypes)), None)
+        return AccuracyEstimate(*self._model.predict(self._features(genotypes), with_std=True))
+
+    def mean(self, genotypes: Genotypes) -> Floats:
+        """`predict(genotypes).mean` `[N]` alone, which is quicker: what a search asks for."""
+        if isinstance(self._model, Ridge):
+            return self._model.predict(self._features(genotypes))
+        return self._model.predict(self._features(genotypes), with_std=False)[0]
+
+    def save(self, path: Path | str) -> Path:
+        """Write a safetensors file with the space, the config and the number of rows as JSON in its metadata."""
+        metadata = {
+            "format": _FORMAT,
+            "space": json.dumps(self.space.config()),
+            "config": json.dumps(asdict(self.config)),
+            "rows": json.dumps(self.rows),
+        }
+        arrays = {name: np.ascontiguousarray(self._model.arrays[name]) for name in _ARRAYS[self.config.method]}
+        return write_bytes(path, save(arrays, metadata))
+
+    @classmethod
+    def load(cls, path: Path | str, space: Space) -> AccuracyPredictor:
+        """What `save` wrote. Raises CheckpointError where the file is missing, truncated or of another space."""
+        try:
+            with safe_open(path, framework="numpy") as file:
+                metadata: dict[str, str] = file.metadata() or {}
+                arrays: dict[str, Any] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except FileNotFoundError as error:
+            raise CheckpointError(f"no accuracy predictor at {path}: fit one with hwnas evaluate") from error
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(
+                f"{path} is not a complete accuracy predictor ({error}): delete it and fit it again with hwnas evaluate"
+            ) from error
+        if metadata.get("format") != _FORMAT:
+            raise CheckpointError(
+                f"{path} is not an accuracy predictor: expected format {_FORMAT!r}, got {metadata.get('format')!r}"
+            )
+        try:
+            stored_space: dict[str, Any] = json.loads(metadata["space"])
+            config = PredictorConfig(**json.loads(metadata["config"]))
+            model_arrays = {name: arrays[name] for name in _ARRAYS[config.method]}
+            rows = int(json.loads(metadata["rows"]))
+        except (KeyError, TypeError, ValueError, HwnasError) as error:
+            raise CheckpointError(f"{path} holds no valid accuracy predictor ({error}): fit it again") from error
+        _check_space(path, stored_space, space)
+        model = Ridge(model_arrays) if config.method == "ridge" else GaussianProcess(model_arrays)
+        return cls(space, config, model, rows)
+
+
+def _check_space(path: Path | str, stored: dict[str, Any], space: Space) -> None:
+    expected = space.config()
+    differing = sorted(key for key in stored.keys() | expected.keys() if stored.get(key) != expected.get(key))
+    if differing:
+        key = differing[0]
+        raise CheckpointError(
+            f"{path} is an accuracy predictor of another space: expected {key} {expected.get(key)!r}, got"
+            f" {stored.get(key)!r}; fit one for this space with hwnas evaluate"
+        )

@@ -1,0 +1,105 @@
+"""Local improvement of one network under the budget: what one change, or an exchange of two, can still gain.
+
+Shapes: M changes of one gene group each, G genes.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwnas.search.archive import Archive, ranked
+from hwnas.search.problem import Problem
+from hwnas.spaces import Genotypes, Space
+from hwnas.spaces.space import Floats
+
+__all__ = ["changes", "improve"]
+
+_ROUNDS = 200
+# Predictors are matrix products, which differ in their last bits with the batch: less than this is no gain.
+_GAIN = 1e-9
+
+
+def changes(space: Space, genotype: Genotypes) -> tuple[Genotypes, NDArray[np.int64]]:
+    """Every other setting of every single gene group of `genotype` `[G]`: `[M, G]`, and the group of each, `[M]`.
+
+    Not canonical: a change to genes that have no effect here stands among them, for pairs that give it one.
+    """
+    members: dict[str, list[int]] = {}
+    for column, gene in enumerate(space.genes):
+        members.setdefault(gene.group, []).append(column)
+    rows, groups = [], []
+    for group, columns in enumerate(members.values()):
+        current = tuple(genotype[columns].tolist())
+        for setting in product(*(range(int(space.cardinalities[column])) for column in columns)):
+            if setting != current:
+                row = genotype.copy()
+                row[columns] = setting
+                rows.append(row)
+                groups.append(group)
+    shape = (len(rows), len(space.genes))
+    return np.array(rows, dtype=np.int64).reshape(shape), np.array(groups, dtype=np.int64)
+
+
+def improve(problem: Problem, archive: Archive, start: Genotypes, pairs: int) -> tuple[float, float]:
+    """Climb from `start` `[G]`, within the budget, until no neighbour is better; accuracy and latency of the end.
+
+    Neighbours are all changes of one gene group, and when none of those helps, the `pairs` most promising exchanges
+    of two: ordered by what the two changes gain when added up, which is exact for additive objectives. Each step
+    gains accuracy, or latency at equal accuracy. What was evaluated within the budget joins the archive.
+    """
+    space, current = problem.space, start
+    accuracy = float(problem.measure_accuracy(current[None])[0])
+    latency = float(problem.measure_latency(current[None])[0])
+    for _ in range(_ROUNDS):
+        rows, groups = changes(space, current)
+        if not len(rows):
+            break
+        singles = space.canonical(rows)
+        single_latency = problem.measure_latency(singles)
+        single_accuracy = _evaluate(problem, archive, singles, single_latency)
+        step = _better(problem, single_accuracy, single_latency, accuracy, latency)
+        candidates, found, costs = singles, single_accuracy, single_latency
+        if step is None and pairs:
+            first, second = _promising(
+                single_accuracy - accuracy, single_latency - latency, groups, problem.budget_ms - latency, pairs
+            )
+            both = np.where(rows[first] != current, rows[first], rows[second])
+            candidates = space.canonical(both)
+            costs = problem.measure_latency(candidates)
+            within = costs <= problem.budget_ms
+            candidates, costs = candidates[within], costs[within]
+            if len(candidates):
+                found = _evaluate(problem, archive, candidates, costs)
+                step = _better(problem, found, costs, accuracy, latency)
+        if step is None:
+            break
+        current, accuracy, latency = candidates[step], float(found[step]), float(costs[step])
+    return accuracy, latency
+
+
+def _evaluate(problem: Problem, archive: Archive, genotypes: Genotypes, latency: Floats) -> Floats:
+    accuracy = problem.measure_accuracy(genotypes)
+    keep = archive.claim(genotypes) & (latency <= problem.budget_ms)
+    if keep.any():
+        archive.add(genotypes[keep], accuracy[keep], latency[keep])
+    return accuracy
+
+
+def _better(problem: Problem, found: Floats, costs: Floats, accuracy: float, latency: float) -> int | None:
+    gains = (found > accuracy + _GAIN) | ((found > accuracy - _GAIN) & (costs < latency - _GAIN))
+    able = np.flatnonzero(gains & (costs <= problem.budget_ms))
+    return int(able[ranked(found[able], costs[able])[0]]) if len(able) else None
+
+
+def _promising(
+    gain: Floats, cost: Floats, groups: NDArray[np.int64], slack: float, count: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The `count` pairs of changes with the largest summed gain whose summed cost stays within `slack`."""
+    first, second = np.triu_indices(len(gain), k=1)
+    fits = (groups[first] != groups[second]) & (cost[first] + cost[second] <= slack)
+    first, second = first[fits], second[fits]
+    order = np.argsort(-(gain[first] + gain[second]), kind="stable")[:count]
+    return first[order], second[order]

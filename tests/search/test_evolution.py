@@ -1,0 +1,131 @@
+"""Evolution: how good, how fast, and its parts."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hwnas.search.archive import Archive
+from hwnas.search.config import EvolutionConfig, RandomSearchConfig
+from hwnas.search.evolution import evolve
+from hwnas.search.local import changes, improve
+from hwnas.search.problem import Problem
+from hwnas.search.random_search import random_search
+
+
+def evolved(bench: Any, budget_ms: float, config: EvolutionConfig, seed: int = 0) -> Any:
+    rng = np.random.default_rng(seed)
+    return evolve(bench.space, bench.accuracy, bench.latency_ms, budget_ms, bench.fastest, config, rng)
+
+
+@pytest.mark.parametrize("quantile", [0.02, 0.25, 0.75])
+def test_finds_the_optimum_of_a_space_that_can_be_enumerated(tiny: Any, quantile: float) -> None:
+    budget = tiny.quantile_ms(quantile)
+    feasible = tiny.everything[tiny.latency_ms(tiny.everything) <= budget]
+    for seed in range(3):
+        result = evolved(tiny, budget, EvolutionConfig(generations=60), seed)
+        assert result.accuracy == pytest.approx(tiny.accuracy(feasible).max(), abs=1e-9)
+
+
+@pytest.mark.parametrize("quantile", [0.01, 0.5])
+def test_beats_random_search_with_fewer_evaluations(full: Any, quantile: float) -> None:
+    budget = full.quantile_ms(quantile)
+    result = evolved(full, budget, EvolutionConfig(generations=150))
+    rng = np.random.default_rng(0)
+    config = RandomSearchConfig(samples=40_000)
+    random = random_search(full.space, full.accuracy, full.latency_ms, budget, full.fastest, config, rng)
+    assert result.accuracy > random.accuracy + 0.005
+    assert result.evaluations < 40_000
+
+
+def test_seeds_agree(full: Any) -> None:
+    budget = full.quantile_ms(0.25)
+    found = [evolved(full, budget, EvolutionConfig(generations=200), seed).accuracy for seed in range(3)]
+    assert max(found) - min(found) < 0.005
+
+
+def test_five_hundred_generations_take_about_a_second(full: Any) -> None:
+    started = time.process_time()
+    result = evolved(full, full.quantile_ms(0.25), EvolutionConfig())
+    # Three times what it takes alone: this runs beside other tests.
+    assert time.process_time() - started < 3.0
+    assert len(result.history.accuracy) == 502  # the first population, 500 generations, the local search
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), slack=st.floats(1.0, 1.5))
+def test_repair_always_ends_within_the_budget(full: Any, seed: int, slack: float) -> None:
+    rng = np.random.default_rng(seed)
+    budget = slack * float(full.latency_ms(full.fastest[None])[0])
+    problem = Problem(full.space, full.accuracy, full.latency_ms, budget, full.fastest)
+    rows = np.concatenate([full.space.sample(20, rng), full.fastest[None]])
+    repaired, latency = problem.repair(rows, rng)
+    assert latency.max() <= budget
+    assert np.allclose(latency, full.latency_ms(repaired))
+    kept = full.latency_ms(rows) <= budget
+    assert np.array_equal(repaired[kept], rows[kept])
+    assert np.array_equal(full.space.canonical(repaired), repaired)
+
+
+def test_repair_takes_no_more_than_it_must(full: Any) -> None:
+    rng = np.random.default_rng(0)
+    rows = full.space.sample(500, rng)
+    budget = full.quantile_ms(0.5)
+    _, latency = Problem(full.space, full.accuracy, full.latency_ms, budget, full.fastest).repair(rows, rng)
+    over = full.latency_ms(rows) > budget
+    assert 0.3 < over.mean() < 0.7
+    # Most stay near the budget instead of falling to the fastest.
+    assert np.median(latency[over]) > 0.8 * budget
+
+
+def test_a_latency_that_changes_its_mind_ends_with_an_error(full: Any) -> None:
+    calls = iter(range(1_000_000))
+
+    def rising(genotypes: np.ndarray) -> np.ndarray:
+        return full.latency_ms(genotypes) + next(calls) * 1e6
+
+    budget = 1.01 * float(full.latency_ms(full.fastest[None])[0])
+    problem = Problem(full.space, full.accuracy, rising, budget, full.fastest)
+    with pytest.raises(Exception, match="two different latencies"):
+        problem.repair(full.space.sample(5, np.random.default_rng(0)), np.random.default_rng(0))
+
+
+def test_changes_are_all_settings_of_every_group(tiny: Any) -> None:
+    rows, groups = changes(tiny.space, tiny.fastest)
+    # Four blocks of 2 × 2 settings, two depths and a resolution of 2 each; less the current one.
+    assert len(rows) == 4 * 3 + 2 + 1
+    assert len(np.unique(rows, axis=0)) == len(rows)
+    names = np.array([gene.group for gene in tiny.space.genes])
+    for row, group in zip(rows, groups, strict=True):
+        changed = set(names[row != tiny.fastest])
+        assert changed == {list(dict.fromkeys(names))[group]}
+
+
+@pytest.mark.parametrize("pairs", [0, 500])
+def test_local_search_ends_where_no_neighbour_is_better(full: Any, pairs: int) -> None:
+    budget = full.quantile_ms(0.3)
+    problem = Problem(full.space, full.accuracy, full.latency_ms, budget, full.fastest)
+    archive = Archive()
+    accuracy, latency = improve(problem, archive, full.fastest, pairs)
+    genotypes, found, costs = archive.arrays()
+    assert latency <= budget
+    assert costs.max() <= budget
+    end = genotypes[np.flatnonzero(found == found.max())[0]]
+    assert full.accuracy(end[None])[0] == pytest.approx(accuracy)
+    rows = full.space.canonical(changes(full.space, end)[0])
+    assert full.accuracy(rows)[full.latency_ms(rows) <= budget].max() <= accuracy + 1e-9
+
+
+def test_exchanging_two_finds_more_than_changing_one(full: Any) -> None:
+    problem = Problem(full.space, full.accuracy, full.latency_ms, full.quantile_ms(0.3), full.fastest)
+    rng = np.random.default_rng(0)
+    starts = problem.repair(full.space.sample(5, rng), rng)[0]
+    one = [improve(problem, Archive(), start, 0)[0] for start in starts]
+    two = [improve(problem, Archive(), start, 500)[0] for start in starts]
+    assert np.mean(two) > np.mean(one)
+    assert all(more >= less for more, less in zip(two, one, strict=True))
