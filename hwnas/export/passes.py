@@ -1,0 +1,115 @@
+"""Exporting as an ordered list of named passes, and the passes that formats share.
+
+A format lists its passes; each takes the state that the one before it left and returns its own.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hwnas.errors import ExportError, HwnasError, MissingExtraError
+from hwnas.export.quiet import quiet
+from hwnas.files import atomic_path
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+__all__ = ["ExportState", "Pass", "first_line", "fold_batch_norm", "on_cpu", "require", "run_passes", "to_file"]
+
+
+@dataclass(frozen=True)
+class ExportState:
+    """What travels through the passes: the module, an example input `[1, C, H, W]`, metadata, and the format's model.
+
+    `model` is whatever the format's own passes hand on; before the last pass it must be the file's bytes.
+    """
+
+    module: nn.Module
+    example: torch.Tensor
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    model: Any = None
+
+
+Pass = tuple[str, Callable[[ExportState], ExportState]]
+
+
+def run_passes(format_name: str, passes: Sequence[Pass], state: ExportState) -> ExportState:
+    """The state after every pass, in order. Whatever a pass fails with is raised as ExportError, one line.
+
+    What the exporters print is in the debug log of `hwnas.export.quiet`.
+    """
+    for name, function in passes:
+        state = _run(format_name, name, function, state)
+    return state
+
+
+def _run(
+    format_name: str, name: str, function: Callable[[ExportState], ExportState], state: ExportState
+) -> ExportState:
+    try:
+        with quiet(f"{format_name} export, {name}"):
+            return function(state)
+    except HwnasError:
+        raise
+    except Exception as cause:  # exporters raise anything, and all of it means the same here
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise  # not the network's fault: becomes a StorageError where the file is written
+        raise ExportError(
+            f"{format_name} export failed in pass {name!r}: {first_line(cause)}; expected a plain static network in"
+            " eval mode (HYDRA_FULL_ERROR=1 shows the whole traceback)"
+        ) from cause
+
+
+def to_file(
+    format_name: str,
+    passes: Sequence[Pass],
+    module: nn.Module,
+    example: torch.Tensor,
+    path: Path | str,
+    metadata: Mapping[str, str] | None,
+) -> Path:
+    """Run `passes` on `module` and write the bytes that they end with, atomically. Returns the path.
+
+    Raises ExportError where the example is no batch of one image, or a pass fails; StorageError where the path can't
+    be written, which is found out first.
+    """
+    if example.ndim != 4 or example.shape[0] != 1:
+        raise ExportError(
+            f"{format_name} export: expected an example of one image [1, C, H, W], got {tuple(example.shape)}"
+        )
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(run_passes(format_name, passes, ExportState(module, example, metadata or {})).model)
+    return Path(path)
+
+
+def on_cpu(state: ExportState) -> ExportState:
+    """A copy of the module on the CPU, in eval mode: exporting leaves the caller's network as it was."""
+    from copy import deepcopy
+
+    return replace(state, module=deepcopy(state.module).cpu().eval(), example=state.example.detach().cpu())
+
+
+def fold_batch_norm(state: ExportState) -> ExportState:
+    """Batch norm folded into the convolution before it."""
+    from hwnas.supernet.fold import fold_batch_norm as fold
+
+    return replace(state, module=fold(state.module))
+
+
+def require(packages: Sequence[str], extra: str, purpose: str) -> None:
+    """Raise MissingExtraError for the first of `packages` (import names) that is not installed."""
+    for package in packages:
+        if find_spec(package) is None:
+            raise MissingExtraError(package.replace("_", "-"), extra, purpose)
+
+
+def first_line(cause: BaseException) -> str:
+    """The first line of an exception's message that says something, or its type."""
+    lines = [line.strip() for line in str(cause).splitlines()]
+    return next((line for line in lines if any(map(str.isalnum, line))), type(cause).__name__)

@@ -1,0 +1,68 @@
+"""Exporters print progress, warnings and C++ logs; here they are kept off the terminal and yet not lost."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = ["quiet"]
+
+_log = logging.getLogger(__name__)
+
+
+@contextmanager
+def quiet(what: str) -> Iterator[None]:
+    """Everything written to the process's standard output and error goes to the debug log, under the name `what`.
+
+    The file descriptors are redirected, because C++ code writes to them directly; `sys.stdout` and `sys.stderr` stay
+    the objects that they are, because libraries that are imported in here keep them for good. Other threads that
+    print meanwhile are silenced too. Exceptions pass through.
+    """
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    with tempfile.TemporaryFile() as captured, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # Without a handler, the first logging.warning() of a library would install one for the rest of the process.
+        keeper = logging.StreamHandler(os.fdopen(os.dup(captured.fileno()), "w", encoding="utf-8"))
+        root.addHandler(keeper)
+        saved = _redirect(captured.fileno())
+        try:
+            yield
+        finally:
+            _restore(saved)
+            root.handlers[:] = handlers
+            root.setLevel(level)
+            keeper.stream.close()
+            captured.seek(0)
+            if text := captured.read().decode(errors="replace").strip():
+                _log.debug("%s printed:\n%s", what, text)
+
+
+def _redirect(target: int) -> dict[int, int]:
+    _flush()
+    saved = {}
+    for descriptor in (1, 2):
+        try:
+            saved[descriptor] = os.dup(descriptor)
+        except OSError:  # closed, as under some service managers
+            continue
+        os.dup2(target, descriptor)
+    return saved
+
+
+def _restore(saved: dict[int, int]) -> None:
+    _flush()
+    for descriptor, copy in saved.items():
+        os.dup2(copy, descriptor)
+        os.close(copy)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and not stream.closed:
+            stream.flush()

@@ -1,0 +1,110 @@
+"""TFLite files by litert-torch, and LiteRT to run them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwnas.errors import ExportError
+from hwnas.export import synthetic_tflite
+from hwnas.export.flatbuffer import add_metadata, operator_names
+from hwnas.export.formats import ModelFormat, Runner
+from hwnas.export.passes import ExportState, Pass, first_line, fold_batch_norm, on_cpu, require, to_file
+from hwnas.export.quiet import quiet
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+__all__ = ["FORMAT", "METADATA_NAME", "export_tflite", "load_runner"]
+
+PACKAGES = ("ai_edge_litert", "litert_torch")
+METADATA_NAME = "hwnas"
+LAYOUT_OPERATORS = ("TRANSPOSE",)
+
+
+def export_tflite(
+    module: nn.Module, example: torch.Tensor, path: Path | str, metadata: Mapping[str, str] | None = None
+) -> Path:
+    """Write `module` as a TFLite file with an NHWC input `[1, H, W, C]`, and return the path.
+
+    `example` is `[1, C, H, W]`, as for torch. No transposes are inserted; one signature, `serving_default`.
+    `metadata` (name to text) is JSON in the file's metadata entry `hwnas`. Raises MissingExtraError, ExportError,
+    StorageError.
+    """
+    require(("torch",), "train", "exporting")
+    require(PACKAGES, "litert", "exporting to TFLite")
+    return to_file("tflite", PASSES, module, example, path, metadata)
+
+
+def load_runner(path: Path | str, threads: int = 1) -> Runner:
+    """The file in a LiteRT interpreter (XNNPACK). Raises MissingExtraError, and ExportError for a broken file."""
+    require(("ai_edge_litert",), "litert", "running TFLite files")
+    from ai_edge_litert.interpreter import Interpreter
+
+    try:
+        with quiet("LiteRT"):
+            interpreter = Interpreter(model_path=str(path), num_threads=threads)
+            interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as cause:
+        raise ExportError(f"LiteRT can't load {path}: {first_line(cause)}; export it again") from cause
+    source, target = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+
+    def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
+        outputs = []
+        for image in np.ascontiguousarray(images.transpose(0, 2, 3, 1)):
+            interpreter.set_tensor(source, image[None])
+            interpreter.invoke()
+            outputs.append(interpreter.get_tensor(target))
+        return np.concatenate(outputs)
+
+    return run
+
+
+def _convert(state: ExportState) -> ExportState:
+    import litert_torch
+
+    channels_last = litert_torch.to_channel_last_io(state.module, args=[0]).eval()
+    example = state.example.permute(0, 2, 3, 1).contiguous()
+    return replace(state, model=litert_torch.convert(channels_last, (example,)).model_content())
+
+
+def _check_layout(state: ExportState) -> ExportState:
+    if found := sorted(set(operator_names(state.model)) & set(LAYOUT_OPERATORS)):
+        raise ExportError(
+            f"tflite export: layout operators were inserted: {', '.join(found)}; expected a network that keeps"
+            " height and width as axes up to its flattening (pool with keepdim=True)"
+        )
+    return state
+
+
+def _attach_metadata(state: ExportState) -> ExportState:
+    content = json.dumps(dict(state.metadata), sort_keys=True).encode()
+    return replace(state, model=add_metadata(state.model, METADATA_NAME, content))
+
+
+PASSES: tuple[Pass, ...] = (
+    ("copy to CPU", on_cpu),
+    ("fold batch norm", fold_batch_norm),
+    ("convert", _convert),
+    ("check layout", _check_layout),
+    ("attach metadata", _attach_metadata),
+)
+
+FORMAT = ModelFormat(
+    name="tflite",
+    suffix=".tflite",
+    runtime="litert",
+    layout="NHWC",
+    extra="litert",
+    packages=PACKAGES,
+    export=export_tflite,
+    write_synthetic=synthetic_tflite.write,
+    load_runner=load_runner,
+)

@@ -1,0 +1,71 @@
+"""Networks and exported files that several tests look at; exporting takes seconds, so each is done once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from hwnas.spaces import OfaMbv3Config, OfaMbv3Space, Operator
+from hwnas.supernet.subnet import build_subnet
+
+# 1 channel; odd and even sizes before strides; every activation; with and without squeeze-and-excitation.
+SMALL = OfaMbv3Config(
+    name="small",
+    resolution=(20, 32),
+    widths=(16, 16, 16, 24, 40, 96, 128),
+    stem_stride=1,
+    strides=(1, 2, 2, 2),
+    activations=("relu", "relu", "relu6", "h_swish"),
+    se=(False, False, True, True),
+    depths=(1, 2),
+    in_channels=1,
+    classes=10,
+)
+SPACES = {"small": SMALL, "full": OfaMbv3Config(resolution=(160, 176))}
+
+
+def network(space: OfaMbv3Space, seed: int) -> tuple[list[Operator], nn.Module, torch.Tensor]:
+    """A random arch's operators, its torch network with non-trivial statistics, and an example input."""
+    genotype = space.sample(1, np.random.default_rng(seed))[0]
+    operators = space.operators_of(genotype)
+    generator = torch.Generator().manual_seed(seed)
+    module = build_subnet(space, genotype, generator=generator).eval()
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.running_mean.normal_(0.0, 0.1, generator=generator)
+            part.running_var.uniform_(0.8, 1.2, generator=generator)
+            part.bias.data.normal_(0.0, 0.1, generator=generator)
+        if isinstance(part, nn.Conv2d | nn.Linear) and part.bias is not None:
+            part.bias.data.normal_(0.0, 0.1, generator=generator)
+    first = operators[0]
+    example = torch.randn(1, first.in_channels, first.in_height, first.in_width, generator=generator)
+    return operators, module, example
+
+
+class Exported:
+    """One network, and its files of each format."""
+
+    def __init__(self, folder: Path, space: OfaMbv3Space, seed: int) -> None:
+        from hwnas.export.formats import FORMATS, model_format
+
+        self.operators, self.module, self.example = network(space, seed)
+        self.files = {name: folder / f"{seed}{model_format(name).suffix}" for name in FORMATS}
+        for name, path in self.files.items():
+            model_format(name).export(self.module, self.example, path, {"arch": '{"space": "small"}'})
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    return Exported(tmp_path_factory.mktemp("exported"), OfaMbv3Space(SMALL), seed=0)
+
+
+@pytest.fixture(scope="session")
+def exported_odd(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """3 channels, a stem of stride 2, and a size (25) whose strides meet odd sizes."""
+    config = replace(SMALL, in_channels=3, stem_stride=2, resolution=(25,), strides=(1, 2, 1, 2))
+    return Exported(tmp_path_factory.mktemp("exported"), OfaMbv3Space(config), seed=1)

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+
+from hwnas.export.passes import first_line
+from hwnas.export.quiet import quiet
+
+EXPORT = """
+import logging, sys, torch
+from torch import nn
+from hwnas.export.tflite import export_tflite
+from hwnas.export.onnx import export_onnx
+network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+for export in (export_onnx, export_tflite):
+    export(network, torch.zeros(1, 1, 8, 8), sys.argv[1] + export.__name__)
+print("printing goes on")
+logging.getLogger("x").error("so does logging")
+"""
+
+
+def test_exporting_prints_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", EXPORT, f"{tmp_path}/"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "printing goes on\n"
+    assert done.stderr == "so does logging\n"
+
+
+def test_what_is_printed_is_in_the_debug_log(
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, logger="hwnas.export.quiet")
+    handlers = logging.getLogger().handlers[:]
+    with quiet("a library"):
+        os.write(1, b"from C, out\n")
+        os.write(2, b"from C, err\n")
+        logging.getLogger("library").warning("from logging")
+        logging.getLogger().addHandler(logging.NullHandler())
+        warnings.warn("a warning", stacklevel=1)
+    assert capfd.readouterr() == ("", "")
+    for text in ("a library printed", "from C, out", "from C, err", "from logging"):
+        assert text in caplog.text
+    assert logging.getLogger().handlers == handlers
+    os.write(1, b"again\n")
+    assert capfd.readouterr().out == "again\n"
+
+
+def test_exceptions_pass_and_output_comes_back(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(KeyboardInterrupt), quiet("a library"):
+        raise KeyboardInterrupt
+    os.write(2, b"again\n")
+    assert capfd.readouterr().err == "again\n"
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [("\n==== \n  the cause \nmore", "the cause"), ("", "ValueError"), ("one line", "one line")],
+)
+def test_first_line(message: str, expected: str) -> None:
+    assert first_line(ValueError(message)) == expected
