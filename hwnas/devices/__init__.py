@@ -1,0 +1,1 @@
+"""Devices: their profiles, and the transports that reach them."""

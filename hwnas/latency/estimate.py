@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Protocol
 
 import numpy as np
@@ -25,6 +26,12 @@ class LatencyEstimate:
     std_ms: NDArray[np.float64] | None
     covered: NDArray[np.bool_]
     missing: tuple[Operator, ...] = ()
+
+    def upper_ms(self, confidence: float) -> NDArray[np.float64]:
+        """What latency stays under with probability `confidence`, `[N]`: the mean where there is no `std_ms`."""
+        if self.std_ms is None:
+            return self.mean_ms
+        return self.mean_ms + NormalDist().inv_cdf(confidence) * self.std_ms
 
 
 class LatencyEstimator(Protocol):

@@ -1,0 +1,1 @@
+"""Measures model files on devices, and builds latency tables from the measurements."""

@@ -1,0 +1,239 @@
+"""Latency tables: what was measured on one device setting, in memory and as files.
+
+A table is three files: `<setting>.csv` with one operator a row, `<setting>.networks.csv` with one whole network a row,
+and `<setting>.json` with the provenance, which is written last: a table without it is not complete.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwnas.errors import TableError
+from hwnas.files import read_json, write_json, write_text
+from hwnas.spaces import Operator
+
+__all__ = ["LatencyTable", "NetworkRows", "OperatorRows", "read_table", "table_path", "write_table"]
+
+Floats = NDArray[np.float64]
+
+OPERATOR_VALUES = ("median_ms", "p10_ms", "p90_ms", "samples", "in_network_ms", "error")
+NETWORK_VALUES = ("arch", "median_ms", "p10_ms", "p90_ms", "samples", "isolated_sum_ms", "held_out_ms")
+PROVENANCE_KEYS = ("device", "runtime", "runtime_version", "precision", "threads", "reference", "operators", "networks")
+
+
+@dataclass(frozen=True)
+class OperatorRows:
+    """Operators measured alone, `[O]` each. `in_network_ms`: what one costs inside a network, see `correction.py`.
+
+    Where the runtime rejected an operator, `errors` says why and the numbers are NaN (`samples` 0).
+    """
+
+    operators: tuple[Operator, ...]
+    median_ms: Floats
+    p10_ms: Floats
+    p90_ms: Floats
+    samples: NDArray[np.int64]
+    in_network_ms: Floats
+    errors: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class NetworkRows:
+    """Whole networks, `[N]` each. `archs`: as of `Arch.to_dict()`.
+
+    `isolated_sum_ms`: the plain sum of the operators measured alone. `held_out_ms`: as predicted by a correction
+    that was fitted without this network (NaN where none was fitted).
+    """
+
+    archs: tuple[dict[str, Any], ...]
+    median_ms: Floats
+    p10_ms: Floats
+    p90_ms: Floats
+    samples: NDArray[np.int64]
+    isolated_sum_ms: Floats
+    held_out_ms: Floats
+
+
+@dataclass(frozen=True)
+class LatencyTable:
+    """Measurements of one device, runtime, precision and number of threads. Latencies in ms at batch 1."""
+
+    operators: OperatorRows
+    networks: NetworkRows
+    provenance: dict[str, Any]
+
+    @property
+    def reference(self) -> dict[str, Any]:
+        """The reference network: `arch`, the `seed` of its weights, and `latency_ms` when the table was made."""
+        return dict(self.provenance["reference"])
+
+
+def table_path(folder: Path | str, device: str, setting: str) -> Path:
+    """Where a device's table stands in a folder of tables: `<folder>/<device>/<setting>.csv`."""
+    return Path(folder) / device / f"{setting}.csv"
+
+
+def _companions(path: Path) -> tuple[Path, Path]:
+    return path.with_name(f"{path.stem}.networks.csv"), path.with_name(f"{path.stem}.json")
+
+
+def write_table(table: LatencyTable, path: Path | str) -> Path:
+    """Writes the three files of `table`, the CSV of operators at `path`, and returns that."""
+    path = Path(path)
+    networks_path, provenance_path = _companions(path)
+    provenance_path.unlink(missing_ok=True)
+    rows = table.operators
+    numbers = (rows.median_ms, rows.p10_ms, rows.p90_ms, rows.samples, rows.in_network_ms)
+    content = _csv((*Operator.field_names(), *OPERATOR_VALUES), (
+        [*operator.to_dict().values(), *(_cell(column[row]) for column in numbers), rows.errors[row]]
+        for row, operator in enumerate(rows.operators)
+    ))  # fmt: skip
+    write_text(path, content)
+    nets = table.networks
+    more = (nets.median_ms, nets.p10_ms, nets.p90_ms, nets.samples, nets.isolated_sum_ms, nets.held_out_ms)
+    content = _csv(NETWORK_VALUES, (
+        [json.dumps(arch), *(_cell(column[row]) for column in more)] for row, arch in enumerate(nets.archs)
+    ))  # fmt: skip
+    write_text(networks_path, content)
+    counts = {"operators": len(rows.operators), "networks": len(nets.archs)}
+    write_json(provenance_path, {**table.provenance, **counts})
+    return path
+
+
+def read_table(path: Path | str) -> LatencyTable:
+    """The table whose operators stand at `path`.
+
+    Raises TableError, naming file and row, for files that are missing, truncated or malformed, for values that are
+    not finite and positive, and for operators that occur twice.
+    """
+    path = Path(path)
+    if path.suffix != ".csv":
+        raise TableError(f"{path}: expected the path of a table's .csv file")
+    networks_path, provenance_path = _companions(path)
+    provenance = read_json(provenance_path, TableError)
+    if not isinstance(provenance, dict):
+        raise TableError(f"{provenance_path}: expected an object; {_REMEDY}")
+    if missing := [key for key in PROVENANCE_KEYS if key not in provenance]:
+        raise TableError(f"{provenance_path}: lacks {', '.join(missing)}; {_REMEDY}")
+    reference = provenance["reference"]
+    if not isinstance(reference, dict) or not {"arch", "seed", "latency_ms"} <= set(reference):
+        raise TableError(f"{provenance_path}: reference lacks arch, seed or latency_ms; {_REMEDY}")
+    operators = _read_operators(path, provenance["operators"])
+    return LatencyTable(operators, _read_networks(networks_path, provenance["networks"]), provenance)
+
+
+_REMEDY = "restore the file or measure the table again with hwnas profile"
+
+
+def _read_operators(path: Path, expected: object) -> OperatorRows:
+    columns = (*Operator.field_names(), *OPERATOR_VALUES)
+    found: dict[Operator, int] = {}
+    values: list[list[float]] = []
+    errors: list[str] = []
+    for number, row in _rows(path, columns, expected):
+        try:
+            operator = Operator(**{key: _PARSE[key](row[key]) for key in Operator.field_names()})
+        except (ValueError, KeyError) as error:
+            raise TableError(f"{path}, row {number}: not an operator ({error}); {_REMEDY}") from error
+        if operator in found:
+            raise TableError(f"{path}, row {number}: {operator} stands in row {found[operator]} already; {_REMEDY}")
+        found[operator] = number
+        rejected = bool(row["error"])
+        values.append([_number(path, number, key, row[key], rejected) for key in OPERATOR_VALUES[:-1]])
+        errors.append(row["error"])
+    median, p10, p90, samples, in_network = _columns(values, 5)
+    return OperatorRows(tuple(found), median, p10, p90, _integers(samples), in_network, tuple(errors))
+
+
+def _read_networks(path: Path, expected: object) -> NetworkRows:
+    archs: list[dict[str, Any]] = []
+    values: list[list[float]] = []
+    seen: dict[str, int] = {}
+    for number, row in _rows(path, NETWORK_VALUES, expected):
+        try:
+            arch = json.loads(row["arch"])
+        except json.JSONDecodeError as error:
+            raise TableError(f"{path}, row {number}: arch is not JSON ({error}); {_REMEDY}") from error
+        key = json.dumps(arch, sort_keys=True)
+        if key in seen:
+            raise TableError(f"{path}, row {number}: this network stands in row {seen[key]} already; {_REMEDY}")
+        seen[key] = number
+        archs.append(arch)
+        optional = ("isolated_sum_ms", "held_out_ms")
+        values.append([_number(path, number, key, row[key], key in optional) for key in NETWORK_VALUES[1:]])
+    median, p10, p90, samples, isolated, held_out = _columns(values, 6)
+    return NetworkRows(tuple(archs), median, p10, p90, _integers(samples), isolated, held_out)
+
+
+def _rows(path: Path, columns: Sequence[str], expected: object) -> list[tuple[int, dict[str, str]]]:
+    """The rows of a CSV file with their numbers, the header being row 1."""
+    try:
+        content = path.read_text()
+    except FileNotFoundError as error:
+        raise TableError(f"no such file: {path}; {_REMEDY}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise TableError(f"{path} is not readable ({error}); {_REMEDY}") from error
+    lines = list(csv.reader(io.StringIO(content)))
+    if not lines or tuple(lines[0]) != tuple(columns):
+        unknown = sorted(set(lines[0] if lines else ()) - set(columns))
+        lacking = [column for column in columns if not lines or column not in lines[0]]
+        raise TableError(f"{path}, row 1: unknown columns {unknown}, missing {lacking}, or their order; {_REMEDY}")
+    if not content.endswith("\n"):
+        raise TableError(f"{path}, row {len(lines)}: the file is truncated; {_REMEDY}")
+    if len(lines) - 1 != expected:
+        raise TableError(f"{path}: {len(lines) - 1} rows, but its provenance counts {expected}; {_REMEDY}")
+    for number, line in enumerate(lines[1:], start=2):
+        if len(line) != len(columns):
+            raise TableError(f"{path}, row {number}: {len(line)} values, expected {len(columns)}; {_REMEDY}")
+    return [(number, dict(zip(columns, line, strict=True))) for number, line in enumerate(lines[1:], start=2)]
+
+
+def _number(path: Path, number: int, key: str, text: str, may_lack: bool) -> float:
+    if text == "" and may_lack:
+        return math.nan
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    # A cost inside a network may be estimated as nothing; what was measured may not.
+    if not math.isfinite(value) or value < 0 or (value == 0 and key not in ("in_network_ms", "samples")):
+        raise TableError(f"{path}, row {number}: {key} is {text!r}, expected a positive number; {_REMEDY}")
+    return value
+
+
+def _boolean(text: str) -> bool:
+    return {"True": True, "False": False}[text]
+
+
+_TYPES: dict[str, Callable[[str], Any]] = {"int": int, "str": str, "bool": _boolean}
+_PARSE = {field.name: _TYPES[str(field.type)] for field in fields(Operator)}
+
+
+def _columns(values: list[list[float]], width: int) -> Floats:
+    return np.asarray(np.array(values, dtype=np.float64).reshape(-1, width).T)
+
+
+def _integers(values: Floats) -> NDArray[np.int64]:
+    return np.nan_to_num(values).astype(np.int64)
+
+
+def _cell(value: Any) -> str:
+    return "" if math.isnan(value) else repr(value.item())
+
+
+def _csv(header: Sequence[str], rows: Any) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,362 @@
+"""The measuring agent: one stand-alone file, run as `python agent.py job.json` on the device that is measured.
+
+It needs Python 3.8, numpy and the runtime, nothing of hwnas: a transport copies it as it is. Results go to standard
+output, one JSON object a line and flushed, so that a killed run loses one slice. Events: `facts` (about the device,
+first) or `missing` (the runtime), `loading` and `rejected` (a model; after a crash the last `loading` names the
+culprit), `sample`, `done` (last).
+
+A sample is a slice: one model invoked again and again for some milliseconds, each invocation timed, timer overhead
+subtracted. Models take turns in an order shuffled every round, and the reference model is measured before every few
+of them and after the last: the drift of a shared or throttling machine is read off the reference samples around.
+It is loaded several times, and its copies take turns.
+"""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import json
+import math
+import os
+import platform
+import random
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+PROTOCOL = 1
+REFERENCE = "reference"
+RETAKEN = 4
+
+
+class OnnxRuntime:
+    """ONNX Runtime on the CPU, inputs and outputs bound once."""
+
+    def __init__(self, threads: int) -> None:
+        import onnxruntime
+
+        self.library = onnxruntime
+        self.version = onnxruntime.__version__
+        self.options = onnxruntime.SessionOptions()
+        self.options.intra_op_num_threads = threads
+        self.options.inter_op_num_threads = 1
+        self.options.log_severity_level = 3
+
+    def load(self, path: str, rng: np.random.Generator) -> Callable[[], None]:
+        """A function of no arguments that runs the model once."""
+        session = self.library.InferenceSession(path, self.options, providers=["CPUExecutionProvider"])
+        binding = session.io_binding()
+        for entry in session.get_inputs():
+            dtype = {"tensor(float)": "float32", "tensor(float16)": "float16"}.get(entry.type, entry.type[7:-1])
+            shape = [size if isinstance(size, int) else 1 for size in entry.shape]
+            value = self.library.OrtValue.ortvalue_from_numpy(make_input(shape, dtype, rng))
+            binding.bind_ortvalue_input(entry.name, value)
+        for entry in session.get_outputs():
+            binding.bind_output(entry.name)
+        session.run_with_iobinding(binding)
+        # The first run's outputs are bound as buffers: later runs allocate nothing.
+        for entry, value in zip(session.get_outputs(), binding.get_outputs()):  # noqa: B905 - Python 3.8 has no strict
+            binding.bind_ortvalue_output(entry.name, value)
+
+        def invoke() -> None:
+            session.run_with_iobinding(binding)
+
+        return invoke
+
+
+class LiteRt:
+    """LiteRT (TensorFlow Lite) with its default delegate, XNNPACK."""
+
+    def __init__(self, threads: int) -> None:
+        from importlib.metadata import version
+
+        from ai_edge_litert.interpreter import Interpreter
+
+        self.interpreter = Interpreter
+        self.version = version("ai-edge-litert")
+        self.threads = threads
+
+    def load(self, path: str, rng: np.random.Generator) -> Callable[[], None]:
+        """A function of no arguments that runs the model once."""
+        interpreter = self.interpreter(model_path=path, num_threads=self.threads)
+        interpreter.allocate_tensors()
+        for entry in interpreter.get_input_details():
+            interpreter.set_tensor(entry["index"], make_input(entry["shape"], np.dtype(entry["dtype"]).name, rng))
+        invoke: Callable[[], None] = interpreter.invoke
+        return invoke
+
+
+RUNTIMES: dict[str, Any] = {"onnxruntime": OnnxRuntime, "litert": LiteRt}
+
+
+def make_input(shape: Sequence[int], dtype: str, rng: np.random.Generator) -> Any:
+    """Standard normal floats, or integers over the type's range up to 127."""
+    if np.dtype(dtype).kind == "f":
+        return rng.standard_normal(shape).astype(dtype)
+    low = -128 if np.dtype(dtype).kind == "i" else 0
+    return rng.integers(low, 128, shape).astype(dtype)
+
+
+def emit(event: str, **values: Any) -> None:
+    sys.stdout.write(json.dumps({"event": event, **values}) + "\n")
+    sys.stdout.flush()
+
+
+# ---- the device ---------------------------------------------------------------------------------------------------
+
+
+def read_text(path: str) -> str | None:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return None
+
+
+def read_number(path: str, scale: float) -> float | None:
+    try:
+        return float(read_text(path) or "") * scale
+    except ValueError:
+        return None
+
+
+def cpu_model() -> str:
+    text = read_text("/proc/cpuinfo") or ""
+    fields: dict[str, str] = {}
+    for line in text.splitlines():
+        key, _, value = line.partition(":")
+        fields.setdefault(key.strip(), value.strip())
+    for key in ("model name", "Hardware", "Model", "Processor"):
+        if fields.get(key):
+            return fields[key]
+    return platform.processor() or platform.machine()
+
+
+def pin(threads: int) -> list[int] | None:
+    """The CPUs that the process is bound to: the fastest ones, the last of equals; None where the OS has no say."""
+    if not hasattr(os, "sched_setaffinity"):
+        return None
+    maximum = "/sys/devices/system/cpu/cpu{}/cpufreq/cpuinfo_max_freq"
+    cpus = sorted(os.sched_getaffinity(0), key=lambda cpu: (read_number(maximum.format(cpu), 1) or 0, cpu))
+    chosen = cpus[-threads:]
+    try:
+        os.sched_setaffinity(0, chosen)
+    except OSError:
+        return None
+    return chosen
+
+
+def raise_priority() -> bool:
+    """Whether the scheduler was told to prefer this process, which takes privileges."""
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, -10)
+        group = Path("/proc/self/autogroup")
+        # Where Linux groups tasks by session, priorities count within a session only; this one may be ours alone.
+        if group.exists() and os.getsid(0) == os.getpid():
+            group.write_text("-10")
+    except (AttributeError, OSError):
+        return False
+    return True
+
+
+def device_facts(cpus: list[int] | None) -> dict[str, Any]:
+    first = cpus[0] if cpus else 0
+    scaling = f"/sys/devices/system/cpu/cpu{first}/cpufreq/"
+    zones = Path("/sys/class/thermal").glob("thermal_zone*/temp")
+    temperatures = [value for value in (read_number(str(zone), 1e-3) for zone in zones) if value is not None]
+    return {
+        "soc": cpu_model(),
+        "machine": platform.machine(),
+        "system": platform.platform(terse=True),
+        "python": platform.python_version(),
+        "cpus": os.cpu_count(),
+        "pinned_cpus": cpus,
+        "governor": read_text(scaling + "scaling_governor"),
+        "frequency_mhz": read_number(scaling + "scaling_cur_freq", 1e-3),
+        "temperature_c": max(temperatures) if temperatures else None,
+    }
+
+
+def steal_ticks(cpus: list[int] | None) -> int:
+    """Clock ticks in which the hypervisor ran something else on `cpus`, 0 where it is not told."""
+    wanted = {f"cpu{cpu}" for cpu in cpus} if cpus else {"cpu"}
+    total = 0
+    for line in (read_text("/proc/stat") or "").splitlines():
+        fields = line.split()
+        if not fields[0].startswith("cpu"):
+            break
+        if fields[0] in wanted and len(fields) > 8:
+            total += int(fields[8])
+    return total
+
+
+# ---- measuring ----------------------------------------------------------------------------------------------------
+
+
+def timer_overhead_ns(count: int = 2000) -> int:
+    clock = time.perf_counter_ns
+    gaps = []
+    for _ in range(count):
+        start = clock()
+        gaps.append(clock() - start)
+    return int(np.median(gaps))
+
+
+class Model:
+    """A loaded model, warmed up until two batches of invocations take the same time, or for `limit_ms`."""
+
+    def __init__(self, identity: str, invoke: Callable[[], None], rounds: list[int], limit_ms: float) -> None:
+        self.identity = identity
+        self.invoke = invoke
+        self.rounds = rounds
+        clock = time.perf_counter_ns
+        end = clock() + limit_ms * 1e6
+        before, stable = math.inf, False
+        while not stable:
+            times = []
+            for _ in range(3):
+                start = clock()
+                invoke()
+                times.append(clock() - start)
+            now = min(times)
+            stable = abs(now - before) <= 0.03 * now or clock() > end
+            before = min(before, now)
+        self.expected_ms = before / 1e6
+
+
+class Slices:
+    """Takes samples, and takes disturbed ones again, as long as that is no more than one in `RETAKEN` of all."""
+
+    def __init__(self, job: dict[str, Any], cpus: list[int] | None) -> None:
+        self.slice_ms = job["slice_ms"]
+        self.least = job["min_repeats"]
+        self.retries = job["max_retries"]
+        self.cpus = cpus
+        # With more threads than one, the measuring thread may sleep while the others work.
+        self.least_cpu_share = 0.9 if job["threads"] == 1 else 0.6
+        self.overhead_ns = timer_overhead_ns()
+        self.disturbed = 0
+        self.allowance = 10.0
+
+    def take(self, model: Model) -> dict[str, Any]:
+        """The sample's values: of `max_retries` + 1 disturbed slices the one that was disturbed least."""
+        best = self.once(model)
+        self.allowance += 1 / RETAKEN
+        for _ in range(self.retries):
+            # On a machine that is always busy, taking all samples again gains nothing: medians must do.
+            if not best["disturbed"] or self.allowance < 1:
+                break
+            self.disturbed += 1
+            self.allowance -= 1
+            again = self.once(model)
+            if not again["disturbed"] or again["cpu_share"] > best["cpu_share"]:
+                best = again
+        return best
+
+    def once(self, model: Model) -> dict[str, Any]:
+        clock, cpu_clock, invoke = time.perf_counter_ns, time.thread_time_ns, model.invoke
+        repeats = int(min(5000, max(self.least, math.ceil(self.slice_ms / max(model.expected_ms, 1e-4)))))
+        times = [0] * repeats
+        invoke()  # brings the weights back into the caches, where a network that is run again and again has them
+        steal = steal_ticks(self.cpus)
+        cpu_start, wall_start = cpu_clock(), clock()
+        for index in range(repeats):
+            start = clock()
+            invoke()
+            times[index] = clock() - start
+        wall, cpu = clock() - wall_start, cpu_clock() - cpu_start
+        steal = steal_ticks(self.cpus) - steal
+        p10, median, p90 = (np.percentile(times, (10, 50, 90)) - self.overhead_ns) / 1e6
+        share = cpu / max(wall, 1)
+        return {
+            "at": time.time() - wall / 2e9,
+            "ms": max(float(median), 1e-6),
+            "p10": max(float(p10), 1e-6),
+            "p90": max(float(p90), 1e-6),
+            "repeats": repeats,
+            "cpu_share": round(share, 4),
+            "disturbed": bool(share < self.least_cpu_share or steal > 0),
+        }
+
+
+def chunks(models: list[dict[str, Any]], number: int, size_mib: float) -> Iterator[list[dict[str, Any]]]:
+    """`models` in groups of at most `number`, whose files have at most `size_mib` together (or one model each)."""
+    group: list[dict[str, Any]] = []
+    size = 0.0
+    for model in models:
+        mib = Path(model["file"]).stat().st_size / 2**20
+        if group and (len(group) == number or size + mib > size_mib):
+            yield group
+            group, size = [], 0.0
+        group.append(model)
+        size += mib
+    if group:
+        yield group
+
+
+def load(runtime: Any, entry: dict[str, Any], job: dict[str, Any]) -> Model | None:
+    """The loaded model, or None after reporting that the runtime rejects it."""
+    emit("loading", id=entry["id"])
+    try:
+        invoke = runtime.load(entry["file"], np.random.default_rng(job["seed"]))
+        return Model(entry["id"], invoke, entry.get("rounds", []), job["warm_up_ms"])
+    except Exception as error:  # noqa: BLE001 - each runtime raises types of its own, and the rest must go on
+        emit("rejected", id=entry["id"], error=" ".join(str(error).split())[:300] or type(error).__name__)
+        return None
+
+
+def measure_chunk(
+    models: list[Model],
+    references: Iterator[tuple[int, Model]],
+    slices: Slices,
+    job: dict[str, Any],
+    order: random.Random,
+) -> None:
+    def measure_reference(number: int) -> None:
+        copy, reference = next(references)
+        emit("sample", id=REFERENCE, copy=copy, round=number, **slices.take(reference))
+
+    for number in sorted({number for model in models for number in model.rounds}):
+        turn = [model for model in models if number in model.rounds]
+        order.shuffle(turn)
+        for place, model in enumerate(turn):
+            if place % job["reference_every"] == 0:
+                measure_reference(number)
+            emit("sample", id=model.identity, round=number, **slices.take(model))
+        measure_reference(number)
+
+
+def main(path: str) -> None:
+    job = json.loads(Path(path).read_text())
+    start = time.time()
+    cpus = pin(job["threads"]) if job["pin"] else None
+    preferred = raise_priority()
+    try:
+        runtime = RUNTIMES[job["runtime"]](job["threads"])
+    except ImportError as error:
+        emit("missing", error=str(error))
+        return
+    slices = Slices(job, cpus)
+    facts = device_facts(cpus)
+    facts.update(protocol=PROTOCOL, runtime=job["runtime"], runtime_version=runtime.version, preferred=preferred)
+    emit("facts", timer_overhead_ns=slices.overhead_ns, **facts)
+    # How memory happens to be laid out when a model is loaded moves its latency by a per cent or two, for good.
+    copies = [load(runtime, {"id": REFERENCE, "file": job["reference"]}, job) for _ in range(job["reference_copies"])]
+    loaded_copies = [copy for copy in copies if copy is not None]
+    if loaded_copies:
+        references = itertools.cycle(enumerate(loaded_copies))
+        gc.disable()
+        order = random.Random(job["seed"])  # noqa: S311 - an order, not a secret
+        for group in chunks(job["models"], job["chunk_models"], job["chunk_mib"]):
+            loaded = [load(runtime, entry, job) for entry in group]
+            measure_chunk([model for model in loaded if model], references, slices, job, order)
+            del loaded
+            gc.collect()
+    emit("done", elapsed_s=time.time() - start, disturbed_slices=slices.disturbed)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

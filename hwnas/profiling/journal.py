@@ -1,0 +1,76 @@
+"""The journal of a measurement: every event of the agent, kept as it comes, so that a killed run goes on."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from hwnas.errors import StorageError
+
+__all__ = ["Journal", "locked"]
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Holds the lock file `path`; StorageError where another process holds it. A killed process holds nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise StorageError(
+                f"{path.parent} is being written by another hwnas process: wait for it, or choose another folder"
+            ) from error
+        yield
+
+
+class Journal:
+    """A file of JSON lines. The first says which measurement it is of; a journal of another one is started anew."""
+
+    def __init__(self, path: Path, identity: dict[str, Any]) -> None:
+        self.path = path
+        self.events: list[dict[str, Any]] = []
+        found = _read(path)
+        try:
+            if found and found[0] == {"identity": identity}:
+                self.events = found[1:]
+                _cut_torn_line(path)
+            else:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(json.dumps({"identity": identity}) + "\n")
+            self._file = path.open("a")
+        except OSError as error:
+            raise StorageError(f"cannot write {path}: {error.strerror}") from error
+
+    def append(self, event: dict[str, Any]) -> None:
+        """Adds one event and hands it to the operating system."""
+        try:
+            self._file.write(json.dumps(event) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise StorageError(
+                f"cannot write {self.path}: {error.strerror}; free space and run the same command again"
+            ) from error
+        self.events.append(event)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a journal; nothing from the first one on that is torn."""
+    events: list[dict[str, Any]] = []
+    if path.is_file():
+        with suppress(json.JSONDecodeError):
+            events.extend(json.loads(line) for line in path.read_text(errors="replace").splitlines())
+    return events
+
+
+def _cut_torn_line(path: Path) -> None:
+    content = path.read_bytes()
+    if not content.endswith(b"\n"):
+        path.write_bytes(content[: content.rfind(b"\n") + 1])

@@ -1,0 +1,149 @@
+"""Measures model files on a device, interleaved with a reference model, and keeps every sample."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from hwnas.devices.transport import Transport
+from hwnas.errors import DeviceError
+from hwnas.profiling.agent import PROTOCOL, REFERENCE
+from hwnas.profiling.config import ProfilingConfig
+from hwnas.profiling.journal import Journal
+from hwnas.profiling.runtimes import runtime_named
+from hwnas.profiling.samples import Measurements, evaluate_samples
+from hwnas.progress import Progress
+
+__all__ = ["measure_models"]
+
+AGENT = Path(__file__).with_name("agent.py")
+_MODEL_CRASHES = 20
+
+
+def measure_models(
+    transport: Transport,
+    models: Mapping[str, Path],
+    reference: Path,
+    config: ProfilingConfig,
+    *,
+    seed: int,
+    journal: Journal,
+    progress: Progress,
+    reference_ms: float | None = None,
+) -> Measurements:
+    """The latency of each model file, drift-corrected.
+
+    What `journal` holds already is not measured again. A model that the runtime rejects, or that crashes it, stands
+    in `rejected`, and the rest goes on. `reference_ms`: see `evaluate_samples`. Raises DeviceError where the device
+    does not answer, lacks the runtime, or rejects the reference or every model.
+    """
+    if REFERENCE in models:
+        raise ValueError(f"no model may be named {REFERENCE!r}")
+    staged = transport.stage({**models, REFERENCE: reference})
+    total = len(models) * config.rounds
+    crashes = 0
+    while todo := _pending(models, config.rounds, journal.events):
+        job = _job(config, seed, staged, todo)
+        try:
+            _run(transport, job, journal, total, progress)
+        except DeviceError as error:
+            culprit = _crashed_on(journal.events)
+            crashes += 1
+            if culprit is None or culprit == REFERENCE or crashes > _MODEL_CRASHES:
+                raise
+            journal.append({"event": "rejected", "id": culprit, "error": f"crashed the runtime: {error}"})
+    rejected = {event["id"]: event["error"] for event in journal.events if event["event"] == "rejected"}
+    if REFERENCE in rejected:
+        raise DeviceError(f"{config.runtime} rejects the reference network: {rejected[REFERENCE]}")
+    if rejected and set(rejected) >= set(models):
+        name, reason = next(iter(rejected.items()))
+        raise DeviceError(f"{config.runtime} rejects every model, such as {models[name]}: {reason}")
+    told: dict[str, Any] = next((event for event in reversed(journal.events) if event["event"] == "facts"), {})
+    facts = {key: value for key, value in told.items() if key not in ("event", "protocol")}
+    samples = [event for event in journal.events if event["event"] == "sample"]
+    return evaluate_samples(samples, facts, rejected, reference_ms)
+
+
+def _pending(models: Mapping[str, Path], rounds: int, events: list[dict[str, Any]]) -> dict[str, list[int]]:
+    """The rounds of each model that are not measured yet, models without any left out."""
+    done = {(event["id"], event["round"]) for event in events if event["event"] == "sample"}
+    rejected = {event["id"] for event in events if event["event"] == "rejected"}
+    if REFERENCE in rejected:
+        return {}
+    left = {
+        identity: [number for number in range(rounds) if (identity, number) not in done]
+        for identity in models
+        if identity not in rejected
+    }
+    return {identity: numbers for identity, numbers in left.items() if numbers}
+
+
+def _job(
+    config: ProfilingConfig, seed: int, staged: Mapping[str, str], todo: Mapping[str, list[int]]
+) -> dict[str, Any]:
+    return {
+        "runtime": config.runtime,
+        "threads": config.threads,
+        "pin": config.pin,
+        "seed": seed,
+        "slice_ms": config.slice_ms,
+        "min_repeats": config.min_repeats,
+        "max_retries": config.max_retries,
+        "reference_every": config.reference_every,
+        "reference_copies": config.reference_copies,
+        "warm_up_ms": config.warm_up_ms,
+        "chunk_models": config.chunk_models,
+        "chunk_mib": config.chunk_mib,
+        "reference": staged[REFERENCE],
+        "models": [{"id": model, "file": staged[model], "rounds": rounds} for model, rounds in todo.items()],
+    }
+
+
+def _run(transport: Transport, job: dict[str, Any], journal: Journal, total: int, progress: Progress) -> None:
+    """One run of the agent, into the journal."""
+    left = sum(len(model["rounds"]) for model in job["models"])
+    loaded = 0
+    shown = 0.0
+    with closing(transport.run(AGENT, job)) as lines:
+        for line in lines:
+            event = _event(line)
+            if event is None:
+                continue
+            if event["event"] == "missing":
+                runtime = runtime_named(job["runtime"])
+                raise DeviceError(
+                    f"the device has no {runtime.name} ({event['error']}): pip install {runtime.distribution} there,"
+                    f" on this machine pip install 'hwnas[{runtime.extra}]'"
+                )
+            journal.append(event)
+            if event["event"] == "sample" and event["id"] != REFERENCE:
+                left -= 1
+            loaded += event["event"] == "loading"
+            # The bar's drawing takes time from the measurement on a small machine.
+            if time.monotonic() - shown > 1.0:
+                shown = time.monotonic()
+                measuring = event["event"] == "sample"
+                progress(1 - left / total, "measuring" if measuring else f"loading {loaded}/{len(job['models']) + 1}")
+
+
+def _event(line: str) -> dict[str, Any] | None:
+    """A line of the agent as an event; None for what a runtime prints in between."""
+    try:
+        event = json.loads(line)
+    except json.JSONDecodeError:
+        return None
+    if not isinstance(event, dict) or "event" not in event:
+        return None
+    if event["event"] == "facts" and event.get("protocol") != PROTOCOL:
+        raise DeviceError(f"the measuring agent speaks protocol {event.get('protocol')}, expected {PROTOCOL}")
+    return event
+
+
+def _crashed_on(events: list[dict[str, Any]]) -> str | None:
+    """The model that was being loaded when the agent ended."""
+    last = events[-1] if events else {}
+    return str(last["id"]) if last.get("event") == "loading" else None

@@ -1,0 +1,55 @@
+"""Which whole networks are measured: spread over the space's range of sizes, where uniform draws crowd the middle."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hwnas.errors import ConfigError
+from hwnas.spaces import Genotypes, Space
+
+__all__ = ["reference_network", "spread_networks"]
+
+_DRAWS = 20
+_TILT = 2.0
+
+
+def reference_network(space: Space) -> Genotypes:
+    """The genotype `[G]` of every gene's middle choice: what drift is measured on."""
+    middle: Genotypes = space.canonical((space.cardinalities // 2)[None])[0]
+    return middle
+
+
+def spread_networks(space: Space, count: int, rng: np.random.Generator, without: Genotypes | None = None) -> Genotypes:
+    """`count` distinct canonical genotypes `[count, G]`, evenly spread over the logarithm of MACs, none of `without`.
+
+    Candidates are drawn with a tilt towards small or large choices that differs from one to the next. Raises
+    ConfigError where the space has too few networks.
+    """
+    drawn = _tilted(space, max(200, _DRAWS * count), rng)
+    known = np.zeros((0, len(space.genes)), dtype=np.int64) if without is None else space.canonical(without)
+    # unique keeps the first of equals: candidates after `without` that equal one of its rows fall out.
+    found = space.unique(np.concatenate([known, drawn]))[len(space.unique(known)) :]
+    if len(found) < count:
+        raise ConfigError(
+            f"space {space.name}: found {len(found)} networks to measure, expected {count}: lower profiling.networks"
+        )
+    position = np.log(space.macs(found).astype(np.float64))
+    position = (position - position.min()) / max(float(np.ptp(position)), 1e-12)
+    # Each goal takes the nearest candidate that is left; in random order, so that no end is favoured.
+    goals = (np.arange(count) + rng.random(count)) / count
+    left = np.ones(len(found), dtype=bool)
+    chosen = np.empty(count, dtype=np.int64)
+    for goal in rng.permutation(count):
+        chosen[goal] = np.where(left, np.abs(position - goals[goal]), np.inf).argmin()
+        left[chosen[goal]] = False
+    return found[chosen]
+
+
+def _tilted(space: Space, count: int, rng: np.random.Generator) -> Genotypes:
+    tilt = rng.uniform(-_TILT, _TILT, size=(count, 1))
+    columns = []
+    for choices in space.cardinalities:
+        weights = np.exp(tilt * np.linspace(-1, 1, choices))
+        edges = np.cumsum(weights / weights.sum(axis=1, keepdims=True), axis=1)
+        columns.append((rng.random((count, 1)) > edges[:, :-1]).sum(axis=1))
+    return space.canonical(np.stack(columns, axis=1).astype(np.int64))

@@ -1,0 +1,185 @@
+"""Predicted against measured: whole networks beside the table's own reference network, drift divided out."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from hwnas.devices.transport import Transport
+from hwnas.errors import ConfigError, DeviceError
+from hwnas.files import sha256_of_file, sha256_of_json
+from hwnas.latency.lookup import TableEstimator
+from hwnas.latency.table import LatencyTable
+from hwnas.profiling.config import ProfilingConfig
+from hwnas.profiling.journal import Journal, locked
+from hwnas.profiling.measure import measure_models
+from hwnas.profiling.networks import spread_networks
+from hwnas.profiling.runtimes import runtime_named
+from hwnas.profiling.samples import ModelLatency, percentage_errors
+from hwnas.progress import Progress
+from hwnas.spaces import Arch, Space
+
+__all__ = ["MeasuredNetwork", "Validation", "measure_networks", "validate_table"]
+
+_WORK = ".measuring"
+_SAMPLES = 600
+_MOST_COPIES = 4
+_COPIED_MODELS = 16
+_MOST_ROUNDS = 60
+
+
+@dataclass(frozen=True)
+class MeasuredNetwork:
+    """`measured_ms`: as measured now. `drift`: the reference's latency around these samples over that in the table."""
+
+    measured_ms: float
+    drift: float
+    p10_ms: float
+    p90_ms: float
+    samples: int
+
+    @property
+    def latency_ms(self) -> float:
+        """What the table's estimates compare with: `measured_ms / drift`."""
+        return self.measured_ms / self.drift
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Networks that the table's correction was not fitted on. Latencies `[N]` in ms, errors as fractions."""
+
+    archs: tuple[Arch, ...]
+    predicted_ms: tuple[float, ...]
+    measured_ms: tuple[float, ...]
+    drift: tuple[float, ...]
+    mape: float
+    mape_test_retest: float
+    spearman: float
+    within_10_percent: float
+
+
+def measure_networks(
+    files: Mapping[str, Path],
+    table: LatencyTable,
+    space: Space,
+    transport: Transport,
+    config: ProfilingConfig,
+    folder: Path,
+    seed: int,
+    progress: Progress,
+) -> dict[str, MeasuredNetwork]:
+    """The latency of model files, such as exported ones, on the device and setting of `table`, by name.
+
+    `space`: the table's, for its reference network. Few files are measured in more rounds than `config.rounds`,
+    and loaded several times, since one loading differs from the next. `folder` gets a subfolder of work files,
+    with which a killed run goes on, and which is removed at the end. Raises ConfigError where `config` is of another
+    setting than the table, and DeviceError for a file that the runtime rejects.
+    """
+    found, _ = _measure(files, table, space, transport, config, folder, seed, progress)
+    return found
+
+
+def validate_table(
+    table: LatencyTable,
+    space: Space,
+    count: int,
+    transport: Transport,
+    config: ProfilingConfig,
+    folder: Path,
+    seed: int,
+    progress: Progress,
+) -> Validation:
+    """Measures `count` networks of `space`, spread over its sizes, none of which the table holds.
+
+    Raises CoverageError where the table lacks their operators.
+    """
+    known = np.array([space.genotype(arch) for arch in table.networks.archs], dtype=np.int64)
+    rng = np.random.default_rng((seed, count))
+    genotypes = spread_networks(space, count, rng, known.reshape(-1, len(space.genes)))
+    predicted = TableEstimator(table, space).latency_ms(genotypes)
+    files = runtime_named(config.runtime).model_format
+    models = {
+        f"n{i}": files.write_synthetic(space.operators_of(genotype), folder / _WORK / f"n{i}{files.suffix}", seed)
+        for i, genotype in enumerate(genotypes)
+    }
+    found, test_retest = _measure(models, table, space, transport, config, folder, seed, progress)
+    latencies = np.array([found[name].latency_ms for name in models])
+    errors = percentage_errors(predicted, latencies)
+    return Validation(
+        archs=tuple(space.arch(genotype) for genotype in genotypes),
+        predicted_ms=tuple(predicted.tolist()),
+        measured_ms=tuple(found[name].measured_ms for name in models),
+        drift=tuple(found[name].drift for name in models),
+        mape=float(errors.mean()),
+        mape_test_retest=test_retest,
+        spearman=float(spearmanr(predicted, latencies).statistic),
+        within_10_percent=float((errors <= 0.1).mean()),
+    )
+
+
+def _measure(
+    models: Mapping[str, Path],
+    table: LatencyTable,
+    space: Space,
+    transport: Transport,
+    config: ProfilingConfig,
+    folder: Path,
+    seed: int,
+    progress: Progress,
+) -> tuple[dict[str, MeasuredNetwork], float]:
+    of_table = tuple(table.provenance[key] for key in ("runtime", "precision", "threads"))
+    if (config.runtime, config.precision, config.threads) != of_table:
+        raise ConfigError(f"the table is of {of_table}, profiling asks for {config.setting}: set profiling.* alike")
+    copies = max(1, min(_MOST_COPIES, _COPIED_MODELS // max(len(models), 1)))
+    loaded = {f"{name}#{copy}": path for name, path in models.items() for copy in range(copies)}
+    config = replace(config, rounds=_rounds(config.rounds, len(loaded)))
+    reference = table.reference
+    files = runtime_named(config.runtime).model_format
+    work = folder / _WORK
+    with locked(work / "lock"):
+        operators = space.operators_of(space.genotype(reference["arch"]))
+        reference_file = files.write_synthetic(operators, work / f"reference{files.suffix}", int(reference["seed"]))
+        contents = {name: sha256_of_file(path) for name, path in models.items()}
+        identity = {
+            "models": contents,
+            "copies": copies,
+            "rounds": config.rounds,
+            "table": sha256_of_json(table.provenance),
+        }
+        journal = Journal(work / "journal.jsonl", identity)
+        try:
+            measured = measure_models(
+                transport, loaded, reference_file, config, seed=seed, journal=journal, progress=progress,
+                reference_ms=float(reference["latency_ms"]),
+            )  # fmt: skip
+        finally:
+            journal.close()
+    for name, reason in measured.rejected.items():
+        raise DeviceError(f"{config.runtime} rejects {loaded[name]}: {reason}")
+    shutil.rmtree(work, ignore_errors=True)
+    by_name = {name: [measured.latencies[f"{name}#{copy}"] for copy in range(copies)] for name in models}
+    retest = measured.test_retest_mape(list(loaded))
+    return {name: _combined(found) for name, found in by_name.items()}, retest
+
+
+def _combined(copies: Sequence[ModelLatency]) -> MeasuredNetwork:
+    """A file's latency from that of its copies, each loaded anew: their mean."""
+    latency_ms = float(np.mean([one.median_ms for one in copies]))
+    measured_ms = float(np.mean([one.raw_ms for one in copies]))
+    return MeasuredNetwork(
+        measured_ms=measured_ms,
+        drift=measured_ms / latency_ms,
+        p10_ms=float(np.mean([one.p10_ms * one.drift for one in copies])),
+        p90_ms=float(np.mean([one.p90_ms * one.drift for one in copies])),
+        samples=sum(one.samples for one in copies),
+    )
+
+
+def _rounds(rounds: int, models: int) -> int:
+    return max(rounds, min(_MOST_ROUNDS, math.ceil(_SAMPLES / max(models, 1))))

@@ -1,0 +1,95 @@
+"""The contract of transports, run on each of them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psutil
+import pytest
+
+from hwnas.devices.config import DeviceConfig
+from hwnas.devices.connect import connect
+from hwnas.devices.profile import load_profile
+from hwnas.devices.transport import Transport
+from hwnas.errors import DeviceError
+
+
+@pytest.fixture(params=["local"])
+def transport(request: pytest.FixtureRequest) -> Iterator[Transport]:
+    with connect(load_profile(request.param), DeviceConfig(name=request.param, silence_s=1.5)) as connected:
+        yield connected
+
+
+def script(folder: Path, body: str) -> Path:
+    path = folder / "script.py"
+    path.write_text(f"import json, os, signal, sys, time\njob = json.load(open(sys.argv[1]))\n{body}\n")
+    return path
+
+
+def test_the_job_arrives_and_lines_come_back(transport: Transport, tmp_path: Path) -> None:
+    body = "for word in job['words']:\n    print(word, flush=True)\nsys.stdout.write('no newline')"
+    lines = list(transport.run(script(tmp_path, body), {"words": ["one", "zwei → 2"]}))
+    assert lines == ["one", "zwei → 2"]
+
+
+def test_staged_files_can_be_read_there(transport: Transport, tmp_path: Path) -> None:
+    (tmp_path / "model.bin").write_bytes(b"weights")
+    staged = transport.stage({"model": tmp_path / "model.bin"})
+    body = "print(open(job['model'], 'rb').read())"
+    assert list(transport.run(script(tmp_path, body), staged)) == ["b'weights'"]
+
+
+def test_lines_come_while_the_script_runs(transport: Transport, tmp_path: Path) -> None:
+    body = "print('early', flush=True)\ntime.sleep(1)\nprint('late')"
+    with closing(transport.run(script(tmp_path, body), {})) as lines:
+        next(lines)
+        start = time.monotonic()
+        next(lines)
+    assert time.monotonic() - start > 0.5
+
+
+def test_a_failure_tells_the_last_words(transport: Transport, tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match=r"status 1.*ZeroDivisionError") as caught:
+        list(transport.run(script(tmp_path, "print('x')\n1 / 0"), {}))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_crash_tells_the_signal(transport: Transport, tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match="SIGSEGV"):
+        list(transport.run(script(tmp_path, "os.kill(os.getpid(), signal.SIGSEGV)"), {}))
+
+
+def test_silence_ends_it(transport: Transport, tmp_path: Path) -> None:
+    start = time.monotonic()
+    with pytest.raises(DeviceError, match=r"said nothing for 1\.5 s"):
+        list(transport.run(script(tmp_path, "print(1, flush=True)\ntime.sleep(60)"), {}))
+    assert time.monotonic() - start < 20
+
+
+def test_an_exception_in_the_consumer_ends_the_process(transport: Transport, tmp_path: Path) -> None:
+    body = "print(os.getpid(), flush=True)\ntime.sleep(60)"
+    pid = 0
+
+    def interrupted() -> None:
+        nonlocal pid
+        with closing(transport.run(script(tmp_path, body), {})) as lines:
+            pid = int(next(lines))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert pid != os.getpid()
+    assert not psutil.pid_exists(pid)
+
+
+def test_an_interpreter_that_is_not_there_is_named(tmp_path: Path) -> None:
+    config = DeviceConfig(python="/no/such/python")
+    with (
+        connect(load_profile("local"), config) as local,
+        pytest.raises(DeviceError, match=r"/no/such/python.*device\.python"),
+    ):
+        list(local.run(script(tmp_path, ""), {}))
