@@ -1,0 +1,1 @@
+"""Plots and the HTML report, from result files alone."""

@@ -1,0 +1,248 @@
+"""Plots of a result as PNG files. `shape` says what the dicts hold; everything drawn is in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from scipy.stats import kendalltau, spearmanr
+
+from hwnas.report.shape import PREDICTION_TOLERANCE, Result, checked_targets, corrected_ms, setting, slug
+from hwnas.report.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    PALE,
+    RED,
+    SIZE,
+    SOFT,
+    figure,
+    note,
+    percent,
+    style,
+    write,
+)
+
+__all__ = ["draw_all", "plot_accuracy_predictor", "plot_front", "plot_latency", "plot_training"]
+
+
+def draw_all(result: Result, folder: Path) -> dict[str, Path]:
+    """Every plot that the result has data for, name to PNG in `folder`, in the order of the report."""
+    targets = checked_targets(result)
+    plots: dict[str, Path] = {}
+    for front in result.get("front") or []:
+        name = slug("front", *setting(front))
+        chosen = [target for target in targets if setting(target) == setting(front)]
+        plots[name] = plot_front(front, chosen, folder / f"{name}.png")
+    for table in result.get("tables") or []:
+        if (table.get("networks") or {}).get("measured_ms"):
+            name = slug("latency", *setting(table))
+            chosen = [target for target in targets if setting(target) == setting(table)]
+            plots[name] = plot_latency(table, chosen, folder / f"{name}.png")
+    predictor = result.get("accuracy_predictor") or {}
+    if len(predictor.get("measured") or []) > 1:
+        plots["accuracy_predictor"] = plot_accuracy_predictor(predictor, folder / "accuracy_predictor.png")
+    history = result.get("history") or []
+    if any(row["event"] == "steps" for row in history):
+        plots["training"] = plot_training(history, folder / "training.png")
+    return plots
+
+
+def plot_front(front: Mapping[str, Any], targets: Sequence[Mapping[str, Any]], path: Path) -> Path:
+    """Predicted accuracy over latency: random subnets, the front, budgets, and the chosen nets with what they measured.
+
+    `front` is an entry of `result["front"]`, `targets` the targets of the same device and runtime.
+    """
+    with style():
+        drawn, axes = figure(f"Accuracy and latency: {front['runtime']} on {front['device']}")
+        random, pareto = front["random"], front["pareto"]
+        axes.scatter(
+            random["latency_ms"],
+            random["accuracy"],
+            s=9,
+            color=GREY,
+            alpha=0.55,
+            lw=0,
+            label="random subnets, predicted",
+        )
+        order = np.argsort(pareto["latency_ms"])
+        latency, accuracy = np.array(pareto["latency_ms"])[order], np.array(pareto["accuracy"])[order]
+        axes.plot(
+            latency,
+            accuracy,
+            color=BLUE,
+            lw=1.6,
+            marker="o",
+            ms=2.5,
+            drawstyle="steps-post",
+            label="front of the search, predicted",
+        )
+        for number, target in enumerate(targets):
+            _draw_target(axes, target, labelled=number == 0)
+        axes.set(xlabel="latency (ms)", ylabel="accuracy on held-out images")
+        percent(axes, "y")
+        axes.margins(x=0.06, y=0.1)
+        axes.legend(loc="lower right")
+        return write(drawn, path)
+
+
+def plot_latency(table: Mapping[str, Any], targets: Sequence[Mapping[str, Any]], path: Path) -> Path:
+    """Measured over predicted latency of whole networks, with the diagonal and the ±10 % band.
+
+    `table` is an entry of `result["tables"]` with `networks`, `targets` the targets of the same device and runtime.
+    """
+    predicted, measured = _pairs(table["networks"], "predicted_ms", "measured_ms")
+    verified = [(target["predicted_ms"], ms) for target in targets if (ms := corrected_ms(target)) is not None]
+    with style():
+        drawn, axes = figure(f"Latency table: {table['runtime']} on {table['device']}", square=True)
+        ends = _ends(predicted, measured, [ms for pair in verified for ms in pair])
+        axes.fill_between(  # |predicted - measured| ≤ tolerance · measured
+            ends, ends / (1 + PREDICTION_TOLERANCE), ends / (1 - PREDICTION_TOLERANCE),
+            color=GREEN, alpha=0.12, lw=0, label=f"within {100 * PREDICTION_TOLERANCE:.0f} %",
+        )  # fmt: skip
+        axes.plot(ends, ends, color=INK, lw=0.9, ls="--")
+        axes.scatter(predicted, measured, s=20, color=BLUE, alpha=0.75, lw=0, label="random networks")
+        if verified:
+            x, y = zip(*verified, strict=True)
+            axes.scatter(x, y, s=110, marker="*", color=RED, zorder=3, label="chosen nets")
+        error = np.abs(predicted - measured) / measured
+        lines = [f"{len(measured)} networks", f"MAPE {100 * error.mean():.1f} %"]
+        lines += [f"{100 * np.mean(error <= PREDICTION_TOLERANCE):.0f} % within {100 * PREDICTION_TOLERANCE:.0f} %"]
+        if _varied(predicted, measured):
+            lines.append(f"Spearman {spearmanr(predicted, measured).statistic:.3f}")
+        note(axes, lines)
+        axes.set(xlabel="predicted (ms)", ylabel="measured, drift divided out (ms)", xlim=ends, ylim=ends)
+        axes.legend(loc="lower right")
+        return write(drawn, path)
+
+
+def plot_accuracy_predictor(predictor: Mapping[str, Any], path: Path) -> Path:
+    """Measured over predicted accuracy of subnets that the predictor was not fitted on, with Kendall's τ.
+
+    `predictor` is `result["accuracy_predictor"]` with at least two of `measured` and `predicted`.
+    """
+    predicted, measured = _pairs(predictor, "predicted", "measured")
+    tau = predictor.get("kendall_tau")
+    if tau is None and _varied(predicted, measured):
+        tau = float(kendalltau(predicted, measured).statistic)
+    with style():
+        drawn, axes = figure("Accuracy predictor on subnets it has not seen", square=True)
+        ends = _ends(predicted, measured, [])
+        axes.plot(ends, ends, color=INK, lw=0.9, ls="--")
+        axes.scatter(predicted, measured, s=20, color=BLUE, alpha=0.75, lw=0)
+        error = np.abs(predicted - measured).mean() * 100
+        note(
+            axes,
+            [
+                f"{len(measured)} subnets",
+                "Kendall τ undefined" if tau is None else f"Kendall τ {tau:.2f}",
+                f"mean error {error:.2f} points",
+            ],
+        )
+        axes.set(xlabel="predicted accuracy", ylabel="measured accuracy, held-out images", xlim=ends, ylim=ends)
+        percent(axes, "x")
+        percent(axes, "y")
+        return write(drawn, path)
+
+
+def plot_training(history: Sequence[Mapping[str, Any]], path: Path) -> Path:
+    """Training loss, and held-out accuracy of each phase's largest and smallest subnet, over all phases.
+
+    `history` is `result["history"]`, with at least one row of `steps`. The phases stand in alternating shades, their
+    names above.
+    """
+    steps, ends = ([row for row in history if row["event"] == event] for event in ("steps", "phase_end"))
+    with style():
+        drawn = Figure(figsize=SIZE, layout="constrained")
+        loss_axes, accuracy_axes = drawn.subplots(2, 1, sharex=True)
+        at, loss = (np.array([row[key] for row in steps], dtype=float) for key in ("step", "loss"))
+        loss_axes.plot(at, loss, color=BLUE, lw=0.7, alpha=0.3)
+        loss_axes.plot(at, _smooth(loss), color=BLUE, lw=1.6)
+        loss_axes.set(ylabel="training loss")
+        loss_axes.set_title("Training", pad=24)
+        for name, colour in (("largest", BLUE), ("smallest", ORANGE)):
+            key = f"{name}_accuracy"
+            if rows := [row for row in ends if row.get(key) is not None]:
+                accuracy_axes.plot(
+                    [row["step"] for row in rows], [row[key] for row in rows],
+                    color=colour, lw=1.6, marker="o", ms=4, label=f"{name} subnet",
+                )  # fmt: skip
+        accuracy_axes.set(ylabel="held-out accuracy", xlabel="step")
+        percent(accuracy_axes, "y")
+        if ends:
+            accuracy_axes.legend(loc="best")
+        _shade_phases(loss_axes, steps, named=True)
+        _shade_phases(accuracy_axes, steps, named=False)
+        return write(drawn, path)
+
+
+def _draw_target(axes: Axes, target: Mapping[str, Any], labelled: bool) -> None:
+    accuracy = target.get("accuracy_predicted")
+    accuracy = target.get("accuracy_torch") if accuracy is None else accuracy
+    tested = "" if target.get("accuracy_torch") is None else f": test accuracy {100 * target['accuracy_torch']:.2f} %"
+    axes.axvline(target["budget_ms"], color=RED, lw=1.0, ls=(0, (4, 3)), alpha=0.8)
+    axes.annotate(
+        f"budget {target['budget_ms']:.3g} ms{tested}", (target["budget_ms"], 0.02), (-3, 0),
+        xycoords=("data", "axes fraction"), textcoords="offset points", rotation=90, ha="right", va="bottom",
+        fontsize=8, color=RED, bbox={"facecolor": "white", "alpha": 0.75, "lw": 0, "pad": 1},
+    )  # fmt: skip
+    if accuracy is None:
+        return
+    measured = corrected_ms(target)
+    if measured is not None:
+        axes.plot([target["predicted_ms"], measured], [accuracy, accuracy], color=INK, lw=1.0, zorder=3)
+        axes.scatter(
+            measured, accuracy, s=52, marker="D", facecolor="white", edgecolor=INK, lw=1.2, zorder=4,
+            label="chosen, measured latency" if labelled else None,
+        )  # fmt: skip
+    axes.scatter(
+        target["predicted_ms"], accuracy, s=130, marker="*", color=RED, zorder=5,
+        label="chosen, predicted" if labelled else None,
+    )  # fmt: skip
+
+
+def _shade_phases(axes: Axes, steps: Sequence[Mapping[str, Any]], named: bool) -> None:
+    names = [str(row["phase"]) for row in steps]
+    starts = [i for i, name in enumerate(names) if i == 0 or names[i - 1] != name]
+    bounds = [float(steps[i]["step"]) for i in starts] + [float(steps[-1]["step"])]
+    bounds[0] = min(bounds[0], 0.0)
+    for number, start in enumerate(starts):
+        left, right = bounds[number], bounds[number + 1]
+        if number % 2:
+            axes.axvspan(left, right, color=PALE, lw=0, zorder=0)
+        if named:
+            # Every other name stands higher: short phases have no room beside each other.
+            axes.annotate(
+                names[start], ((left + right) / 2, 1.0), (0, 2 + 9 * (number % 2)), xycoords=("data", "axes fraction"),
+                textcoords="offset points", ha="center", va="bottom", fontsize=7.5, color=SOFT,
+            )  # fmt: skip
+    room = 0.01 * (bounds[-1] - bounds[0]) or 1.0
+    axes.set_xlim(bounds[0] - room, bounds[-1] + room)
+
+
+def _varied(*columns: NDArray[np.float64]) -> bool:
+    """Whether a rank correlation is defined."""
+    return all(len(np.unique(column)) > 1 for column in columns)
+
+
+def _pairs(source: Mapping[str, Any], first: str, second: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    return np.array(source[first], dtype=float), np.array(source[second], dtype=float)
+
+
+def _ends(first: NDArray[np.float64], second: NDArray[np.float64], more: Sequence[float]) -> NDArray[np.float64]:
+    values = np.concatenate([first, second, np.array(more, dtype=float)])
+    margin = 0.06 * (values.max() - values.min()) or 0.06 * abs(values.max()) or 1.0
+    return np.array([values.min() - margin, values.max() + margin])
+
+
+def _smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A running median over a fiftieth of the values, which keeps the steps between phases sharp."""
+    half = max(1, len(values) // 100)
+    return np.array([np.median(values[max(0, i - half) : i + half + 1]) for i in range(len(values))])
