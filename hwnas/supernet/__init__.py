@@ -1,0 +1,1 @@
+"""Elastic layers, supernets, subnet extraction and BatchNorm calibration."""

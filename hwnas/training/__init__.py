@@ -1,0 +1,1 @@
+"""Progressive shrinking with distillation, from nothing to a supernet; resumes anywhere."""

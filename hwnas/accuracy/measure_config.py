@@ -1,0 +1,29 @@
+"""How the accuracy of subnets is measured. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hwnas.errors import ConfigError
+
+__all__ = ["MeasureConfig"]
+
+
+@dataclass(frozen=True)
+class MeasureConfig:
+    """BatchNorm is calibrated on the first `calibration_images` of the held-out part, in batches of
+    `calibration_batch`, whatever split is then evaluated; labels play no part in it. `images` limits the evaluated
+    images to the first so many; 0 takes all.
+    """
+
+    calibration_images: int = 1000
+    calibration_batch: int = 200
+    batch_size: int = 250
+    images: int = 0
+
+    def __post_init__(self) -> None:
+        for key in ("calibration_images", "calibration_batch", "batch_size"):
+            if getattr(self, key) < 2:
+                raise ConfigError(f"measure.{key}: expected at least 2, got {getattr(self, key)}")
+        if self.images < 0:
+            raise ConfigError(f"measure.images: expected 0 (all) or more, got {self.images}")

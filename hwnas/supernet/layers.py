@@ -1,0 +1,93 @@
+"""The static layers that subnets are made of, and what the supernet shares with them.
+
+Shapes: B images, C channels, H × W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hwnas.spaces import Operator
+
+__all__ = ["ACTIVATION_FUNCTIONS", "ConvBlock", "InvertedResidual", "SqueezeExcite", "activation"]
+
+ACTIVATION_FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "relu6": F.relu6,
+    "h_swish": F.hardswish,
+}
+
+_ACTIVATION_MODULES: dict[str, type[nn.Module]] = {
+    "none": nn.Identity,
+    "relu": nn.ReLU,
+    "relu6": nn.ReLU6,
+    "h_swish": nn.Hardswish,
+}
+
+
+def activation(name: str) -> nn.Module:
+    """The module of an activation of `hwnas.spaces.operators.ACTIVATIONS`."""
+    return _ACTIVATION_MODULES[name]()
+
+
+class ConvBlock(nn.Sequential):
+    """`conv`, `norm` (unless left out) and `act`; padding keeps the size at stride 1."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int = 1,
+        stride: int = 1,
+        groups: int = 1,
+        act: str = "none",
+        norm: bool = True,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False)
+        if norm:
+            self.norm = nn.BatchNorm2d(out_channels)
+        if act != "none":
+            self.act = activation(act)
+
+
+class SqueezeExcite(nn.Module):
+    """Channel attention as in MobileNetV3: mean, 1×1 reduce, ReLU, 1×1 expand, h-sigmoid, multiplied on."""
+
+    def __init__(self, channels: int, mid_channels: int) -> None:
+        super().__init__()
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.reduce = nn.Conv2d(channels, mid_channels, 1)
+        self.expand = nn.Conv2d(mid_channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, C, H, W]` to the same."""
+        return x * F.hardsigmoid(self.expand(F.relu(self.reduce(self.pool(x)))))
+
+
+class InvertedResidual(nn.Module):
+    """The static form of an `mbconv` operator: `expansion`, `depthwise`, `se`, `projection` (Sandler et al., 2018).
+
+    A part that the operator lacks is left out.
+    """
+
+    def __init__(self, operator: Operator) -> None:
+        super().__init__()
+        mid, act = operator.mid_channels, operator.activation
+        if operator.expands:
+            self.expansion = ConvBlock(operator.in_channels, mid, act=act)
+        self.depthwise = ConvBlock(mid, mid, operator.kernel, operator.stride, groups=mid, act=act)
+        if operator.se:
+            self.se = SqueezeExcite(mid, operator.se_channels)
+        self.projection = ConvBlock(mid, operator.out_channels)
+        self.residual = operator.residual
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, C, H, W]` to the operator's output shape."""
+        inner = x
+        for part in self.children():
+            inner = part(inner)
+        return x + inner if self.residual else inner

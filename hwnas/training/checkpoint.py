@@ -1,0 +1,114 @@
+"""Supernets and training states in safetensors files, with JSON in their header. Never pickle."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from hwnas.errors import CheckpointError, HwnasError
+from hwnas.files import write_bytes
+from hwnas.spaces import space_from_dict
+from hwnas.supernet.supernet import Supernet
+
+__all__ = ["describe_difference", "load_supernet", "read_checkpoint", "save_supernet", "write_checkpoint"]
+
+_HEADER = "hwnas"
+_KIND = "supernet"
+
+
+def save_supernet(path: Path, supernet: Supernet, metadata: Mapping[str, Any]) -> Path:
+    """Write a supernet's weights, its space's config and `metadata` (JSON-able: classes, preprocessing), atomically."""
+    header = {**metadata, "kind": _KIND, "space": supernet.space.config(), "dropout": supernet.dropout.p}
+    return write_checkpoint(path, dict(supernet.state_dict()), header)
+
+
+def load_supernet(path: Path, expected_space: Mapping[str, Any] | None = None) -> tuple[Supernet, dict[str, Any]]:
+    """The supernet in `path`, in eval mode on the CPU, and its metadata.
+
+    Raises CheckpointError for a missing or truncated file, for one of another kind, and for one whose space is not
+    `expected_space` (a `Space.config()`), naming the first field that differs.
+    """
+    tensors, metadata = read_checkpoint(path)
+    if metadata.get("kind") != _KIND:
+        raise CheckpointError(f"{path} holds {metadata.get('kind')!r}, expected a {_KIND!r} as `hwnas train` writes it")
+    if expected_space is not None and (difference := describe_difference(expected_space, metadata["space"], "space")):
+        raise CheckpointError(
+            f"{path} is of another space: {difference}; choose the checkpoint's space, or train this one"
+        )
+    try:
+        supernet = Supernet(space_from_dict(metadata["space"]), metadata.get("dropout", 0.0))
+        supernet.load_state_dict(tensors)
+    except (HwnasError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise CheckpointError(f"{path} does not fit its own space ({reason}): train again") from error
+    return supernet.eval(), metadata
+
+
+def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> Path:
+    """Write tensors and JSON-able metadata as one safetensors file, atomically. Layouts become contiguous."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    return write_bytes(path, save(plain, {_HEADER: json.dumps(metadata, allow_nan=False)}))
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What `write_checkpoint` wrote. Raises CheckpointError for a missing, truncated or foreign file."""
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"no such checkpoint: {path}; train one with `hwnas train`")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        metadata = json.loads(header[_HEADER])
+    except (SafetensorError, OSError, struct.error, ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"{path} is truncated or no checkpoint of hwnas ({str(error)[:120]}): delete it and train again"
+        ) from error
+    return tensors, metadata
+
+
+def describe_difference(expected: Any, found: Any, name: str) -> str:
+    """Where two JSON-able values differ first, as `name.key: expected …, found …`; empty where they are equal."""
+    if isinstance(expected, Mapping) and isinstance(found, Mapping):
+        for key in [*expected, *(key for key in found if key not in expected)]:
+            if key not in expected or key not in found:
+                return f"{name}.{key}: expected {expected.get(key, 'nothing')}, found {found.get(key, 'nothing')}"
+            if difference := describe_difference(expected[key], found[key], f"{name}.{key}"):
+                return difference
+        return ""
+    if isinstance(expected, list) and isinstance(found, list) and len(expected) == len(found):
+        for index, (one, other) in enumerate(zip(expected, found, strict=True)):
+            if difference := describe_difference(one, other, f"{name}[{index}]"):
+                return difference
+        return ""
+    return "" if expected == found else f"{name}: expected {expected}, found {found}"
+
+
+def optimiser_tensors(optimiser: torch.optim.Optimizer, names: Mapping[Any, str]) -> dict[str, Tensor]:
+    """An optimiser's state as `optimiser/<state>/<parameter name>`."""
+    return {
+        f"optimiser/{key}/{names[parameter]}": value
+        for parameter, state in optimiser.state.items()
+        for key, value in state.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def restore_optimiser(
+    optimiser: torch.optim.Optimizer, parameters: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
+) -> None:
+    """Undo `optimiser_tensors` on a fresh optimiser."""
+    for name, value in tensors.items():
+        if name.startswith("optimiser/"):
+            _, key, parameter_name = name.split("/", 2)
+            parameter = parameters[parameter_name]
+            # The layout of the parameter keeps the arithmetic, and so the last bit, as it was.
+            optimiser.state[parameter][key] = torch.empty_like(parameter).copy_(value)

@@ -1,0 +1,21 @@
+"""Random generators derived from (seed, purpose, step), so that a resumed run draws what an uninterrupted one does."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+__all__ = ["AUGMENTATION", "DROPOUT", "INITIALISATION", "ORDER", "SUBNETS", "numpy_generator", "torch_generator"]
+
+INITIALISATION, ORDER, AUGMENTATION, SUBNETS, DROPOUT = range(5)
+
+
+def numpy_generator(seed: int, purpose: int, step: int = 0) -> np.random.Generator:
+    """Independent of the generators of other purposes and steps."""
+    return np.random.default_rng([seed, purpose, step])
+
+
+def torch_generator(seed: int, purpose: int, step: int = 0) -> torch.Generator:
+    """The same for torch, on the CPU."""
+    state = np.random.SeedSequence([seed, purpose, step]).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(state >> np.uint64(1)))

@@ -1,0 +1,136 @@
+"""Measured accuracy of subnets."""
+
+import numpy as np
+import pytest
+import torch
+
+from hwnas.accuracy.measure import calibrate_subnet, measure_accuracy
+from hwnas.accuracy.measure_config import MeasureConfig
+from hwnas.data.config import AugmentConfig
+from hwnas.data.load import ImageData, ImageSet
+from hwnas.data.preprocess import prepare
+from hwnas.errors import ArchError, ConfigError, DataError
+from hwnas.progress import no_progress
+from hwnas.spaces import OfaMbv3Config, OfaMbv3Space
+from hwnas.supernet.supernet import Supernet
+
+
+@pytest.fixture(autouse=True)
+def threads():
+    """Set by each test that wants more; on a busy machine tiny networks wait for their threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def supernet():
+    config = OfaMbv3Config(
+        name="tiny", resolution=(8, 12), widths=(8, 8, 8, 16, 16, 16), stem_stride=1, strides=(2, 1, 2),
+        activations=("relu", "relu", "h_swish"), se=(False, False, True), kernel_sizes=(3, 5), expand_ratios=(2, 3),
+        depths=(1, 2), in_channels=1, classes=3,
+    )  # fmt: skip
+    return Supernet(OfaMbv3Space(config), generator=torch.Generator().manual_seed(0)).eval()
+
+
+@pytest.fixture(scope="module")
+def data():
+    generator = torch.Generator().manual_seed(1)
+    parts = [
+        ImageSet(
+            torch.randint(0, 256, (count, 1, 12, 12), generator=generator, dtype=torch.uint8),
+            torch.randint(0, 3, (count,), generator=generator),
+        )
+        for count in (20, 70, 50)
+    ]
+    return ImageData("tiny", *parts, ("a", "b", "c"), (0.5,), (0.3,), AugmentConfig())
+
+
+SMALL = MeasureConfig(calibration_images=40, calibration_batch=20, batch_size=16)
+
+
+def by_hand(supernet, genotype, data, split):
+    subnet = calibrate_subnet(supernet, genotype, data, SMALL)
+    part = data.split(split)
+    resolution = supernet.space.genes[-1].choices[genotype[-1]]
+    with torch.no_grad():
+        logits = subnet(prepare(part.images, resolution, data.preprocessing))
+    return float((logits.argmax(1) == part.labels).float().mean())
+
+
+@pytest.mark.parametrize("split", ["held_out", "test"])
+def test_it_is_the_accuracy_of_the_calibrated_network(supernet, data, split):
+    genotypes = supernet.space.sample(6, np.random.default_rng(0))
+    before = {name: value.clone() for name, value in supernet.state_dict().items()}
+    accuracies = measure_accuracy(supernet, genotypes, data, split, SMALL, no_progress)
+    assert accuracies == pytest.approx([by_hand(supernet, row, data, split) for row in genotypes], abs=1e-6)
+    assert len(set(accuracies)) > 1
+    assert all(torch.equal(value, before[name]) for name, value in supernet.state_dict().items())
+
+
+def test_known_accuracies_are_taken_over_and_new_ones_told(supernet, data):
+    genotypes = supernet.space.sample(4, np.random.default_rng(0))
+    whole = measure_accuracy(supernet, genotypes, data, "held_out", SMALL, no_progress)
+    known = np.array([np.nan, 0.123, np.nan, 0.456])
+    told, shares = {}, []
+    accuracies = measure_accuracy(
+        supernet, genotypes, data, "held_out", SMALL, lambda share, _: shares.append(share), known, told.__setitem__
+    )
+    assert accuracies[[1, 3]].tolist() == [0.123, 0.456]
+    assert accuracies[[0, 2]].tolist() == whole[[0, 2]].tolist()
+    assert told == {0: whole[0], 2: whole[2]}
+    assert shares == [0.5, 1.0]
+    assert np.isnan(known[0])
+
+
+def test_several_threads_measure_the_same(supernet, data):
+    genotypes = supernet.space.sample(6, np.random.default_rng(0))
+    one = measure_accuracy(supernet, genotypes, data, "held_out", SMALL, no_progress)
+    torch.set_num_threads(3)
+    assert measure_accuracy(supernet, genotypes, data, "held_out", SMALL, no_progress).tolist() == one.tolist()
+    assert torch.get_num_threads() == 3
+
+
+def test_an_interruption_keeps_what_was_told(supernet, data):
+    genotypes = supernet.space.sample(40, np.random.default_rng(0))
+    told = {}
+
+    def interrupt(share, status):
+        if len(told) == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        measure_accuracy(supernet, genotypes, data, "held_out", SMALL, interrupt, None, told.__setitem__)
+    assert len(told) == 5
+
+
+def test_fewer_images(supernet, data):
+    genotype = supernet.space.extreme(True)[None]
+    config = MeasureConfig(calibration_images=40, calibration_batch=20, images=1)
+    assert measure_accuracy(supernet, genotype, data, "test", config, no_progress)[0] in (0.0, 1.0)
+
+
+def test_a_calibrated_subnet_ignores_the_supernets_statistics(supernet, data):
+    genotype = supernet.space.extreme(True)
+    first = calibrate_subnet(supernet, genotype, data, SMALL)
+    other = Supernet(supernet.space)
+    other.load_state_dict(supernet.state_dict())
+    other.stem.norm.running_mean += 5
+    second = calibrate_subnet(other.eval(), genotype, data, SMALL)
+    images = prepare(data.test.images, 12, data.preprocessing)
+    assert not first.training
+    with torch.no_grad():
+        torch.testing.assert_close(first(images), second(images))
+
+
+def test_bad_input(supernet, data):
+    genotype = supernet.space.extreme(True)[None]
+    with pytest.raises(DataError, match="held_out"):
+        measure_accuracy(supernet, genotype, data, "validation", SMALL, no_progress)
+    with pytest.raises(ArchError):
+        measure_accuracy(supernet, genotype + 9, data, "test", SMALL, no_progress)
+    with pytest.raises(ConfigError, match="calibration_images"):
+        MeasureConfig(calibration_images=0)
+    with pytest.raises(ConfigError, match="images"):
+        MeasureConfig(images=-1)

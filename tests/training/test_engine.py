@@ -1,0 +1,176 @@
+"""Training runs: what they leave, how they resume, and how they fail."""
+
+import json
+import signal
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from hwnas.errors import CheckpointError, ConfigError, TrainingError
+from hwnas.progress import no_progress
+from hwnas.training import engine
+from hwnas.training.checkpoint import load_supernet
+from hwnas.training.engine import train
+from hwnas.training.state import read_history
+
+
+class StopError(Exception):
+    pass
+
+
+def stop_at(share):
+    def progress(done, status):
+        if done >= share:
+            raise StopError
+
+    return progress
+
+
+def equal_weights(first, second):
+    other = second.state_dict()
+    return all(torch.equal(value, other[name]) for name, value in first.state_dict().items())
+
+
+def test_a_run_learns_and_records(config, space, data, tmp_path):
+    longer = replace(config, phases=(replace(config.phases[0], epochs=12), *config.phases[1:]))
+    result = train(longer, space, data, tmp_path, 0, no_progress)
+    ends = [row for row in result.history if row["event"] == "phase_end"]
+    assert [row["phase"] for row in ends] == ["full", "kernel", "depth", "expand"]
+    assert ends[-1]["largest_accuracy"] > 0.8
+    assert ends[-1]["smallest_accuracy"] > 0.5
+    losses = [row["loss"] for row in result.history if row["event"] == "steps" and row["phase"] == "full"]
+    assert losses[-1] < losses[0]
+    assert read_history(tmp_path / "history.json") == result.history
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 2
+    loaded, metadata = load_supernet(result.path, space.config())
+    assert equal_weights(loaded, result.supernet)
+    assert metadata["classes"] == ["a", "b", "c"]
+    assert metadata["preprocessing"] == data.preprocessing.to_dict()
+
+
+@pytest.fixture(scope="module")
+def often(config):
+    """A checkpoint every other step; the first phase takes 6 of 18."""
+    return replace(config, checkpoint_every=2, log_every=1)
+
+
+@pytest.fixture(scope="module")
+def whole(often, space, data, tmp_path_factory):
+    """A run that nothing interrupts."""
+    return train(often, space, data, tmp_path_factory.mktemp("whole"), 3, no_progress)
+
+
+@pytest.mark.parametrize("share", [0.05, 6 / 18, 7 / 18, 0.95])
+def test_an_interrupted_run_ends_with_the_same_weights(whole, often, space, data, tmp_path, share):
+    with pytest.raises(StopError):
+        train(often, space, data, tmp_path / "cut", 3, stop_at(share))
+    resumed = train(often, space, data, tmp_path / "cut", 3, no_progress)
+    assert equal_weights(whole.supernet, resumed.supernet)
+    assert [row["step"] for row in resumed.history] == [row["step"] for row in whole.history]
+
+
+def test_a_killed_process_resumes(whole, often, space, data, tmp_path):
+    # SIGKILL in the middle, in a process of its own; then the same call here.
+    script = textwrap.dedent(
+        f"""
+        import sys, time, torch
+        torch.set_num_threads(1)
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        import conftest
+        from pathlib import Path
+        from hwnas.training.engine import train
+        unwrap = lambda fixture: getattr(fixture, "__wrapped__", None) or fixture.__pytest_wrapped__.obj
+        config, space, data = (unwrap(getattr(conftest, name))() for name in ("config", "space", "data"))
+        def progress(done, status):
+            print(done, flush=True)
+            time.sleep(0.05)
+        from dataclasses import replace
+        train(replace(config, checkpoint_every=2, log_every=1), space, data, Path({str(tmp_path)!r}), 3, progress)
+        """
+    )
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if float(line) > 0.5:
+            break
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not (tmp_path / "supernet.safetensors").exists()
+    resumed = train(often, space, data, tmp_path, 3, no_progress)
+    assert equal_weights(whole.supernet, resumed.supernet)
+
+
+def test_a_finished_run_is_not_trained_again(one_phase, space, data, tmp_path):
+    first = train(one_phase, space, data, tmp_path, 0, no_progress)
+    second = train(one_phase, space, data, tmp_path, 0, stop_at(0))
+    assert equal_weights(first.supernet, second.supernet)
+
+
+def test_seeds_differ(one_phase, space, data, tmp_path):
+    first, second = (train(one_phase, space, data, tmp_path / str(seed), seed, no_progress) for seed in (0, 1))
+    assert not equal_weights(first.supernet, second.supernet)
+
+
+def test_checkpoints_of_another_run_are_refused(one_phase, space, data, tmp_path):
+    train(one_phase, space, data, tmp_path, 0, no_progress)
+    with pytest.raises(CheckpointError, match=r"run\.training\.momentum: expected 0\.8, found 0\.9"):
+        train(replace(one_phase, momentum=0.8), space, data, tmp_path, 0, no_progress)
+    with pytest.raises(CheckpointError, match=r"run\.seed: expected 1, found 0"):
+        train(one_phase, space, data, tmp_path, 1, no_progress)
+    other = type(space)(replace(space.settings, depths=(1, 3)))
+    with pytest.raises(CheckpointError, match=r"run\.space\.depths"):
+        train(one_phase, other, data, tmp_path, 0, no_progress)
+    # How often a run saves and logs doesn't change what comes out.
+    train(replace(one_phase, log_every=7, checkpoint_every=3), space, data, tmp_path, 0, no_progress)
+
+
+def test_a_truncated_checkpoint_falls_back_to_the_one_before(one_phase, space, data, tmp_path):
+    often = replace(one_phase, checkpoint_every=2)
+    whole = train(often, space, data, tmp_path, 0, no_progress)
+    older, newest = sorted((tmp_path / "checkpoints").iterdir())
+    newest.write_bytes(newest.read_bytes()[:1000])
+    assert equal_weights(train(often, space, data, tmp_path, 0, no_progress).supernet, whole.supernet)
+    assert older.exists()
+    for path in (tmp_path / "checkpoints").iterdir():
+        path.write_bytes(b"\x10\x00")
+    with pytest.raises(CheckpointError, match="truncated"):
+        train(often, space, data, tmp_path, 0, no_progress)
+
+
+def test_a_loss_that_is_no_number_stops_and_keeps_the_last_checkpoint(one_phase, space, data, tmp_path):
+    wild = replace(one_phase, phases=(replace(one_phase.phases[0], learning_rate=1e30),), checkpoint_every=1)
+    with pytest.raises(TrainingError, match=r"phase 'full', step \d+, learning rate .*last good checkpoint"):
+        train(wild, space, data, tmp_path, 0, no_progress)
+    kept = list((tmp_path / "checkpoints").iterdir())
+    assert kept
+    assert json.loads((tmp_path / "history.json").read_text())["rows"] is not None
+
+
+def test_what_does_not_fit(one_phase, space, data, tmp_path):
+    with pytest.raises(ConfigError, match="batch_size"):
+        train(replace(one_phase, batch_size=91), space, data, tmp_path, 0, no_progress)
+    with pytest.raises(ConfigError, match="10 classes"):
+        train(one_phase, type(space)(replace(space.settings, classes=10)), data, tmp_path, 0, no_progress)
+    foreign = replace(one_phase, phases=(replace(one_phase.phases[0], kernel_sizes=(3, 7)),))
+    with pytest.raises(ConfigError, match=r"phase 'full': \[7\] is no choice of gene 'ks'.*valid: 3, 5"):
+        train(foreign, space, data, tmp_path, 0, no_progress)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_largest_network_is_the_teacher(config, space, data, tmp_path, monkeypatch):
+    seen = []
+    real = engine.distilled_loss
+
+    def spy(logits, labels, soft_labels, *rest):
+        seen.append(soft_labels)
+        return real(logits, labels, soft_labels, *rest)
+
+    monkeypatch.setattr(engine, "distilled_loss", spy)
+    train(replace(config, phases=config.phases[:2]), space, data, tmp_path, 0, no_progress)
+    assert all(soft is None for soft in seen[:6])
+    assert all(soft is not None and torch.allclose(soft.sum(1), torch.ones(30)) for soft in seen[6:])
+    assert load_supernet(tmp_path / "teacher.safetensors")[1]["kind"] == "supernet"
