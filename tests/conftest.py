@@ -8,9 +8,13 @@ from pathlib import Path
 import pytest
 from threadpoolctl import threadpool_limits
 
-# On a busy machine OpenBLAS's threads wait for each other, and small matrix products take twenty times as long as on
-# one thread. Pytest's plugins have loaded numpy by now, so its threads are limited in place; scipy's are by variable.
+from tests.running import run_hwnas
+
+# On a busy machine the threads of OpenBLAS and OpenMP wait for each other, and small operations take twenty times as
+# long as on one thread. Pytest's plugins have loaded numpy by now, so its threads are limited in place; those of scipy
+# and torch, and of the processes that tests start, by variable.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 threadpool_limits(1, user_api="blas")
 
 
@@ -23,3 +27,12 @@ def reference_data() -> Path:
             f"no reference data at {folder}: set HWNAS_REFERENCE_DATA to the folder that holds ofa/ and dynast/"
         )
     return folder
+
+
+@pytest.fixture(scope="session")
+def smoke_output(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder of a finished `hwnas run experiment=smoke`, and what it printed."""
+    folder = tmp_path_factory.mktemp("smoke") / "run"
+    done = run_hwnas("run", "experiment=smoke", f"hydra.run.dir={folder}")
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder, done.stdout

@@ -1,0 +1,63 @@
+"""The commands: what each is for, which settings it uses, and where its code is (imported when it runs)."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+__all__ = ["COMMANDS", "COMMON_KEYS", "Command"]
+
+COMMON_KEYS = ("experiment", "name", "seed")
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command. `keys` are the top-level settings that it uses beside `COMMON_KEYS`; without any, it only prints."""
+
+    summary: str
+    keys: tuple[str, ...]
+    module: str
+
+    def load(self) -> Callable[..., object]:
+        """The function that runs it: `(config, run directory)`, or without arguments where it only prints."""
+        run: Callable[..., object] = importlib.import_module(self.module).run
+        return run
+
+
+def _command(module: str, summary: str, *keys: str) -> Command:
+    return Command(summary, keys, f"hwnas.cli.commands.{module}")
+
+
+_TRAIN = ("space", "data", "training")
+_DEVICE = ("device", "runtime", "profiling")
+_JUDGE = ("evaluation", "predictor")
+
+COMMANDS = {
+    "run": _command(
+        "pipeline",
+        "The whole way: train, evaluate, profile, search, export, validate and report",
+        *_TRAIN, *_JUDGE, *_DEVICE, "search", "export",
+    ),
+    "train": _command("train", "Train a once-for-all supernet by progressive shrinking", *_TRAIN),
+    "evaluate": _command(
+        "evaluate", "Measure the accuracy of subnets and fit the accuracy predictor",
+        "checkpoint", "space", "data", *_JUDGE,
+    ),
+    "profile": _command("profile", "Measure a device into latency tables, one a runtime", "space", "data", *_DEVICE),
+    "search": _command(
+        "search", "Choose the most accurate network within each latency budget",
+        "accuracy", "latency", "space", "data", *_DEVICE, "search",
+    ),
+    "export": _command(
+        "export", "Write chosen networks as ONNX and TFLite files and check them against torch",
+        "checkpoint", "targets", "arch", "runtime", "space", "data", "evaluation", "export",
+    ),
+    "validate": _command(
+        "validate", "Measure exported files on their device and on the test images",
+        "checkpoint", "targets", "exported", "latency", "space", "data", "evaluation", *_DEVICE,
+    ),
+    "report": _command("report", "Draw the plots and write report.html from a run's result files", "folder"),
+    "devices": _command("devices", "List the device profiles"),
+    "doctor": _command("doctor", "Say which runtimes and transports answer here, and what to install for the rest"),
+}  # fmt: skip

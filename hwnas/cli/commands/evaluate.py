@@ -1,0 +1,115 @@
+"""`hwnas evaluate`: the accuracy of a few hundred subnets, and the predictor that learns from them."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwnas.accuracy.predictor import AccuracyPredictor
+from hwnas.accuracy.scoring import cross_validate
+from hwnas.cli.commands.train import CHECKPOINT
+from hwnas.cli.config import PipelineConfig
+from hwnas.cli.console import Reporter
+from hwnas.cli.convert import to_plain
+from hwnas.cli.inputs import data_inputs, input_path, load_images, resolve_space
+from hwnas.cli.steps import files_digest, run_step
+from hwnas.files import write_text
+from hwnas.progress import no_progress
+from hwnas.spaces import Genotypes, OfaMbv3Space
+
+__all__ = ["PREDICTOR", "run", "step"]
+
+PREDICTOR = "predictor.safetensors"
+ACCURACIES = "accuracies.csv"
+
+
+def run(config: PipelineConfig, folder: Path) -> None:
+    reporter = Reporter()
+    result = step(config, folder, reporter)
+    score = result["accuracy_predictor"]
+    rows = [(name, f"{score[name]:.4f}") for name in ("kendall_tau", "spearman", "mae")]
+    reporter.table(f"accuracy predictor on unseen subnets, of {result['subnets']}", ("score", "value"), rows)
+    reporter.say(f"predictor: {folder / PREDICTOR}; labels: {folder / ACCURACIES}")
+
+
+def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, Any]:
+    """The evaluation's result, made or read (see `hwnas.cli.steps`). Subnets measured before a kill are kept."""
+    space = resolve_space(config)
+    checkpoint = input_path(config.checkpoint, folder, "train", CHECKPOINT, "checkpoint")
+    inputs = {
+        "space": space.config(),
+        "data": data_inputs(config.data_config),
+        "evaluation": to_plain(config.evaluation),
+        "predictor": to_plain(config.predictor),
+        "files": files_digest({"checkpoint": checkpoint}),
+    }
+
+    def work() -> dict[str, Any]:
+        from hwnas.accuracy.measure import measure_accuracy
+        from hwnas.training.checkpoint import load_supernet
+
+        genotypes = _subnets(space, config.evaluation.subnets, np.random.default_rng(config.seed))
+        with reporter.step(f"evaluate: {len(genotypes)} subnets on held-out images, batch norm recalibrated") as bar:
+            supernet, _ = load_supernet(checkpoint, space.config())
+            data = load_images(config, space, no_progress)
+            labels = _Labels(folder / ACCURACIES, space, genotypes)
+            accuracies = measure_accuracy(
+                supernet, genotypes, data, "held_out", config.evaluation.measure, bar, labels.known, labels.add
+            )
+            labels.write()
+            rng = np.random.default_rng(config.seed)
+            validation = cross_validate(space, genotypes, accuracies, config.predictor, rng)
+            AccuracyPredictor.fit(space, genotypes, accuracies, config.predictor, rng).save(folder / PREDICTOR)
+        return {
+            "predictor": PREDICTOR,
+            "subnets": len(genotypes),
+            "accuracy_predictor": {
+                **validation.score.to_dict(),
+                "trained_on": len(genotypes),
+                "measured": validation.measured.tolist(),
+                "predicted": validation.predicted.tolist(),
+            },
+        }
+
+    return run_step("evaluate", folder, inputs, config.seed, work, reporter.say)
+
+
+def _subnets(space: OfaMbv3Space, count: int, rng: np.random.Generator) -> Genotypes:
+    """The largest, the smallest and random ones, distinct; fewer than `count` only where the space has no more."""
+    ends = np.stack([space.extreme(True), space.extreme(False)])
+    return space.unique(np.concatenate([ends, space.sample(4 * count, rng)]))[:count]
+
+
+class _Labels:
+    """Measured accuracies in a CSV file, one subnet a row, written now and then while they come in."""
+
+    WRITE_EVERY = 10
+
+    def __init__(self, path: Path, space: OfaMbv3Space, genotypes: Genotypes) -> None:
+        self._path = path
+        self._archs = [json.dumps(space.arch(genotype).to_dict()) for genotype in genotypes]
+        self.known: NDArray[np.float64] = np.full(len(genotypes), np.nan)
+        self._new = 0
+        if path.exists():
+            with path.open(newline="") as file:
+                read = {row["arch"]: float(row["accuracy"]) for row in csv.DictReader(file)}
+            self.known = np.array([read.get(arch, np.nan) for arch in self._archs])
+
+    def add(self, row: int, accuracy: float) -> None:
+        self.known[row] = accuracy
+        self._new += 1
+        if self._new % self.WRITE_EVERY == 0:
+            self.write()
+
+    def write(self) -> None:
+        lines = ["arch,accuracy"]
+        for arch, accuracy in zip(self._archs, self.known, strict=True):
+            if not np.isnan(accuracy):
+                quoted = arch.replace('"', '""')
+                lines.append(f'"{quoted}",{float(accuracy)!r}')
+        write_text(self._path, "\n".join(lines) + "\n")

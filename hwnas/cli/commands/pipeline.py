@@ -1,0 +1,28 @@
+"""`hwnas run`: every step in its own folder of the run directory; those that are up to date are skipped."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from hwnas.cli.commands import evaluate, export, profile, report, search, train, validate
+from hwnas.cli.config import PipelineConfig
+from hwnas.cli.console import Reporter
+from hwnas.cli.steps import write_result
+
+__all__ = ["run"]
+
+
+def run(config: PipelineConfig, folder: Path) -> None:
+    reporter, started = Reporter(), time.monotonic()
+    for step in (train, evaluate, profile, search, export, validate):
+        name = step.__name__.rpartition(".")[2]
+        step.step(config, folder / name, reporter)
+    report.step(config, folder / "report", reporter, folder)
+    result = report.collect(folder)
+    write_result(folder, "run", config.seed, time.monotonic() - started, result)
+    reporter.table("chosen networks, as exported files", validate.COLUMNS, validate.table_rows(result["targets"]))
+    reporter.say(f"report: {folder / 'report' / 'report.html'}")
+    reporter.say(f"result: {folder / 'result.json'}")
+    for target in result["targets"]:
+        reporter.say(f"model:  {target['file']}")

@@ -1,0 +1,183 @@
+"""`hwnas validate`: exported files on their device and on the test images, predicted against measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hwnas.cli.commands.train import CHECKPOINT
+from hwnas.cli.config import PipelineConfig
+from hwnas.cli.console import Reporter
+from hwnas.cli.convert import to_plain
+from hwnas.cli.inputs import data_inputs, input_path, load_images, resolve_space, table_files, tables_of
+from hwnas.cli.steps import files_digest, read_result, run_step
+from hwnas.errors import StorageError
+from hwnas.latency.table import read_table
+from hwnas.progress import Progress, no_progress
+from hwnas.spaces import OfaMbv3Space
+
+if TYPE_CHECKING:
+    from hwnas.data.load import ImageData
+
+__all__ = ["COLUMNS", "run", "step", "table_rows"]
+
+ACCURACIES = ("accuracy_torch", "accuracy_exported", "accuracy_random")
+COLUMNS = ("target", "budget ms", "predicted", "measured", "drift", "meas./drift", "accuracy", "as file", "random")
+
+
+def run(config: PipelineConfig, folder: Path) -> None:
+    reporter = Reporter()
+    result = step(config, folder, reporter)
+    reporter.table("exported files, measured", COLUMNS, table_rows(result["targets"]))
+    reporter.say(f"result: {folder / 'result.json'}")
+
+
+def table_rows(targets: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    """The rows of the short table that `validate` and `run` print."""
+    return [
+        (
+            target["id"], f"{target['budget_ms']:.4g}", f"{target['predicted_ms']:.4g}", f"{target['measured_ms']:.4g}",
+            f"{target['drift']:.3f}", f"{target['measured_ms'] / target['drift']:.4g}",
+            *("–" if target[key] is None else f"{target[key]:.4f}" for key in ACCURACIES),
+        )
+        for target in targets
+    ]  # fmt: skip
+
+
+def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, Any]:
+    """The verified targets, made or read (see `hwnas.cli.steps`). The one step that looks at test accuracy."""
+    space = resolve_space(config)
+    checkpoint = input_path(config.checkpoint, folder, "train", CHECKPOINT, "checkpoint")
+    searched = input_path(config.targets, folder, "search", "result.json", "targets")
+    exported = input_path(config.exported, folder, "export", "", "exported")
+    selected = read_result(searched)["selected"]
+    files = {entry["id"]: entry for entry in read_result(exported / "result.json")["files"]}
+    if missing := [target["id"] for target in selected if target["id"] not in files]:
+        raise StorageError(f"{exported} holds no file for {', '.join(missing)}: run hwnas export for {searched}")
+    models = {target["id"]: exported / files[target["id"]]["path"] for target in selected}
+    tables = tables_of(config, input_path(config.latency.path, folder, "profile", "", "latency.path"))
+    read = {f"{runtime} {role}": file for runtime, path in tables.items() for role, file in table_files(path).items()}
+    inputs = {
+        "space": space.config(),
+        "data": data_inputs(config.data_config),
+        "measure": to_plain(config.evaluation.measure),
+        "device": to_plain(config.device),
+        "profiling": to_plain(config.profiling),
+        "files": files_digest({"checkpoint": checkpoint, "search result": searched, **models, **read}),
+    }
+
+    def work() -> dict[str, Any]:
+        latencies = _measure_latencies(config, space, tables, selected, models, folder, reporter)
+        data = load_images(config, space, no_progress)
+        with reporter.step(f"validate: accuracy of {len(selected)} files on {len(data.test)} test images") as progress:
+            exported_accuracy = _accuracy_of_files(selected, models, data, progress)
+        accuracy = _accuracy_of_networks(config, space, checkpoint, selected, data, reporter)
+        targets = [
+            {
+                "id": target["id"],
+                "device": target["device"],
+                "runtime": target["runtime"],
+                "precision": target["precision"],
+                "threads": target["threads"],
+                "budget": target["budget"],
+                "budget_ms": target["budget_ms"],
+                "predicted_ms": target["latency_ms"],
+                **latencies[target["id"]],
+                "accuracy_predicted": target["accuracy_predicted"],
+                **accuracy[target["id"]],
+                "accuracy_exported": exported_accuracy[target["id"]],
+                "parity_max_abs": files[target["id"]]["parity_max_abs"],
+                "macs": target["macs"],
+                "parameters": target["parameters"],
+                "bytes": files[target["id"]]["bytes"],
+                "arch": target["arch"],
+                "file": str(models[target["id"]].resolve()),
+            }
+            for target in selected
+        ]
+        return {"targets": targets}
+
+    return run_step("validate", folder, inputs, config.seed, work, reporter.say)
+
+
+def _measure_latencies(
+    config: PipelineConfig,
+    space: OfaMbv3Space,
+    tables: Mapping[str, Path],
+    selected: Sequence[Mapping[str, Any]],
+    models: Mapping[str, Path],
+    folder: Path,
+    reporter: Reporter,
+) -> dict[str, dict[str, Any]]:
+    from hwnas.devices.connect import connect
+    from hwnas.devices.profile import load_profile
+    from hwnas.profiling.validate import measure_networks
+
+    device = load_profile(config.device.name)
+    found: dict[str, dict[str, Any]] = {}
+    for runtime, path in tables.items():
+        mine = {target["id"]: models[target["id"]] for target in selected if target["runtime"] == runtime}
+        if not mine:
+            continue
+        settings = replace(config.profiling, runtime=runtime)
+        title = f"validate: latency of {len(mine)} files on {device.name}, {settings.setting}"
+        with reporter.step(title) as progress, connect(device, config.device) as transport:
+            measured = measure_networks(
+                mine, read_table(path), space, transport, settings, folder, config.seed, progress
+            )
+        for name, one in measured.items():
+            found[name] = {
+                "measured_ms": one.measured_ms,
+                "drift": one.drift,
+                "p10_ms": one.p10_ms,
+                "p90_ms": one.p90_ms,
+                "samples": one.samples,
+            }
+    return found
+
+
+def _accuracy_of_files(
+    selected: Sequence[Mapping[str, Any]], models: Mapping[str, Path], data: ImageData, progress: Progress
+) -> dict[str, float]:
+    from hwnas.export.parity import accuracy_of_file
+
+    found = {}
+    for number, target in enumerate(selected):
+        progress(number / len(selected), target["id"])
+        found[target["id"]] = accuracy_of_file(models[target["id"]], data.test, target["arch"]["r"], data.preprocessing)
+    return found
+
+
+def _accuracy_of_networks(
+    config: PipelineConfig,
+    space: OfaMbv3Space,
+    checkpoint: Path,
+    selected: Sequence[Mapping[str, Any]],
+    data: ImageData,
+    reporter: Reporter,
+) -> dict[str, dict[str, Any]]:
+    """By torch, with the supernet's weights: each chosen network, and random ones of the same predicted latency."""
+    from hwnas.accuracy.measure import measure_accuracy
+    from hwnas.training.checkpoint import load_supernet
+
+    archs = [arch for target in selected for arch in (target["arch"], *target["random_archs"])]
+    genotypes = np.stack([space.genotype(arch) for arch in archs])
+    title = f"validate: test accuracy of the chosen and {len(archs) - len(selected)} random networks, by torch"
+    with reporter.step(title) as progress:
+        supernet, _ = load_supernet(checkpoint, space.config())
+        distinct, place = np.unique(genotypes, axis=0, return_inverse=True)
+        measured = measure_accuracy(supernet, distinct, data, "test", config.evaluation.measure, progress)
+    accuracies = list(measured[place.reshape(-1)])
+    found: dict[str, dict[str, Any]] = {}
+    for target in selected:
+        own, random = float(accuracies.pop(0)), [float(accuracies.pop(0)) for _ in target["random_archs"]]
+        found[target["id"]] = {
+            "accuracy_torch": own,
+            "accuracy_random": float(np.mean(random)) if random else None,
+            "random_networks": len(random),
+        }
+    return found

@@ -1,0 +1,124 @@
+"""Everything that can be configured, in one tree that all commands share; each uses its part of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig
+
+from hwnas.accuracy.config import PredictorConfig
+from hwnas.accuracy.measure_config import MeasureConfig
+from hwnas.cli.convert import from_hydra, schema
+from hwnas.data.config import DataConfig, DigitsConfig, FashionMnistConfig, ImageFolderConfig
+from hwnas.devices.config import DeviceConfig
+from hwnas.errors import ConfigError, choices
+from hwnas.export.config import ExportConfig
+from hwnas.files import packaged
+from hwnas.profiling.config import RUNTIMES, ProfilingConfig
+from hwnas.search.config import SearchConfig
+from hwnas.spaces import OfaMbv3Config
+from hwnas.training.config import TrainingConfig
+
+__all__ = [
+    "CONFIG_FOLDER",
+    "AccuracyConfig",
+    "EvaluationConfig",
+    "LatencyConfig",
+    "PipelineConfig",
+    "register_schemas",
+    "to_pipeline_config",
+]
+
+CONFIG_FOLDER = packaged("conf")
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """Which subnets teach the accuracy predictor: `subnets` random ones, beside the largest and the smallest."""
+
+    subnets: int = 250
+    measure: MeasureConfig = field(default_factory=MeasureConfig)
+
+    def __post_init__(self) -> None:
+        if self.subnets < 20:
+            raise ConfigError(f"evaluation.subnets: expected at least 20 to learn from, got {self.subnets}")
+
+
+@dataclass(frozen=True)
+class AccuracyConfig:
+    """Where the search's accuracies come from: the predictor that `hwnas evaluate` wrote (None: beside it)."""
+
+    path: str | None = None
+
+
+@dataclass(frozen=True)
+class LatencyConfig:
+    """Where the search's latencies come from: the folder of tables that `hwnas profile` wrote (None: beside it)."""
+
+    path: str | None = None
+
+
+@dataclass(frozen=True)
+class PipelineConfig:
+    """All settings. Paths that are None are looked for where the step before writes, beside the run directory."""
+
+    name: str = "quickstart"
+    seed: int = 0
+    space: OfaMbv3Config = field(default_factory=OfaMbv3Config)
+    data: Any = MISSING
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    predictor: PredictorConfig = field(default_factory=PredictorConfig)
+    accuracy: AccuracyConfig = field(default_factory=AccuracyConfig)
+    device: DeviceConfig = field(default_factory=DeviceConfig)
+    runtime: Any = ("onnxruntime", "litert")
+    profiling: ProfilingConfig = field(default_factory=ProfilingConfig)
+    latency: LatencyConfig = field(default_factory=LatencyConfig)
+    search: SearchConfig = field(default_factory=SearchConfig)
+    export: ExportConfig = field(default_factory=ExportConfig)
+    checkpoint: str | None = None
+    targets: str | None = None
+    exported: str | None = None
+    folder: str | None = None
+    arch: Any = None
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ConfigError(f"seed: expected 0 or more, got {self.seed}")
+        unknown = [name for name in self.runtimes if name not in RUNTIMES]
+        if unknown or not self.runtimes:
+            raise ConfigError(f"runtime: {unknown or 'none'} unknown: {choices((unknown or [''])[0], RUNTIMES)}")
+
+    @property
+    def runtimes(self) -> tuple[str, ...]:
+        """`runtime` may be one name or a list of them."""
+        return (self.runtime,) if isinstance(self.runtime, str) else tuple(self.runtime)
+
+    @property
+    def data_config(self) -> DataConfig:
+        """`data` with its type: which class it is was chosen by `data=…`."""
+        if not isinstance(self.data, (FashionMnistConfig, ImageFolderConfig, DigitsConfig)):
+            raise ConfigError("data: expected data=fashion_mnist, data=image_folder or data=digits")
+        return self.data
+
+
+def register_schemas() -> None:
+    """Tell Hydra the types behind `conf/`. The files there name them as `/schema/…`."""
+    store = ConfigStore.instance()
+    store.store(name="schema", node=schema(PipelineConfig))
+    for name, kind in (
+        ("fashion_mnist", FashionMnistConfig),
+        ("image_folder", ImageFolderConfig),
+        ("digits", DigitsConfig),
+    ):
+        store.store(group="schema/data", name=name, node=schema(kind))
+
+
+def to_pipeline_config(config: DictConfig) -> PipelineConfig:
+    """The checked settings. Raises ConfigError, one line, for a value that is not valid."""
+    config = config.copy()
+    if "hydra" in config:
+        del config["hydra"]
+    return from_hydra(config, PipelineConfig)

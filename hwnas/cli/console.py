@@ -1,0 +1,90 @@
+"""What people see: one line a step, a bar while it runs on a terminal, a short table at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from hwnas.progress import Progress as ReportProgress
+
+__all__ = ["Reporter"]
+
+
+class Reporter:
+    """Writes to one console. Bars only where the output is a terminal; elsewhere a status line now and then."""
+
+    LINE_EVERY_S = 30.0
+    FILE_WIDTH = 120  # of tables that no terminal limits
+
+    def __init__(self, console: Console | None = None) -> None:
+        if console is None:
+            console = Console(highlight=False)
+            if not console.is_terminal:
+                console.width = self.FILE_WIDTH
+        self.console = console
+
+    def say(self, text: str) -> None:
+        """One plain line."""
+        self.console.print(escape(text), soft_wrap=True)
+
+    @contextmanager
+    def step(self, title: str) -> Iterator[ReportProgress]:
+        """Announces a step, yields the callable that moves its bar, and says how long the step took."""
+        started = time.monotonic()
+        name = title.partition(":")[0]
+        self.console.print(f"[bold]{escape(name)}[/bold]{escape(title[len(name) :])}", soft_wrap=True)
+        if self.console.is_terminal:
+            with self._bar() as (bar, task):
+
+                def move(share: float, status: str) -> None:
+                    bar.update(task, completed=share, status=escape(status))
+
+                yield move
+        else:
+            last = started
+
+            def line(share: float, status: str) -> None:
+                nonlocal last
+                if time.monotonic() - last >= self.LINE_EVERY_S:
+                    last = time.monotonic()
+                    self.say(f"  {share:4.0%} {status}")
+
+            yield line
+        self.say(f"  done in {time.monotonic() - started:.1f} s")
+
+    @contextmanager
+    def _bar(self) -> Iterator[tuple[Progress, TaskID]]:
+        columns = (
+            TextColumn("  "),
+            BarColumn(bar_width=30),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[status]}"),
+        )
+        with Progress(*columns, console=self.console, transient=True) as bar:
+            yield bar, bar.add_task("", total=1.0, status="")
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        """A table; the first column is text, the rest is right-aligned."""
+        table = Table(title=title, title_justify="left", title_style="bold")
+        for number, column in enumerate(columns):
+            table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
+        for row in rows:
+            table.add_row(*(escape(str(cell)) for cell in row))
+        self.console.print(table)

@@ -1,0 +1,88 @@
+"""What a step reads: the space, the data and the files of the steps before it, wherever they were put."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hwnas.cli.config import PipelineConfig
+from hwnas.cli.convert import to_plain
+from hwnas.data.config import DataConfig, ImageFolderConfig, describe
+from hwnas.errors import ConfigError, StorageError
+from hwnas.latency.table import table_path
+from hwnas.spaces import OfaMbv3Config, OfaMbv3Space, make_space
+
+if TYPE_CHECKING:
+    from hwnas.data.load import ImageData
+    from hwnas.progress import Progress
+
+__all__ = ["data_inputs", "input_path", "load_images", "resolve_space", "table_files", "tables_of"]
+
+
+def resolve_space(config: PipelineConfig) -> OfaMbv3Space:
+    """The configured space; classes and channels that are 0 are the data set's. ConfigError where they differ."""
+    settings = config.space
+    if settings.classes and settings.in_channels:
+        return make_space(settings)
+    described = describe(config.data_config)
+    filled = replace(
+        settings,
+        classes=settings.classes or len(described.classes),
+        in_channels=settings.in_channels or described.channels,
+    )
+    _check_fit(filled, described.name, len(described.classes), described.channels)
+    return make_space(filled)
+
+
+def input_path(given: str | None, folder: Path, step: str, file: str, key: str) -> Path:
+    """`given`, or what `step` wrote beside `folder`. Raises StorageError, naming the setting, where it is not there."""
+    path = Path(given) if given else folder.parent / step / file
+    if not path.exists():
+        raise StorageError(f"no such file: {path}; run hwnas {step} first, or give {key}=PATH")
+    return path
+
+
+def load_images(config: PipelineConfig, space: OfaMbv3Space, progress: Progress) -> ImageData:
+    """The data set, checked against the space's classes and channels."""
+    from hwnas.data.load import load_data
+
+    data = load_data(config.data_config, config.seed, progress)
+    _check_fit(space.settings, data.name, len(data.classes), data.channels)
+    return data
+
+
+def _check_fit(space: OfaMbv3Config, data_name: str, classes: int, channels: int) -> None:
+    for key, expected, found in (("classes", space.classes, classes), ("in_channels", space.in_channels, channels)):
+        if expected != found:
+            raise ConfigError(
+                f"space.{key} is {expected}, but data {data_name} has {found}: give space.{key}=0 to take the data's"
+            )
+
+
+def tables_of(config: PipelineConfig, folder: Path) -> dict[str, Path]:
+    """Each runtime's latency table of the configured device in `folder`, whether it exists or not."""
+    settings = {runtime: replace(config.profiling, runtime=runtime).setting for runtime in config.runtimes}
+    return {runtime: table_path(folder, config.device.name, setting) for runtime, setting in settings.items()}
+
+
+def table_files(path: Path) -> dict[str, Path]:
+    """The files of a latency table by role."""
+    return {
+        "latency table": path,
+        "networks of the latency table": path.with_name(f"{path.stem}.networks.csv"),
+        "provenance of the latency table": path.with_suffix(".json"),
+    }
+
+
+def data_inputs(config: DataConfig) -> dict[str, Any]:
+    """What a step's inputs say of the data: its settings, and for a folder of images how many files, bytes and when."""
+    values: dict[str, Any] = to_plain(config)
+    if isinstance(config, ImageFolderConfig) and config.root:
+        stats = [file.stat() for file in Path(config.root).rglob("*") if file.is_file()]
+        values["files"] = {
+            "count": len(stats),
+            "bytes": sum(stat.st_size for stat in stats),
+            "newest": max((stat.st_mtime for stat in stats), default=0.0),
+        }
+    return values

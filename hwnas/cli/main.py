@@ -1,0 +1,73 @@
+"""`hwnas <command> key=value …`: finds the command, composes its configuration, turns errors into one line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from hwnas.cli.commands import COMMANDS
+from hwnas.errors import HwnasError, choices
+
+__all__ = ["main"]
+
+_USAGE = "usage: hwnas <command> [key=value …] [--help]"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit status: 0 done, 1 error, 2 wrong usage, 130 interrupted."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        _print_help()
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        import hwnas
+
+        print(f"hwnas {hwnas.__version__}")  # noqa: T201
+        return 0
+    command = arguments[0]
+    if command not in COMMANDS:
+        return _fail(f"no command {command!r}: {choices(command, COMMANDS)}; see hwnas --help", status=2)
+    # The matrices here are small: a second thread costs more than it brings, most of all where others use the machine.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # Threads that wait for each other spin by default: beside another process on the same cores, a training step was
+    # seen to take fifty times as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    show_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    try:
+        from hwnas.cli import app
+
+        return app.run_command(command, arguments[1:])
+    except KeyboardInterrupt:
+        return _fail("interrupted: what was finished is kept; the same command goes on from there", status=130)
+    except HwnasError as error:
+        if show_traceback:
+            raise
+        return _fail(str(error))
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of a pipe is gone; there is nobody to tell
+        return 1
+    except OSError as error:
+        if show_traceback:
+            raise
+        return _fail(f"{error.filename or 'input/output'}: {error.strerror or error}; mend it, then run the same again")
+
+
+def _print_help() -> None:
+    width = max(len(name) for name in COMMANDS)
+    lines = [_USAGE, "", "commands:", *(f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items())]
+    lines += [
+        "",
+        "Every command takes its configuration as key=value; hwnas <command> --help lists the keys.",
+        "hwnas run does all steps for experiment=quickstart; each step is a command of its own as well.",
+    ]
+    print("\n".join(lines))  # noqa: T201
+
+
+def _fail(message: str, status: int = 1) -> int:
+    print(f"hwnas: error: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+"""Steps that are done once: skipped while their inputs are unchanged, gone on with where they were killed.
+
+A step's folder holds `inputs.json` (written when it starts), its artefacts, and `result.json` (written when it is
+done). A folder whose inputs differ is moved to `superseded/`, never overwritten: what was finished is not lost.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import hwnas
+from hwnas.errors import StorageError
+from hwnas.files import read_json, sha256_of_file, write_json
+
+__all__ = ["changed_keys", "files_digest", "read_result", "run_step", "write_result"]
+
+
+def run_step(
+    command: str,
+    folder: Path,
+    inputs: Mapping[str, Any],
+    seed: int,
+    work: Callable[[], dict[str, Any]],
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """The step's result: read where `folder` holds one for equal `inputs`, else made by `work` and written.
+
+    `inputs` is JSON-able and names all that the result depends on: configuration, and digests of the files read.
+    """
+    inputs = {"version": hwnas.__version__, "seed": seed, **inputs}
+    inputs_path, result_path = folder / "inputs.json", folder / "result.json"
+    if inputs_path.exists():
+        changed = changed_keys(_read_or_none(inputs_path), inputs)
+        if changed:
+            kept = _supersede(folder)
+            say(f"{command}: {', '.join(changed[:4])} changed; the former output is kept in {kept}")
+        elif result_path.exists():
+            say(f"{command}: up to date ({result_path})")
+            return read_result(result_path)
+    write_json(inputs_path, inputs)
+    started = time.monotonic()
+    result = work()
+    write_result(folder, command, seed, time.monotonic() - started, result)
+    return result
+
+
+def write_result(folder: Path, command: str, seed: int, elapsed_s: float, result: Mapping[str, Any]) -> Path:
+    """Write `result.json` in the form that every command writes."""
+    document = {
+        "command": command,
+        "version": hwnas.__version__,
+        "seed": seed,
+        "elapsed_s": round(elapsed_s, 3),
+        "result": dict(result),
+    }
+    return write_json(folder / "result.json", document)
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """The `result` of a `result.json`. Raises StorageError where the file is none."""
+    document = read_json(path)
+    if not isinstance(document, dict) or not isinstance(document.get("result"), dict):
+        raise StorageError(f"{path} is not a result of hwnas: expected a JSON object with the key 'result'")
+    result: dict[str, Any] = document["result"]
+    return result
+
+
+def files_digest(paths: Mapping[str, Path]) -> dict[str, str]:
+    """Role to SHA-256 of each file. Raises StorageError naming the one that is missing and its role."""
+    digests = {}
+    for role, path in paths.items():
+        if not path.is_file():
+            raise StorageError(f"{role}: no such file: {path}")
+        digests[role] = sha256_of_file(path)
+    return digests
+
+
+def changed_keys(before: Any, after: Any, prefix: str = "") -> list[str]:
+    """Dotted names of what differs between two JSON-able values."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        keys = list(dict.fromkeys([*before, *after]))
+        return [name for key in keys for name in changed_keys(before.get(key), after.get(key), f"{prefix}{key}.")]
+    # Compared as JSON holds them: tuples are lists there.
+    plain = [list(value) if isinstance(value, tuple) else value for value in (before, after)]
+    return [] if plain[0] == plain[1] else [prefix.rstrip(".") or "inputs"]
+
+
+def _read_or_none(path: Path) -> Any:
+    try:
+        return read_json(path)
+    except StorageError:
+        return None
+
+
+def _supersede(folder: Path) -> Path:
+    archive = folder.parent / "superseded"
+    archive.mkdir(exist_ok=True)
+    number = 1
+    while (target := archive / f"{folder.name}-{number}").exists():
+        number += 1
+    folder.rename(target)
+    return target

@@ -1,0 +1,203 @@
+"""The whole way on real runtimes: what a run writes, what the next run does not do again, and each step alone."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hwnas.export.manifest import read_manifest
+from tests.running import run_hwnas
+
+STEPS = ("train", "evaluate", "profile", "search", "export", "validate", "report")
+
+
+def result_of(folder: Path) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((folder / "result.json").read_text())
+    assert set(document) == {"command", "version", "seed", "elapsed_s", "result"}
+    result: dict[str, Any] = document["result"]
+    return result
+
+
+def error_line(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line that a failed command prints."""
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("hwnas: error: ")]
+    assert len(lines) == 1, done.stderr
+    return lines[0]
+
+
+def step(command: str, run: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """One step on the files of `run`."""
+    return run_hwnas(command, "experiment=smoke", f"hydra.run.dir={run / command}", *arguments)
+
+
+def test_every_target_is_verified(smoke_output: tuple[Path, str]) -> None:
+    folder, printed = smoke_output
+    result = result_of(folder)
+    assert [(t["runtime"], t["budget"]) for t in result["targets"]] == [
+        (runtime, budget) for runtime in ("onnxruntime", "litert") for budget in ("tight", "loose")
+    ]
+    for target in result["targets"]:
+        assert target["predicted_ms"] <= target["budget_ms"]
+        assert target["measured_ms"] > 0
+        assert 0.3 < target["drift"] < 3
+        assert target["accuracy_exported"] == pytest.approx(target["accuracy_torch"], abs=0.002)
+        assert target["parity_max_abs"] < 1e-3
+        assert target["random_networks"] >= 10
+        assert Path(target["file"]).is_file()
+        assert set(target["arch"]) == {"space", "ks", "e", "d", "r"}
+        assert target["id"] in printed
+    assert -1 <= result["accuracy_predictor"]["kendall_tau"] <= 1
+
+
+def test_files_are_described(smoke_output: tuple[Path, str]) -> None:
+    for target in result_of(smoke_output[0])["targets"]:
+        file = Path(target["file"])
+        manifest = read_manifest(file.parent)
+        assert manifest.verify(file.parent) == file
+        assert manifest.arch == target["arch"]
+        assert manifest.classes == list("0123456789")
+
+
+def test_report_is_one_page(smoke_output: tuple[Path, str]) -> None:
+    page = (smoke_output[0] / "report" / "report.html").read_text()
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert "https://" not in page
+    assert page.count("data:image/png;base64,") == len(list((smoke_output[0] / "report").glob("*.png")))
+
+
+def test_second_run_does_nothing_again(smoke: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in smoke.rglob("*") if path.is_file() and path.parent != smoke}
+    before = {path: when for path, when in before.items() if ".hydra" not in path.parts}
+    done = run_hwnas("run", "experiment=smoke", f"hydra.run.dir={smoke}")
+    assert done.returncode == 0, done.stderr
+    for name in STEPS:
+        assert f"{name}: up to date" in done.stdout
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_changed_budget_redoes_only_what_follows(smoke: Path) -> None:
+    done = run_hwnas("run", "experiment=smoke", f"hydra.run.dir={smoke}", "search.budget_quantiles=[0.5]")
+    assert done.returncode == 0, done.stderr
+    for name in ("train", "evaluate", "profile"):
+        assert f"{name}: up to date" in done.stdout
+    assert "search: search.budget_quantiles changed" in done.stdout
+    assert [target["budget"] for target in result_of(smoke)["targets"]] == ["q50", "q50"]
+    assert result_of(smoke / "superseded" / "search-1")["selected"][0]["budget"] == "tight"
+
+
+def test_export_of_an_arch_of_ones_own(smoke: Path) -> None:
+    arch = result_of(smoke)["targets"][0]["arch"]
+    folder = smoke / "own"
+    arguments = ("runtime=onnxruntime", f"arch={json.dumps(arch)}", f"hydra.run.dir={folder}")
+    done = run_hwnas("export", "experiment=smoke", *arguments, f"checkpoint={smoke}/train/supernet.safetensors")
+    assert done.returncode == 0, done.stderr
+    assert (folder / result_of(folder)["files"][0]["path"]).is_file()
+    (smoke / "bad.json").write_text(json.dumps({**arch, "r": 17}))
+    assert "r is 17, valid: 16, 24" in error_line(step("export", smoke, f"arch={smoke}/bad.json"))
+
+
+def test_infeasible_budget_names_the_fastest(smoke: Path) -> None:
+    message = error_line(step("search", smoke, "search.budgets=[0.0001]"))
+    assert "0.0001 ms" in message
+    assert "the fastest takes" in message
+
+
+@pytest.mark.parametrize("file", ["supernet.safetensors", "predictor.safetensors"])
+def test_truncated_artefact(smoke: Path, file: str) -> None:
+    command = "evaluate" if file.startswith("supernet") else "search"
+    (path,) = smoke.glob(f"[a-z]*/{file}")
+    path.write_bytes(path.read_bytes()[:1000])
+    message = error_line(step(command, smoke))
+    assert str(path) in message
+    assert "again" in message
+
+
+def test_checkpoint_of_another_space(smoke: Path) -> None:
+    message = error_line(step("evaluate", smoke, "space.kernel_sizes=[3,5]"))
+    assert "another space" in message
+    assert "kernel_sizes" in message
+
+
+def test_table_without_an_operator(smoke: Path) -> None:
+    (table,) = (smoke / "profile").glob("*/onnxruntime-fp32-1t.csv")
+    with table.open(newline="") as file:
+        rows = list(csv.reader(file))
+    provenance = table.with_suffix(".json")
+    facts = json.loads(provenance.read_text())
+    facts["operators"] -= 1
+    provenance.write_text(json.dumps(facts))
+    table.write_text("\n".join(",".join(row) for row in rows[:-1]) + "\n")
+    message = error_line(step("search", smoke))
+    assert "linear" in message or "conv" in message
+
+
+def test_truncated_table(smoke: Path) -> None:
+    (table,) = (smoke / "profile").glob("*/litert-fp32-1t.csv")
+    text = table.read_text()
+    table.write_text(text[: len(text) // 2])
+    message = error_line(step("search", smoke))
+    assert str(table) in message
+
+
+def test_missing_step_is_named(tmp_path: Path) -> None:
+    message = error_line(step("evaluate", tmp_path))
+    assert "run hwnas train first, or give checkpoint=PATH" in message
+
+
+def test_traceback_when_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    done = step("evaluate", tmp_path)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+@pytest.mark.parametrize("name", [signal.SIGINT, signal.SIGKILL])
+def test_interrupted_run_goes_on(tmp_path: Path, name: signal.Signals) -> None:
+    arguments = [
+        "train", "experiment=smoke", f"hydra.run.dir={tmp_path / 'train'}", "training.checkpoint_every=5",
+    ]  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hwnas.cli.main", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    checkpoints = tmp_path / "train" / "checkpoints"
+    deadline = time.monotonic() + 120
+    while not list(checkpoints.glob("*.safetensors")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(name)
+    _, errors = process.communicate(timeout=60)
+    assert "Traceback" not in errors
+    if name is signal.SIGINT:
+        assert process.returncode == 130
+        assert "the same command goes on from there" in errors
+    assert not (tmp_path / "train" / "result.json").exists()
+    assert list(checkpoints.glob("*.safetensors"))
+    assert run_hwnas(*arguments).returncode == 0
+    assert (tmp_path / "train" / "supernet.safetensors").is_file()
+
+
+def test_full_disk(tmp_path: Path) -> None:
+    folder = tmp_path / "full"
+    folder.mkdir()
+    size = "size=150k,mode=755"
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(folder)], check=False, capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a small file system needs root")
+    try:
+        done = step("train", folder)
+        assert "cannot write" in error_line(done)
+        assert "No space left" in error_line(done)
+        assert not [path for path in folder.rglob("*.safetensors") if path.stat().st_size == 0]
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)

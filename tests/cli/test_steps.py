@@ -1,0 +1,93 @@
+"""A step is done once, goes on after a kill, and never overwrites what other inputs made."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hwnas.cli.steps import changed_keys, files_digest, read_result, run_step
+from hwnas.errors import StorageError
+
+
+class Work:
+    """Counts how often it was done."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    def __call__(self) -> dict[str, Any]:
+        self.times += 1
+        return {"value": self.times}
+
+
+def test_unchanged_inputs_are_not_done_again(tmp_path: Path) -> None:
+    work, said = Work(), []
+    for _ in range(2):
+        result = run_step("train", tmp_path / "train", {"epochs": 3, "sizes": (1, 2)}, 0, work, said.append)
+    assert result == {"value": 1}
+    assert work.times == 1
+    assert said == [f"train: up to date ({tmp_path / 'train' / 'result.json'})"]
+
+
+@pytest.mark.parametrize(("changed", "named"), [({"epochs": 4}, "epochs"), ({"epochs": 3, "new": 1}, "new")])
+def test_changed_inputs_keep_the_former_output(tmp_path: Path, changed: dict[str, Any], named: str) -> None:
+    work, said = Work(), []
+    folder = tmp_path / "train"
+    run_step("train", folder, {"epochs": 3}, 0, work, said.append)
+    (folder / "weights").write_text("old")
+    assert run_step("train", folder, changed, 0, work, said.append) == {"value": 2}
+    kept = tmp_path / "superseded" / "train-1"
+    assert (kept / "weights").read_text() == "old"
+    assert not (folder / "weights").exists()
+    assert named in said[0]
+    assert str(kept) in said[0]
+
+
+def test_another_seed_is_another_input(tmp_path: Path) -> None:
+    work = Work()
+    for seed in (0, 1):
+        run_step("train", tmp_path / "train", {}, seed, work, lambda _: None)
+    assert work.times == 2
+
+
+def test_interrupted_step_keeps_its_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "train"
+
+    def interrupted() -> dict[str, Any]:
+        (folder / "checkpoint").write_text("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_step("train", folder, {"epochs": 3}, 0, interrupted, lambda _: None)
+    assert not (folder / "result.json").exists()
+    work = Work()
+    run_step("train", folder, {"epochs": 3}, 0, work, lambda _: None)
+    assert work.times == 1
+    assert (folder / "checkpoint").read_text() == "half"
+
+
+def test_result_document(tmp_path: Path) -> None:
+    run_step("search", tmp_path, {}, 7, lambda: {"value": 1}, lambda _: None)
+    document = json.loads((tmp_path / "result.json").read_text())
+    assert set(document) == {"command", "version", "seed", "elapsed_s", "result"}
+    assert (document["command"], document["seed"], document["result"]) == ("search", 7, {"value": 1})
+
+
+def test_damaged_result_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    path.write_text('{"result": {"a"')
+    with pytest.raises(StorageError, match="not a complete JSON file"):
+        read_result(path)
+
+
+def test_changed_keys_are_dotted() -> None:
+    before = {"a": {"b": 1, "c": [1, 2]}, "d": 1}
+    assert changed_keys(before, {"a": {"b": 2, "c": (1, 2)}, "e": 1}) == ["a.b", "d", "e"]
+
+
+def test_missing_file_is_named_with_its_role(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"checkpoint: no such file: .*supernet"):
+        files_digest({"checkpoint": tmp_path / "supernet.safetensors"})
