@@ -49,8 +49,9 @@ $(VENV)/.installed-test: $(VENV)/.installed
 
 lock:
 	$(BIN)/python -m pip install --quiet uv
-	echo 'torch==2.13.0' > $(VENV)/torch.txt
-	$(BIN)/uv pip compile --universal --python-version 3.10 --all-extras -c $(VENV)/torch.txt \
+	# backports.strenum 1.3 refuses Python 3.11, which uv, looking for one lock for all versions, does not see.
+	printf 'torch==2.13.0\nbackports-strenum<1.3\n' > $(VENV)/lock-bounds.txt
+	$(BIN)/uv pip compile --universal --python-version 3.10 --all-extras -c $(VENV)/lock-bounds.txt \
 	  --no-annotate --no-header --quiet pyproject.toml -o constraints.txt
 
 clean:
