@@ -108,6 +108,9 @@ class TrainingConfig:
         for key in ("weight_decay", "distillation_weight"):
             if getattr(self, key) < 0:
                 raise ConfigError(f"training.{key}: expected 0 or more, got {getattr(self, key)}")
+        for key, valid in (("precision", PRECISIONS), ("accelerator", ACCELERATORS)):
+            if getattr(self, key) not in valid:
+                raise ConfigError(f"training.{key}: got {getattr(self, key)!r}; {choices(getattr(self, key), valid)}")
         if self.shards < 1 or self.batch_size % self.shards or self.batch_size < 2 * self.shards:
             raise ConfigError(
                 f"training.shards: expected a divisor of training.batch_size that leaves 2 images or more each, got"
@@ -118,6 +121,3 @@ class TrainingConfig:
                 "training.shards above 1 needs training.accelerator=cpu, precision=32-true and dropout=0, got"
                 f" {self.accelerator}, {self.precision}, {self.dropout}"
             )
-        for key, valid in (("precision", PRECISIONS), ("accelerator", ACCELERATORS)):
-            if getattr(self, key) not in valid:
-                raise ConfigError(f"training.{key}: got {getattr(self, key)!r}; {choices(getattr(self, key), valid)}")
