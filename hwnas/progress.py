@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-__all__ = ["Progress", "no_progress"]
+__all__ = ["Progress", "no_progress", "part"]
 
 Progress = Callable[[float, str], None]
 """Called with the share done, in [0, 1], and a short status such as `loss 0.41`."""
@@ -12,3 +12,8 @@ Progress = Callable[[float, str], None]
 
 def no_progress(share: float, status: str) -> None:
     """For callers that show nothing."""
+
+
+def part(progress: Progress, number: int, parts: int) -> Progress:
+    """The progress of one of equal parts: its shares are put where it stands in the whole."""
+    return lambda share, status: progress((number + share) / parts, status)

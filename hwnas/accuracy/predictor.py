@@ -14,11 +14,11 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from hwnas.accuracy.config import PredictorConfig
-from hwnas.accuracy.features import GeneFeatures
-from hwnas.accuracy.gaussian_process import GaussianProcess
+from hwnas.accuracy.config import PredictorConfig, config_from_dict
 from hwnas.accuracy.labels import distinct_rows
-from hwnas.accuracy.ridge import Ridge
+from hwnas.accuracy.methods import Model, fit_model, restore_model
+from hwnas.accuracy.network import GeneNetwork
+from hwnas.accuracy.networks import FreeLabels, Networks
 from hwnas.errors import CheckpointError, HwnasError
 from hwnas.files import write_bytes
 from hwnas.spaces import Genotypes, Space
@@ -26,11 +26,7 @@ from hwnas.spaces.space import Floats
 
 __all__ = ["AccuracyEstimate", "AccuracyPredictor"]
 
-_FORMAT = "hwnas accuracy predictor 1"
-_ARRAYS = {
-    "gp": ("centre", "scale", "inputs", "linear_scale", "distance_scale", "scalars", "weights", "factor"),
-    "ridge": ("centre", "slope", "intercept"),
-}
+_FORMAT = "hwnas accuracy predictor 2"
 
 
 @dataclass(frozen=True)
@@ -48,12 +44,16 @@ class AccuracyEstimate:
 class AccuracyPredictor:
     """A fitted predictor for one space: made by `fit` or `load`. Predicting needs numpy and scipy only."""
 
-    def __init__(self, space: Space, config: PredictorConfig, model: GaussianProcess | Ridge, rows: int) -> None:
+    def __init__(self, space: Space, config: PredictorConfig, model: Model, rows: int) -> None:
         self.space = space
         self.config = config
         self.rows = rows
         self._model = model
-        self._features = space.features if isinstance(model, Ridge) else GeneFeatures(space)
+
+    @property
+    def networks(self) -> list[GeneNetwork]:
+        """The networks of `mlp` and `ensemble`, whose outputs are a rising linear function of accuracy; else none."""
+        return self._model.networks if isinstance(self._model, Networks) else []
 
     @classmethod
     def fit(
@@ -63,38 +63,26 @@ class AccuracyPredictor:
         accuracies: Floats,
         config: PredictorConfig,
         rng: np.random.Generator,
+        free: FreeLabels | None = None,
     ) -> AccuracyPredictor:
         """Fit to measured `accuracies` `[n]` of `genotypes` `[n, G]`; repeated networks count once, with their mean.
 
-        Raises ArchError and DataError for labels that can't be learnt from (see `hwnas.accuracy.labels`).
+        `free`: what is known of any architecture for free beside MACs and parameters, such as latency on a device:
+        names to functions of genotypes, for `mlp` to be pre-trained on.
+
+        Raises ArchError and DataError for labels that can't be learnt from (see `hwnas.accuracy.labels`), and
+        MissingExtraError where the method needs torch or scikit-learn and it isn't installed.
         """
         rows, labels = distinct_rows(space, genotypes, accuracies)
-        model: GaussianProcess | Ridge
-        if config.method == "ridge":
-            model = Ridge.fit(space.features(rows), labels)
-        else:
-            features = GeneFeatures(space)
-            model = GaussianProcess.fit(
-                features(rows),
-                labels,
-                features.layout,
-                config.max_iterations,
-                config.hyperparameter_rows,
-                rng,
-            )
-        return cls(space, config, model, len(rows))
+        return cls(space, config, fit_model(space, rows, labels, config, free or {}, rng), len(rows))
 
     def predict(self, genotypes: Genotypes) -> AccuracyEstimate:
         """Mean and, where the method has one, standard deviation for `[N, G]`."""
-        if isinstance(self._model, Ridge):
-            return AccuracyEstimate(self._model.predict(self._features(genotypes)), None)
-        return AccuracyEstimate(*self._model.predict(self._features(genotypes), with_std=True))
+        return AccuracyEstimate(*self._model.predict(genotypes, with_std=True))
 
     def mean(self, genotypes: Genotypes) -> Floats:
         """`predict(genotypes).mean` `[N]` alone, which is quicker: what a search asks for."""
-        if isinstance(self._model, Ridge):
-            return self._model.predict(self._features(genotypes))
-        return self._model.predict(self._features(genotypes), with_std=False)[0]
+        return self._model.predict(genotypes, with_std=False)[0]
 
     def save(self, path: Path | str) -> Path:
         """Write a safetensors file with the space, the config and the number of rows as JSON in its metadata."""
@@ -104,7 +92,7 @@ class AccuracyPredictor:
             "config": json.dumps(asdict(self.config)),
             "rows": json.dumps(self.rows),
         }
-        arrays = {name: np.ascontiguousarray(self._model.arrays[name]) for name in _ARRAYS[self.config.method]}
+        arrays = {name: np.ascontiguousarray(array) for name, array in self._model.arrays.items()}
         return write_bytes(path, save(arrays, metadata))
 
     @classmethod
@@ -126,13 +114,15 @@ class AccuracyPredictor:
             )
         try:
             stored_space: dict[str, Any] = json.loads(metadata["space"])
-            config = PredictorConfig(**json.loads(metadata["config"]))
-            model_arrays = {name: arrays[name] for name in _ARRAYS[config.method]}
+            config = config_from_dict(json.loads(metadata["config"]))
             rows = int(json.loads(metadata["rows"]))
-        except (KeyError, TypeError, ValueError, HwnasError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, HwnasError) as error:
             raise CheckpointError(f"{path} holds no valid accuracy predictor ({error}): fit it again") from error
         _check_space(path, stored_space, space)
-        model = Ridge(model_arrays) if config.method == "ridge" else GaussianProcess(model_arrays)
+        try:
+            model = restore_model(config.method, space, arrays)
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{path} holds no valid accuracy predictor ({error}): fit it again") from error
         return cls(space, config, model, rows)
 
 

@@ -35,7 +35,6 @@ class Ridge:
                 best_error, best_slope = error, right.T @ (singular / (singular**2 + penalty) * projected)
         return cls({"centre": centre, "slope": best_slope, "intercept": np.array([intercept])})
 
-    def predict(self, features: Floats) -> Floats:
-        """Mean `[N]`."""
-        mean: Floats = (features - self.arrays["centre"]) @ self.arrays["slope"] + self.arrays["intercept"][0]
-        return mean
+    def predict(self, features: Floats, with_std: bool) -> tuple[Floats, Floats | None]:  # noqa: ARG002
+        """Mean `[N]`; ridge has no uncertainty."""
+        return (features - self.arrays["centre"]) @ self.arrays["slope"] + self.arrays["intercept"][0], None

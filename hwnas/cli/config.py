@@ -46,18 +46,41 @@ class EvaluationConfig:
             raise ConfigError(f"evaluation.subnets: expected at least 20 to learn from, got {self.subnets}")
 
 
+ACCURACY_FORMATS = ("learned", "ofa")
+LATENCY_FORMATS = ("hwnas", "ofa")
+
+
 @dataclass(frozen=True)
 class AccuracyConfig:
-    """Where the search's accuracies come from: the predictor that `hwnas evaluate` wrote (None: beside it)."""
+    """Where the search's accuracies come from. `learned`: the predictor that `hwnas evaluate` wrote (path None: beside
+    it); `ofa`: the published network's `accuracy_predictor.npz`.
+    """
 
+    format: str = "learned"
     path: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_source("accuracy", self.format, ACCURACY_FORMATS, self.path)
 
 
 @dataclass(frozen=True)
 class LatencyConfig:
-    """Where the search's latencies come from: the folder of tables that `hwnas profile` wrote (None: beside it)."""
+    """Where the search's latencies come from. `hwnas`: the folder of tables that `hwnas profile` wrote (path None:
+    beside it); `ofa`: a folder of tables that once-for-all published, one file a resolution.
+    """
 
+    format: str = "hwnas"
     path: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_source("latency", self.format, LATENCY_FORMATS, self.path)
+
+
+def _check_source(key: str, given: str, formats: tuple[str, ...], path: str | None) -> None:
+    if given not in formats:
+        raise ConfigError(f"{key}.format: {given!r} unknown; {choices(given, formats)}")
+    if given != formats[0] and not path:
+        raise ConfigError(f"{key}.format={given}: where are the published files? give {key}.path=PATH")
 
 
 @dataclass(frozen=True)

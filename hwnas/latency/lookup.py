@@ -13,6 +13,7 @@ from hwnas.latency.correction import NO_SLOWDOWN, Slowdown
 from hwnas.latency.estimate import LatencyEstimate
 from hwnas.latency.table import LatencyTable
 from hwnas.spaces import Genotypes, Operator, Space
+from hwnas.spaces.elimination import Factor
 
 __all__ = ["TableEstimator", "require_coverage"]
 
@@ -39,6 +40,14 @@ class TableEstimator:
         """The space's operators that the table has no latency for."""
         lacking = np.isnan(self._costs)
         return tuple(operator for operator, lacks in zip(self.space.operators, lacking, strict=True) if lacks)
+
+    @property
+    def factors(self) -> tuple[Factor, ...] | None:
+        """Each slot's genes and latencies, which add up to the mean; None for a table with slowdown, where none do."""
+        if self._slowdown.gain:
+            return None
+        padded = np.append(self._costs, 0.0)  # operator id -1 reads the zero
+        return tuple((slot.genes, padded[slot.operator_ids]) for slot in self.space.slots)
 
     def estimate(self, genotypes: Genotypes) -> LatencyEstimate:
         """The latency of `[N, G]` genotypes; NaN, uncovered, for a network with an operator that the table lacks."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from hwnas.errors import ConfigError, choices
 
-__all__ = ["SEARCHERS", "EvolutionConfig", "RandomSearchConfig", "SearchConfig"]
+__all__ = ["SEARCHERS", "EvolutionConfig", "IslandsConfig", "NsgaConfig", "RandomSearchConfig", "SearchConfig"]
 
-SEARCHERS = ("evolution", "random")
+SEARCHERS = ("islands", "evolution", "nsga2", "random")
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,67 @@ class EvolutionConfig:
 
 
 @dataclass(frozen=True)
+class IslandsConfig:
+    """Evolution of all budgets at once (see `hwnas.search.islands`).
+
+    `population`: of each budget on each island. `children`: a generation's for each budget, over all islands, and as
+    many guided ones where the predictor has slopes, `guided_children` of each parent. `apart`: the share of the
+    generations before the islands are merged. `pressure`: 1 draws parents evenly, more favours the best. `local_starts`
+    of each budget's best are climbed from at the end, with `local_pairs` exchanges a round (see `hwnas.search.local`).
+    """
+
+    generations: int = 300
+    islands: int = 3
+    population: int = 50
+    children: int = 48
+    guided_children: int = 4
+    apart: float = 0.6
+    mutations: float = 0.3
+    mutation_probability: float = 0.1
+    pressure: float = 1.5
+    local_starts: int = 1
+    local_pairs: int = 500
+
+    def __post_init__(self) -> None:
+        for key, least in (
+            ("generations", 0), ("islands", 1), ("population", 2), ("children", 2), ("guided_children", 1),
+            ("local_starts", 0), ("local_pairs", 0),
+        ):  # fmt: skip
+            if getattr(self, key) < least:
+                raise ConfigError(f"search.islands.{key}: expected {least} or more, got {getattr(self, key)}")
+        for key in ("apart", "mutations"):
+            if not 0 <= getattr(self, key) <= 1:
+                raise ConfigError(f"search.islands.{key}: expected a share from 0 to 1, got {getattr(self, key)}")
+        if not 0 < self.mutation_probability <= 1:
+            raise ConfigError(
+                "search.islands.mutation_probability: expected a probability above 0, up to 1,"
+                f" got {self.mutation_probability}"
+            )
+        if self.pressure < 1:
+            raise ConfigError(f"search.islands.pressure: expected 1 (none) or more, got {self.pressure}")
+
+
+@dataclass(frozen=True)
+class NsgaConfig:
+    """NSGA-II (see `hwnas.search.nsga2`): `population` children a generation, `mutation_probability` of each group."""
+
+    population: int = 200
+    generations: int = 300
+    mutation_probability: float = 0.04
+
+    def __post_init__(self) -> None:
+        if self.population < 2:
+            raise ConfigError(f"search.nsga2.population: expected 2 or more to cross over, got {self.population}")
+        if self.generations < 0:
+            raise ConfigError(f"search.nsga2.generations: expected 0 or more, got {self.generations}")
+        if not 0 < self.mutation_probability <= 1:
+            raise ConfigError(
+                f"search.nsga2.mutation_probability: expected a probability above 0, up to 1,"
+                f" got {self.mutation_probability}"
+            )
+
+
+@dataclass(frozen=True)
 class RandomSearchConfig:
     """Random search, the baseline: `samples` random networks, of which those within the budget are evaluated."""
 
@@ -72,17 +133,22 @@ class SearchConfig:
     stand in for them, so that one config fits every device. `comparison_networks` random networks whose latency is
     within `comparison_tolerance` (a fraction) of the chosen network's are what the result is compared with.
     `confidence`: the probability with which a network's latency has to be within the budget, for estimates that have
-    a standard deviation; 0.5 compares the mean.
+    a standard deviation; 0.5 compares the mean. `upper_bound` asks for the proof of how much better any network could
+    be, where accuracy and latency add up (`predictor.method=ridge`, a table without slowdown): see
+    `hwnas.search.exact`, which also adds its network to the search.
     """
 
-    method: str = "evolution"
+    method: str = "islands"
     budgets: tuple[float, ...] = ()
     budget_quantiles: tuple[float, ...] = (0.25, 0.75)
     budget_samples: int = 10_000
     comparison_networks: int = 10
     comparison_tolerance: float = 0.05
     confidence: float = 0.5
+    upper_bound: bool = False
+    islands: IslandsConfig = field(default_factory=IslandsConfig)
     evolution: EvolutionConfig = field(default_factory=EvolutionConfig)
+    nsga2: NsgaConfig = field(default_factory=NsgaConfig)
     random: RandomSearchConfig = field(default_factory=RandomSearchConfig)
 
     def __post_init__(self) -> None:

@@ -73,9 +73,12 @@ class Recorder:
         """The best so far after one more step."""
         self.steps.append((len(self.archive), accuracy, latency_ms, time.perf_counter() - self.started))
 
-    def result(self) -> SearchResult:
-        """The best of the archive, ties to the faster network, then to the earlier one."""
+    def result(self, budget_ms: float = np.inf) -> SearchResult:
+        """The best of the archive within `budget_ms`, ties to the faster network, then to the earlier one."""
         genotypes, accuracy, latency = self.archive.arrays()
+        if budget_ms < np.inf:
+            within = latency <= budget_ms
+            genotypes, accuracy, latency = genotypes[within], accuracy[within], latency[within]
         best = ranked(accuracy, latency)[0]
         evaluations, best_accuracy, best_latency, elapsed = zip(*self.steps, strict=True)
         return SearchResult(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["minimise_sum"]
+__all__ = ["Factor", "minimise_sum"]
 
 Factor = tuple[tuple[int, ...], NDArray[np.float64]]
 

@@ -11,7 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hwnas.accuracy.config import PREDICTORS, PredictorConfig
+from hwnas.accuracy.config import (
+    PREDICTORS,
+    EnsembleConfig,
+    GaussianProcessConfig,
+    MlpConfig,
+    NetworkTrainingConfig,
+    PredictorConfig,
+    TreesConfig,
+)
 from hwnas.accuracy.predictor import AccuracyPredictor
 from hwnas.accuracy.scoring import cross_validate, score
 from hwnas.errors import ArchError, CheckpointError, ConfigError, DataError, StorageError
@@ -19,6 +27,10 @@ from hwnas.spaces import Genotypes, OfaMbv3Config, OfaMbv3Space, make_space
 from hwnas.spaces.space import Floats
 
 NOISE = 0.001
+# The shipped settings take seconds a fit; what every method promises shows with less.
+QUICK = NetworkTrainingConfig(epochs=60, learning_rate=3e-3, weight_decay=3)
+MLP = MlpConfig(hidden=(64, 64), training=QUICK, pretraining_subnets=400, pretraining_epochs=5)
+ENSEMBLE = EnsembleConfig(networks=3, hidden=(32,), training=QUICK)
 Change = Callable[[Genotypes, Floats], tuple[Genotypes, Floats]]
 
 
@@ -53,7 +65,7 @@ def labels() -> Iterator[Labels]:
 
 @pytest.fixture(params=PREDICTORS)
 def config(request: pytest.FixtureRequest) -> PredictorConfig:
-    return PredictorConfig(method=request.param)
+    return PredictorConfig(method=request.param, mlp=MLP, ensemble=ENSEMBLE)
 
 
 @lru_cache
@@ -76,16 +88,17 @@ def test_mean_equals_predict_and_rows_are_independent(labels: Labels, config: Pr
     rows = labels.genotypes[200:300]
     estimate = predictor.predict(rows)
     assert estimate.mean.shape == (100,)
+    # Networks predict in float32, whose last digits depend on how many rows a product has.
     assert np.allclose(predictor.mean(rows), estimate.mean, rtol=0, atol=1e-12)
-    assert np.allclose(predictor.mean(rows[::-1])[::-1], estimate.mean, rtol=0, atol=1e-9)
-    assert np.allclose(predictor.mean(rows[7:8]), estimate.mean[7:8], rtol=0, atol=1e-9)
+    assert np.allclose(predictor.mean(rows[::-1])[::-1], estimate.mean, rtol=0, atol=1e-7)
+    assert np.allclose(predictor.mean(rows[7:8]), estimate.mean[7:8], rtol=0, atol=1e-7)
     assert predictor.mean(rows[:0]).shape == (0,)
 
 
 def test_predictions_span_chunks_seamlessly(labels: Labels, config: PredictorConfig) -> None:
     predictor = fitted(labels, config, rows=50)
     many = np.tile(labels.genotypes[:300], (30, 1))
-    assert np.allclose(predictor.mean(many), np.tile(predictor.mean(labels.genotypes[:300]), 30), rtol=0, atol=1e-9)
+    assert np.allclose(predictor.mean(many), np.tile(predictor.mean(labels.genotypes[:300]), 30), rtol=0, atol=1e-7)
 
 
 def test_same_rows_same_predictor(labels: Labels, config: PredictorConfig) -> None:
@@ -137,7 +150,7 @@ def test_a_file_that_lacks_an_array_is_refused(labels: Labels, config: Predictor
 
     path = fitted(labels, config, rows=20).save(tmp_path / "predictor.safetensors")
     with safe_open(path, framework="numpy") as file:
-        arrays = {name: file.get_tensor(name) for name in file.keys() if name != "centre"}  # noqa: SIM118
+        arrays = {name: file.get_tensor(name) for name in sorted(file.keys())[1:]}
         metadata = file.metadata()
     save_file(arrays, path, metadata)
     with pytest.raises(CheckpointError, match="holds no valid accuracy predictor"):
@@ -248,11 +261,32 @@ def test_a_constant_side_has_no_rank_correlation(labels: Labels, config: Predict
 
 
 @pytest.mark.parametrize(
-    "change", [{"method": "gbdt"}, {"folds": 1}, {"max_iterations": 0}, {"hyperparameter_rows": 5}]
+    ("kind", "key", "value"),
+    [
+        (PredictorConfig, "method", "forest"),
+        (PredictorConfig, "folds", 1),
+        (GaussianProcessConfig, "max_iterations", 0),
+        (GaussianProcessConfig, "hyperparameter_rows", 5),
+        (NetworkTrainingConfig, "epochs", 0),
+        (NetworkTrainingConfig, "batch", 0),
+        (NetworkTrainingConfig, "learning_rate", 0.0),
+        (NetworkTrainingConfig, "weight_decay", -1.0),
+        (MlpConfig, "hidden", ()),
+        (MlpConfig, "pretraining_subnets", -1),
+        (MlpConfig, "pretraining_epochs", 0),
+        (EnsembleConfig, "networks", 1),
+        (EnsembleConfig, "hidden", (8, 0)),
+        (TreesConfig, "trees", 0),
+        (TreesConfig, "depth", 7),
+        (TreesConfig, "learning_rate", float("inf")),
+        (TreesConfig, "row_share", 0.0),
+        (TreesConfig, "feature_share", 1.5),
+    ],
 )
-def test_bad_configs_are_refused(change: dict[str, object]) -> None:
-    with pytest.raises(ConfigError, match=next(iter(change))):
-        PredictorConfig(**change)  # type: ignore[arg-type]
+def test_bad_configs_are_refused(kind: type, key: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=f"predictor.*{key}") as caught:
+        kind(**{key: value})
+    assert "\n" not in str(caught.value)
 
 
 def test_fifty_thousand_a_second(labels: Labels, config: PredictorConfig) -> None:

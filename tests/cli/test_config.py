@@ -23,7 +23,9 @@ def composed(*overrides: str, command: str = "run") -> PipelineConfig:
 
 @pytest.mark.parametrize(("group", "choice"), GROUPS)
 def test_every_choice_composes(group: str, choice: str) -> None:
-    config = composed(f"{group}={choice}")
+    command = "search" if group in ("accuracy", "latency") else "run"
+    paths = ("accuracy.path=predictor.npz",) if (group, choice) == ("accuracy", "ofa") else ()
+    config = composed(f"{group}={choice}", *paths, command=command)
     assert isinstance(config, PipelineConfig)
     assert isinstance(config.space.widths, tuple)
 

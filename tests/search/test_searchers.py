@@ -11,12 +11,17 @@ import numpy as np
 import pytest
 
 from hwnas.errors import ArchError, ConfigError, HwnasError, InfeasibleBudgetError
-from hwnas.search.config import SEARCHERS, EvolutionConfig, RandomSearchConfig, SearchConfig
+from hwnas.search.config import SEARCHERS, EvolutionConfig, IslandsConfig, NsgaConfig, RandomSearchConfig, SearchConfig
 from hwnas.search.result import SearchResult
 from hwnas.search.searchers import search
 from hwnas.spaces import OfaMbv3Config, make_space
 
-CONFIG = SearchConfig(evolution=EvolutionConfig(generations=40), random=RandomSearchConfig(samples=4000))
+CONFIG = SearchConfig(
+    islands=IslandsConfig(generations=40, islands=2),
+    evolution=EvolutionConfig(generations=40),
+    nsga2=NsgaConfig(generations=40),
+    random=RandomSearchConfig(samples=4000),
+)
 
 
 @pytest.fixture(params=SEARCHERS)
@@ -80,7 +85,11 @@ def test_no_genotype_is_evaluated_twice_in_the_main_search(tiny: Any, config: Se
         asked.extend(row.tobytes() for row in genotypes)
         return tiny.accuracy(genotypes)
 
-    bare = replace(config, evolution=replace(config.evolution, local_search=False))
+    bare = replace(
+        config,
+        evolution=replace(config.evolution, local_search=False),
+        islands=replace(config.islands, local_starts=0),
+    )
     result = run(tiny, tiny.quantile_ms(0.5), bare, accuracy=accuracy)
     assert len(asked) == len(set(asked)) == result.evaluations
 
@@ -148,7 +157,13 @@ def test_progress_rises_to_one(tiny: Any, config: SearchConfig) -> None:
 def test_what_is_known_already_is_kept(full: Any, config: SearchConfig) -> None:
     budget = full.quantile_ms(0.3)
     strong = run(full, budget, replace(CONFIG, method="evolution"))
-    short = replace(config, evolution=EvolutionConfig(generations=0, local_search=False), random=RandomSearchConfig(1))
+    short = replace(
+        config,
+        evolution=EvolutionConfig(generations=0, local_search=False),
+        islands=IslandsConfig(generations=0, local_starts=0),
+        nsga2=NsgaConfig(generations=0),
+        random=RandomSearchConfig(1),
+    )
     assert run(full, budget, short, seed=9).accuracy < strong.accuracy
     seeded = run(full, budget, short, seed=9, initial=strong.genotype[None])
     assert seeded.accuracy >= strong.accuracy - 1e-12

@@ -1,0 +1,135 @@
+"""Where a search's two objectives come from: the accuracy predictor, and a latency estimator for each target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from hwnas.accuracy.predictor import AccuracyEstimate, AccuracyPredictor
+from hwnas.accuracy.published import PublishedPredictor
+from hwnas.cli.config import PipelineConfig
+from hwnas.cli.inputs import input_path, table_files, tables_of
+from hwnas.errors import StorageError
+from hwnas.latency.estimate import LatencyEstimate
+from hwnas.latency.lookup import TableEstimator, require_coverage
+from hwnas.latency.ofa_table import OfaTableEstimator, ofa_files
+from hwnas.latency.table import read_table
+from hwnas.search.guided import Slopes, network_slopes
+from hwnas.spaces import Genotypes, Operator, Space
+from hwnas.spaces.elimination import Factor
+from hwnas.spaces.space import Floats
+
+__all__ = ["Estimator", "Predictor", "Target", "accuracy_file", "latency_targets", "load_predictor", "slopes_of"]
+
+
+class Predictor(Protocol):
+    """What a search asks of an accuracy predictor."""
+
+    def predict(self, genotypes: Genotypes) -> AccuracyEstimate:
+        """Mean and, where there is one, standard deviation."""
+        ...
+
+    def mean(self, genotypes: Genotypes) -> Floats:
+        """The mean alone, `[N]`."""
+        ...
+
+
+class Estimator(Protocol):
+    """What a search asks of a latency estimator."""
+
+    @property
+    def missing(self) -> tuple[Operator, ...]:
+        """Operators of the space that it doesn't cover."""
+        ...
+
+    @property
+    def factors(self) -> tuple[Factor, ...] | None:
+        """What the mean is a sum of, one a slot, where it is one."""
+        ...
+
+    def estimate(self, genotypes: Genotypes) -> LatencyEstimate:
+        """With standard deviation and coverage."""
+        ...
+
+    def latency_ms(self, genotypes: Genotypes) -> Floats:
+        """The mean, `[N]`. CoverageError where an operator is missing."""
+        ...
+
+    def fastest(self) -> tuple[Genotypes, float]:
+        """The fastest network and its latency in ms."""
+        ...
+
+
+@dataclass(frozen=True)
+class Target:
+    """A device setting that is searched for. What published tables don't say is None."""
+
+    device: str
+    runtime: str
+    precision: str | None
+    threads: int | None
+    estimator: Estimator
+
+
+@dataclass(frozen=True)
+class TargetSource:
+    """Files of one target by role, and how to open it once the step is known to be needed."""
+
+    name: str
+    files: dict[str, Path]
+    open: Callable[[], Target]
+
+
+def accuracy_file(config: PipelineConfig, folder: Path) -> Path:
+    """The predictor's file. Raises StorageError, naming the setting, where it is not there."""
+    return input_path(config.accuracy.path, folder, "evaluate", "predictor.safetensors", "accuracy.path")
+
+
+def load_predictor(config: PipelineConfig, path: Path, space: Space) -> Predictor:
+    """The predictor of `accuracy.format`."""
+    if config.accuracy.format == "ofa":
+        return PublishedPredictor.load(path, space)
+    return AccuracyPredictor.load(path, space)
+
+
+def slopes_of(predictor: Predictor, space: Space) -> Slopes | None:
+    """The slopes that guide a search, for predictors that have them."""
+    if not isinstance(predictor, PublishedPredictor):
+        return None
+    network = predictor.network
+    return network_slopes(space, network.encode, network.encoding.conditions, network.layers)
+
+
+def latency_targets(config: PipelineConfig, folder: Path, space: Space) -> list[TargetSource]:
+    """The targets that `latency` names, each covered by its tables when opened (else CoverageError)."""
+    given = input_path(config.latency.path, folder, "profile", "", "latency.path")
+    if config.latency.format == "ofa":
+        if not given.is_dir():
+            raise StorageError(f"latency.path: expected a folder of published tables, got {given}")
+        files = {f"latency table at {resolution}": path for resolution, path in ofa_files(given, space).items()}
+        return [TargetSource("published tables", files, lambda: _open_published(given, space))]
+    tables = tables_of(config, given)
+    return [
+        TargetSource(
+            runtime,
+            {f"{runtime} {role}": file for role, file in table_files(path).items()},
+            lambda path=path: _open_table(path, space),  # type: ignore[misc]
+        )
+        for runtime, path in tables.items()
+    ]
+
+
+def _open_published(folder: Path, space: Space) -> Target:
+    estimator = OfaTableEstimator(folder, space)
+    require_coverage(estimator.missing)
+    return Target(estimator.device, "published", None, None, estimator)
+
+
+def _open_table(path: Path, space: Space) -> Target:
+    table = read_table(path)
+    estimator = TableEstimator(table, space)
+    require_coverage(estimator.missing)
+    facts = table.provenance
+    return Target(facts["device"], facts["runtime"], facts["precision"], facts["threads"], estimator)

@@ -1,0 +1,118 @@
+"""NSGA-II for accuracy and latency: the whole front in one run (Deb et al., IEEE TEC 2002).
+
+Shapes: N architectures, P population, B budgets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwnas.progress import Progress, no_progress
+from hwnas.search.archive import Archive, ranked
+from hwnas.search.config import NsgaConfig
+from hwnas.search.pareto import non_dominated
+from hwnas.search.problem import Objective, Problem
+from hwnas.search.result import Recorder, SearchResult
+from hwnas.spaces import Genotypes, Space
+from hwnas.spaces.space import Floats
+
+__all__ = ["crowding", "nsga2", "ranks"]
+
+
+def nsga2(
+    space: Space,
+    accuracy: Objective,
+    latency_ms: Objective,
+    budgets_ms: Sequence[float],
+    fastest: Genotypes,
+    config: NsgaConfig,
+    rng: np.random.Generator,
+    progress: Progress = no_progress,
+    *,
+    initial: Genotypes | None = None,
+) -> list[SearchResult]:
+    """One search up to the largest of `budgets_ms`, and of all that it evaluated the best for each of them, `[B]`.
+
+    Parents are drawn by tournaments of two (rank, then crowding), children crossed over and mutated; what exceeds the
+    largest budget is repaired as in `evolve`. Results share evaluations and time. Ties and errors as in `evolve`.
+    """
+    problems = [Problem(space, accuracy, latency_ms, budget, fastest) for budget in budgets_ms]
+    widest = max(problems, key=lambda problem: problem.budget_ms)
+    archive = Archive()
+    recorders = [Recorder(archive) for _ in problems]
+    bests = [(-np.inf, np.inf)] * len(problems)
+
+    known = widest.fastest[None]
+    if initial is not None:
+        known = np.concatenate([known, space.canonical(space.check(initial))])
+    rows, costs = np.empty((0, len(space.genes)), dtype=np.int64), np.empty(0)
+    found = np.empty(0)
+    rank, spread = np.empty(0, dtype=np.int64), np.empty(0)
+    children = np.concatenate([known, space.sample(config.population, rng)])
+    for generation in range(config.generations + 1):
+        children, latency = widest.repair(children, rng)
+        fresh = archive.claim(children)
+        if fresh.any():
+            children, latency = children[fresh], latency[fresh]
+            measured = widest.measure_accuracy(children)
+            archive.add(children, measured, latency)
+            for number, problem in enumerate(problems):
+                fits = np.flatnonzero(latency <= problem.budget_ms)
+                if len(fits):
+                    top = fits[ranked(measured[fits], latency[fits])[0]]
+                    bests[number] = max(
+                        bests[number], (float(measured[top]), float(latency[top])), key=lambda pair: (pair[0], -pair[1])
+                    )
+            rows, found = np.concatenate([rows, children]), np.concatenate([found, measured])
+            costs = np.concatenate([costs, latency])
+            rank = ranks(found, costs, config.population)
+            spread = crowding(found, costs, rank)
+            kept = np.lexsort((-spread, rank))[: config.population]
+            rows, found, costs, rank, spread = rows[kept], found[kept], costs[kept], rank[kept], spread[kept]
+        for recorder, best in zip(recorders, bests, strict=True):
+            recorder.record(*best)
+        progress(generation / max(config.generations, 1), f"{int((rank == 0).sum())} on the front")
+        if generation < config.generations:
+            first, second = (rows[_tournament(rank, spread, config.population, rng)] for _ in range(2))
+            crossed = space.crossover(first, second, rng)
+            children = space.mutate(crossed, config.mutation_probability, rng)
+    return [recorder.result(budget) for recorder, budget in zip(recorders, budgets_ms, strict=True)]
+
+
+def ranks(accuracy: Floats, latency_ms: Floats, enough: int) -> NDArray[np.int64]:
+    """The front that each of N stands on, 0 the best, `[N]`; once `enough` have one, the rest share the next."""
+    rank = np.full(len(accuracy), -1, dtype=np.int64)
+    left, level = np.arange(len(accuracy)), 0
+    while len(left) and len(accuracy) - len(left) < enough:
+        on_front = non_dominated(accuracy[left], latency_ms[left])
+        rank[left[on_front]] = level
+        left, level = left[~on_front], level + 1
+    rank[left] = level
+    return rank
+
+
+def crowding(accuracy: Floats, latency_ms: Floats, rank: NDArray[np.int64]) -> Floats:
+    """How far the neighbours on its own front are from each, as a share of the front's extent, `[N]`; ends infinite."""
+    distance = np.zeros(len(rank))
+    for values in (accuracy, latency_ms):
+        order = np.lexsort((values, rank))
+        ordered, level = values[order], rank[order]
+        starts = np.concatenate([[True], level[1:] != level[:-1]])
+        ends = np.concatenate([starts[1:], [True]])
+        begin = np.flatnonzero(starts)
+        extent = np.maximum.reduceat(ordered, begin) - np.minimum.reduceat(ordered, begin)
+        width = np.repeat(extent, np.diff(np.append(begin, len(ordered))))
+        gap = np.roll(ordered, -1) - np.roll(ordered, 1)
+        share = np.where(starts | ends, np.inf, gap / np.where(width > 0, width, 1.0))
+        distance[order] += share
+    return distance
+
+
+def _tournament(rank: NDArray[np.int64], spread: Floats, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    pairs = rng.integers(0, len(rank), size=(2, count))
+    first, second = pairs
+    wins = (rank[first] < rank[second]) | ((rank[first] == rank[second]) & (spread[first] >= spread[second]))
+    return np.asarray(np.where(wins, first, second))
