@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +25,7 @@ __all__ = ["run_command"]
 def run_command(name: str, arguments: Sequence[str]) -> int:
     """Run `hwnas name arguments…` and return the exit status. Raises HwnasError for what the user can mend."""
     register_schemas()
-    arguments = [_device_by_name(argument) for argument in arguments]
+    arguments = [_in_hydras_syntax(argument) for argument in arguments]
     parsed = get_args_parser().parse_args(arguments)
     if parsed.help:
         print(command_help(name))  # noqa: T201
@@ -70,7 +71,11 @@ def run_command(name: str, arguments: Sequence[str]) -> int:
     return 0
 
 
-def _device_by_name(argument: str) -> str:
-    """`device=NAME` is short for `device.name=NAME`: profiles are files of their own, not choices of Hydra's."""
+def _in_hydras_syntax(argument: str) -> str:
+    """`device=NAME` is short for `device.name=NAME`, since profiles are files of their own; an arch may be JSON."""
     key, separator, value = argument.partition("=")
-    return f"device.name={value}" if key == "device" and separator and not value.startswith("{") else argument
+    if key == "device" and separator and not value.startswith("{"):
+        return f"device.name={value}"
+    if key == "arch" and value.startswith("{"):
+        return "arch=" + re.sub(r'"(\w+)"\s*:', r"\1: ", value)  # Hydra quotes no keys
+    return argument

@@ -89,7 +89,7 @@ def plot_front(front: Mapping[str, Any], targets: Sequence[Mapping[str, Any]], p
         axes.set(xlabel="latency (ms)", ylabel="accuracy on held-out images")
         percent(axes, "y")
         axes.margins(x=0.06, y=0.1)
-        axes.legend(loc="lower right")
+        axes.legend(loc="upper left")
         return write(drawn, path)
 
 

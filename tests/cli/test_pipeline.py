@@ -138,7 +138,8 @@ def test_table_without_an_operator(smoke: Path) -> None:
     provenance.write_text(json.dumps(facts))
     table.write_text("\n".join(",".join(row) for row in rows[:-1]) + "\n")
     message = error_line(step("search", smoke))
-    assert "linear" in message or "conv" in message
+    assert f"lacks 1 operators: {rows[-1][0]} " in message
+    assert "hwnas profile" in message
 
 
 def test_truncated_table(smoke: Path) -> None:
