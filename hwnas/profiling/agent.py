@@ -39,7 +39,7 @@ class OnnxRuntime:
     def __init__(self, threads: int) -> None:
         import onnxruntime
 
-        self.library = onnxruntime
+        self.onnxruntime = onnxruntime
         self.version = onnxruntime.__version__
         self.options = onnxruntime.SessionOptions()
         self.options.intra_op_num_threads = threads
@@ -48,12 +48,12 @@ class OnnxRuntime:
 
     def load(self, path: str, rng: np.random.Generator) -> Callable[[], None]:
         """A function of no arguments that runs the model once."""
-        session = self.library.InferenceSession(path, self.options, providers=["CPUExecutionProvider"])
+        session = self.onnxruntime.InferenceSession(path, self.options, providers=["CPUExecutionProvider"])
         binding = session.io_binding()
         for entry in session.get_inputs():
             dtype = {"tensor(float)": "float32", "tensor(float16)": "float16"}.get(entry.type, entry.type[7:-1])
             shape = [size if isinstance(size, int) else 1 for size in entry.shape]
-            value = self.library.OrtValue.ortvalue_from_numpy(make_input(shape, dtype, rng))
+            value = self.onnxruntime.OrtValue.ortvalue_from_numpy(make_input(shape, dtype, rng))
             binding.bind_ortvalue_input(entry.name, value)
         for entry in session.get_outputs():
             binding.bind_output(entry.name)
