@@ -107,13 +107,17 @@ def load_data(config: DataConfig, seed: int, progress: Progress) -> ImageData:
     else:
         train, test = image_folder.read(config, progress)
     images, labels = train
-    kept, held = stratified_split(labels, config.held_out, np.random.default_rng(seed), "data.held_out")
+    rng = np.random.default_rng(seed)
+    kept, held = stratified_split(labels, config.held_out, rng, "data.held_out")
+    # Folders come class by class, and the first images of a part, which calibration takes, must be of all classes.
+    kept, held = rng.permutation(kept), rng.permutation(held)
+    shown = np.random.default_rng(0).permutation(len(test[1]))  # the same order whatever the seed
     mean, std = pixel_statistics(images, kept)
     return ImageData(
         name=config.name,
         train=_image_set(images[kept], labels[kept]),
         held_out=_image_set(images[held], labels[held]),
-        test=_image_set(*test),
+        test=_image_set(test[0][shown], test[1][shown]),
         classes=describe(config).classes,
         mean=mean,
         std=std,

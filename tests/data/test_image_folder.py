@@ -44,6 +44,12 @@ def test_train_and_test_folders(tmp_path: Path, test_name: str) -> None:
             assert {2: 0, 1: 1, 0: 2}[int(bright)] == int(label)
 
 
+def test_the_first_images_of_each_part_are_of_all_classes(tmp_path: Path) -> None:
+    data = load_data(config(make_tree(tmp_path, ("train", "test"), per_class=20)), seed=0, progress=no_progress)
+    for part in (data.train, data.held_out, data.test):
+        assert len(part.first(len(part) // 2).labels.unique()) == 3
+
+
 def test_class_folders_alone_are_split_alike_for_every_seed(tmp_path: Path) -> None:
     root = make_tree(tmp_path, (".",))
     runs = [load_data(config(root, test_share=0.2), seed=seed, progress=no_progress) for seed in (0, 1)]
