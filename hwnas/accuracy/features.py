@@ -59,7 +59,7 @@ class GeneFeatures:
 
 
 def _layout(space: Space) -> Layout:
-    kinds = [gene.name.rstrip("0123456789") for gene in space.genes]
+    kinds = [gene.kind for gene in space.genes]
     distinct = list(dict.fromkeys(kinds))
     kind = np.array([distinct.index(name) for name in kinds])
     gene = np.arange(len(space.genes))

@@ -33,7 +33,7 @@ def calibrate_subnet(supernet: Supernet, genotype: Genotypes, data: ImageData, c
 
     A plain module in eval mode, channels last, BatchNorm calibrated but not folded.
     """
-    return _Images(data, config, _device(supernet)).calibrated(supernet, genotype)
+    return _Images(data, config, supernet.device).calibrated(supernet, genotype)
 
 
 def measure_accuracy(
@@ -55,14 +55,14 @@ def measure_accuracy(
     """
     genotypes = supernet.space.check(genotypes)
     data.split(split)
-    device = _device(supernet)
+    device = supernet.device
     images = _Images(data, config, device)
     accuracies = np.full(len(genotypes), np.nan) if known is None else np.array(known, dtype=np.float64)
     pending = np.flatnonzero(np.isnan(accuracies))
     done = 0
     with _one_subnet_a_thread(torch.get_num_threads() if device.type == "cpu" else 1) as pool:
         for choice in np.unique(genotypes[pending, -1]):
-            images.prepare_for(supernet.space.genes[-1].choices[int(choice)], split)
+            images.prepare_for(supernet.space.resolutions[int(choice)], split)
             rows = pending[genotypes[pending, -1] == choice]
             work = {pool.submit(images.evaluate, supernet, genotypes[row], split): int(row) for row in rows}
             for future in as_completed(work):
@@ -97,7 +97,7 @@ class _Images:
 
     @staticmethod
     def resolution(supernet: Supernet, genotype: Genotypes) -> int:
-        return supernet.space.genes[-1].choices[int(genotype[-1])]
+        return supernet.space.resolutions[int(genotype[-1])]
 
     def calibrated(self, supernet: Supernet, genotype: Genotypes) -> Subnet:
         images = self._get("calibration", self.resolution(supernet, genotype))
@@ -127,7 +127,3 @@ class _Images:
             return self._data.held_out.first(self._config.calibration_images)
         part = self._data.split(name)
         return part.first(self._config.images) if self._config.images else part
-
-
-def _device(supernet: Supernet) -> torch.device:
-    return supernet.classifier.weight.device

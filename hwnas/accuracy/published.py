@@ -89,12 +89,12 @@ def _features(path: Path | str, space: Space) -> tuple[list[Condition], list[int
     return conditions, columns
 
 
-def _column(name: str, value: int) -> int:
+def _column(name: str, value: float) -> int:
     if name == "r":
-        return 120 + (value - 112) // 16
+        return 120 + (int(value) - 112) // 16
     if name.startswith("ks"):
-        return 3 * int(name[2:]) + _KERNELS.index(value)
-    return 60 + 3 * int(name[1:]) + _EXPANDS.index(value)
+        return 3 * int(name[2:]) + _KERNELS.index(int(value))
+    return 60 + 3 * int(name[1:]) + _EXPANDS.index(int(value))
 
 
 def _layers(path: Path | str) -> list[Layer]:

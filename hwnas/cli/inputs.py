@@ -11,7 +11,7 @@ from hwnas.cli.convert import to_plain
 from hwnas.data.config import DataConfig, ImageFolderConfig, describe
 from hwnas.errors import ConfigError, StorageError
 from hwnas.latency.table import table_path
-from hwnas.spaces import OfaMbv3Config, OfaMbv3Space, make_space
+from hwnas.spaces import OfaMbv3Space, Space, SpaceConfig, make_space
 
 if TYPE_CHECKING:
     from hwnas.data.load import ImageData
@@ -43,16 +43,16 @@ def input_path(given: str | None, folder: Path, step: str, file: str, key: str) 
     return path
 
 
-def load_images(config: PipelineConfig, space: OfaMbv3Space, progress: Progress) -> ImageData:
+def load_images(config: PipelineConfig, space: Space, progress: Progress) -> ImageData:
     """The data set, checked against the space's classes and channels."""
     from hwnas.data.load import load_data
 
     data = load_data(config.data_config, config.seed, progress)
-    _check_fit(space.settings, data.name, len(data.classes), data.channels)
+    _check_fit(space, data.name, len(data.classes), data.channels)
     return data
 
 
-def _check_fit(space: OfaMbv3Config, data_name: str, classes: int, channels: int) -> None:
+def _check_fit(space: Space | SpaceConfig, data_name: str, classes: int, channels: int) -> None:
     for key, expected, found in (("classes", space.classes, classes), ("in_channels", space.in_channels, channels)):
         if expected != found:
             raise ConfigError(

@@ -67,13 +67,12 @@ def ofa_files(folder: Path | str, space: Space) -> dict[int, Path]:
     if len(settings := {f"{match['device']}_w{match['width']}" for _, match in found}) > 1:
         raise TableError(f"{folder}: tables of several settings ({', '.join(sorted(settings))}): keep one a folder")
     files = {int(match["resolution"]): path for path, match in found}
-    (resolutions,) = (gene.choices for gene in space.genes if gene.name == "r")
-    if missing := [str(resolution) for resolution in resolutions if resolution not in files]:
+    if missing := [str(resolution) for resolution in space.resolutions if resolution not in files]:
         raise TableError(
             f"{folder}: no table for resolution {', '.join(missing)}; set space.resolution to some of"
             f" {', '.join(map(str, sorted(files)))}"
         )
-    return {resolution: files[resolution] for resolution in resolutions}
+    return {resolution: files[resolution] for resolution in space.resolutions}
 
 
 class OfaTableEstimator:

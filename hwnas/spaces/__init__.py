@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from hwnas.spaces.arch import Arch
-from hwnas.spaces.ofa_mbv3 import OfaMbv3Config, OfaMbv3Space, config_from_dict
+from hwnas.spaces.build import FAMILIES, SpaceConfig, make_space, space_from_dict
+from hwnas.spaces.ofa_mbv3 import OfaMbv3Config, OfaMbv3Space
 from hwnas.spaces.operators import Operator, make_divisible
 from hwnas.spaces.space import Gene, Genotypes, Slot, Space
 
 __all__ = [
+    "FAMILIES",
     "Arch",
     "Gene",
     "Genotypes",
@@ -18,17 +18,8 @@ __all__ = [
     "Operator",
     "Slot",
     "Space",
+    "SpaceConfig",
     "make_divisible",
     "make_space",
     "space_from_dict",
 ]
-
-
-def make_space(config: OfaMbv3Config) -> OfaMbv3Space:
-    """The space that `config` describes."""
-    return OfaMbv3Space(config)
-
-
-def space_from_dict(values: dict[str, Any]) -> OfaMbv3Space:
-    """The space whose `Space.config()` was written to a checkpoint, table or result."""
-    return make_space(config_from_dict(values))

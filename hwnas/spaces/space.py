@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.errors import ArchError
-from hwnas.spaces.arch import Arch
+from hwnas.spaces.arch import Arch, gather, spread
 from hwnas.spaces.elimination import minimise_sum
 from hwnas.spaces.operators import Operator
 
@@ -30,8 +30,13 @@ class Gene:
     """One decision: its name and what may be chosen. Genes of one `group` are redrawn together by mutation."""
 
     name: str
-    choices: tuple[int, ...]
+    choices: tuple[float, ...]
     group: str
+
+    @property
+    def kind(self) -> str:
+        """The name without its number: `ks`, `e`, `d`, `w` or `r`. Genes of one kind may differ in their choices."""
+        return self.name.rstrip("0123456789")
 
 
 @dataclass(frozen=True)
@@ -47,15 +52,21 @@ class Slot:
 
 
 class Space(ABC):
-    """A search space. Subclasses set `name`, `genes`, `slots` and `operators`, and say which genes have an effect.
+    """A search space. Subclasses set the attributes below, and say which genes have an effect.
 
-    Everything here works on whole genotype arrays. A genotype is canonical when each gene without effect is 0.
+    `genes` end in the resolution's, whose choices are `resolutions`; images have `in_channels`. A network is its
+    slots' operators, one after the other; BatchNorm has `norm_eps`. Everything here works on whole genotype arrays. A
+    genotype is canonical when each gene without effect is 0.
     """
 
     name: str
     genes: tuple[Gene, ...]
     slots: tuple[Slot, ...]
     operators: tuple[Operator, ...]
+    in_channels: int
+    classes: int
+    resolutions: tuple[int, ...]
+    norm_eps: float = 1e-5
 
     # ---- what a subclass says -----------------------------------------------------------------------------------
 
@@ -64,16 +75,45 @@ class Space(ABC):
         """Which genes have an effect on the network, `[N, G]`."""
 
     @abstractmethod
-    def arch(self, genotype: Genotypes) -> Arch:
-        """The readable form of one genotype `[G]`."""
-
-    @abstractmethod
-    def genotype(self, arch: Arch | Mapping[str, Any]) -> Genotypes:
-        """The canonical genotype `[G]` of an arch. Raises ArchError where it is not of this space."""
-
-    @abstractmethod
     def config(self) -> dict[str, Any]:
         """What defines the space, JSON-able: two spaces are the same exactly when these are equal."""
+
+    def to_published(self, values: dict[str, Any]) -> dict[str, Any]:
+        """An arch's values by kind, of genes, as they are written: for spaces whose published form differs."""
+        return values
+
+    def from_published(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Undo `to_published`. Values that can't be undone stay, and are refused as no choice of their gene."""
+        return values
+
+    # ---- archs --------------------------------------------------------------------------------------------------
+
+    def arch(self, genotype: Genotypes) -> Arch:
+        """The readable form of one genotype `[G]`."""
+        chosen = [gene.choices[int(choice)] for gene, choice in zip(self.genes, genotype, strict=True)]
+        return Arch(self.name, self.to_published(gather(self.genes, chosen)))
+
+    def genotype(self, arch: Arch | Mapping[str, Any]) -> Genotypes:
+        """The canonical genotype `[G]` of an arch, at the largest resolution if it names none.
+
+        Genes without effect may hold anything: published archs have arbitrary values, often 0, for blocks past a
+        stage's depth. Raises ArchError where the arch is not of this space.
+        """
+        values: Any = arch.to_dict() if isinstance(arch, Arch) else arch
+        kinds = list(dict.fromkeys(gene.kind for gene in self.genes))
+        if not isinstance(values, Mapping):
+            raise ArchError(f"arch of space {self.name}: expected a mapping with {', '.join(kinds)}, got {values!r}")
+        if "space" in values and values["space"] != self.name:
+            raise ArchError(f"arch is of space {values['space']!r}, expected {self.name!r}")
+        values = self.from_published({"r": self.resolutions[-1], **values})
+        chosen = spread(self.name, self.genes, values)
+        row = np.array(
+            [gene.choices.index(v) if v in gene.choices else -1 for gene, v in zip(self.genes, chosen, strict=True)]
+        )
+        for column in np.flatnonzero((row < 0) & self.active(np.maximum(row, 0)[None])[0]):
+            gene, valid = self.genes[column], ", ".join(map(str, self.genes[column].choices))
+            raise ArchError(f"arch of space {self.name}: {gene.name} is {chosen[column]!r}, valid: {valid}")
+        return np.asarray(self.canonical(np.maximum(row, 0)[None])[0])
 
     # ---- genotypes ----------------------------------------------------------------------------------------------
 
@@ -165,10 +205,16 @@ class Space(ABC):
         flat = np.bincount((rows + ids + 1).ravel(), minlength=len(genotypes) * (len(self.operators) + 1))
         return flat.reshape(len(genotypes), -1)[:, 1:]
 
+    def named_operators(self, genotype: Genotypes) -> dict[str, Operator]:
+        """The operators of one genotype `[G]` by their slots, in the order in which they run."""
+        ids = self.slot_operators(genotype[None])[0]
+        return {
+            slot.name: self.operators[position] for slot, position in zip(self.slots, ids, strict=True) if position >= 0
+        }
+
     def operators_of(self, genotype: Genotypes) -> list[Operator]:
         """The operators of one genotype `[G]`, in the order in which they run."""
-        ids = self.slot_operators(genotype[None])[0]
-        return [self.operators[position] for position in ids if position >= 0]
+        return list(self.named_operators(genotype).values())
 
     def sum_over_operators(self, genotypes: Genotypes, values: Floats) -> Floats:
         """The sum of `values` `[O]` over each network's operators, `[N]` (latency tables, MACs, parameters)."""

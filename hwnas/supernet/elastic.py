@@ -1,11 +1,14 @@
-"""Elastic layers: one set of weights, of which a call uses a part.
+"""Elastic layers: one set of weights, of which a call uses the part that an operator needs.
 
-Shapes: B images, M mid channels in use, K the largest kernel, k the kernel in use. What is in use is an argument of
-each call; no layer remembers it.
+Shapes: B images, M mid channels in use, K the largest kernel, k the kernel in use. The operator is an argument of each
+call; no layer remembers it.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import torch
@@ -13,73 +16,90 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hwnas.errors import ConfigError
-from hwnas.spaces import Operator, make_divisible
+from hwnas.spaces import Operator
 from hwnas.supernet.depthwise import depthwise_conv
 from hwnas.supernet.layers import ACTIVATION_FUNCTIONS, ConvBlock, InvertedResidual, SqueezeExcite
 
-__all__ = ["ElasticInvertedResidual", "centre_crop", "sliced_batch_norm"]
+__all__ = ["ElasticInvertedResidual", "ElasticLayer", "centre_crop", "sliced_batch_norm"]
 
 
-class ElasticInvertedResidual(nn.Module):
-    """An inverted residual block with elastic kernel and expand ratio (Cai et al., 2020, section 3).
+class ElasticLayer(nn.Module):
+    """What stands in a place where one of several operators may be chosen: the weights of the largest one.
 
-    Its parts have the names and the full sizes of `InvertedResidual`. A smaller kernel is the centre of the next
-    larger one times a learned matrix, `transforms["7to5"]` and so on; a smaller expand ratio is the first M channels.
+    Its parts have the names and the full sizes of the static layer of that operator, so that an operator's weights are
+    the leading part of each, but for what `weights_of` says otherwise.
     """
 
-    def __init__(self, largest: Operator, kernel_sizes: tuple[int, ...], expand_ratios: tuple[int, ...]) -> None:
+    def __init__(self, operators: Sequence[Operator]) -> None:
         super().__init__()
-        self.operator = largest
-        self.kernel_sizes = kernel_sizes
-        self.mid_channels = {ratio: make_divisible(round(largest.in_channels * ratio)) for ratio in expand_ratios}
-        if largest.in_channels in self.mid_channels.values():
-            raise ConfigError(
-                f"space.expand_ratios: a block of {largest.in_channels} channels has a mid width of the same size,"
-                f" which would drop its expansion; expected ratios of 2 and more, got {list(expand_ratios)}"
-            )
-        parts = InvertedResidual(largest)
-        self.expansion: ConvBlock = parts.expansion
-        self.depthwise: ConvBlock = parts.depthwise
-        self.se: SqueezeExcite | None = parts.se if largest.se else None
-        self.projection: ConvBlock = parts.projection
-        self.transforms = nn.ParameterDict(
-            {f"{larger}to{smaller}": nn.Parameter(torch.eye(smaller**2)) for smaller, larger in pairwise(kernel_sizes)}
+        sizes = {(o.in_channels, o.mid_channels, o.out_channels, o.kernel) for o in operators}
+        largest = [max(values) for values in zip(*sizes, strict=True)]
+        self.operator = replace(
+            operators[0],
+            in_channels=largest[0],
+            mid_channels=largest[1],
+            out_channels=largest[2],
+            kernel=largest[3],
         )
 
-    def forward(self, x: Tensor, kernel: int, expand: int) -> Tensor:
-        """`[B, C, H, W]` to the block's output, through M channels of `expand` and a `kernel` × `kernel` filter."""
-        act = ACTIVATION_FUNCTIONS[self.operator.activation]
-        mid = self.mid_channels[expand]
+    @abstractmethod
+    def forward(self, x: Tensor, operator: Operator) -> Tensor:
+        """`[B, C, H, W]` through the weights that `operator` needs."""
+
+    def weights_of(self, operator: Operator) -> dict[str, Tensor]:  # noqa: ARG002
+        """Weights of `operator` that are not the leading part of this layer's, by their name in the static layer."""
+        return {}
+
+
+class ElasticInvertedResidual(ElasticLayer):
+    """An inverted residual block with elastic kernel and expand ratio (Cai et al., 2020, section 3).
+
+    A smaller kernel is the centre of the next larger one times a learned matrix, `transforms["7to5"]` and so on; a
+    smaller expand ratio is the first M channels.
+    """
+
+    def __init__(self, operators: Sequence[Operator]) -> None:
+        super().__init__(operators)
+        if not all(operator.expands for operator in operators):
+            ratios = sorted({operator.mid_channels / operator.in_channels for operator in operators})
+            raise ConfigError(
+                f"space.expand_ratios: a block of {operators[0].in_channels} channels has a mid width of the same size,"
+                f" which would drop its expansion; expected ratios of 2 and more, got {ratios}"
+            )
+        parts = InvertedResidual(self.operator)
+        self.expansion: ConvBlock = parts.expansion
+        self.depthwise: ConvBlock = parts.depthwise
+        self.se: SqueezeExcite | None = parts.se if self.operator.se else None
+        self.projection: ConvBlock = parts.projection
+        self.kernel_sizes = sorted({operator.kernel for operator in operators})
+        self.transforms = nn.ParameterDict(
+            {f"{b}to{a}": nn.Parameter(torch.eye(a**2)) for a, b in pairwise(self.kernel_sizes)}
+        )
+
+    def forward(self, x: Tensor, operator: Operator) -> Tensor:
+        act, mid = ACTIVATION_FUNCTIONS[operator.activation], operator.mid_channels
         inner = F.conv2d(x, self.expansion.conv.weight[:mid])
         inner = act(sliced_batch_norm(inner, self.expansion.norm))
-        inner = depthwise_conv(inner, self.filters(kernel, mid), self.operator.stride)
+        inner = depthwise_conv(inner, self.filters(operator.kernel, mid), operator.stride)
         inner = act(sliced_batch_norm(inner, self.depthwise.norm))
         if self.se is not None:
-            inner = inner * self._attention(inner, self.se, mid)
+            inner = inner * _attention(inner, self.se, operator.se_channels)
         inner = F.conv2d(inner, self.projection.conv.weight[:, :mid])
         inner = sliced_batch_norm(inner, self.projection.norm)
-        return x + inner if self.operator.residual else inner
+        return x + inner if operator.residual else inner
+
+    def weights_of(self, operator: Operator) -> dict[str, Tensor]:
+        return {"depthwise.conv.weight": self.filters(operator.kernel, operator.mid_channels)}
 
     def filters(self, kernel: int, mid: int) -> Tensor:
         """The depthwise filters `[M, 1, k, k]`: each step down crops the centre and multiplies by its matrix."""
         filters = self.depthwise.conv.weight[:mid]
-        steps = list(pairwise(self.kernel_sizes))
-        for smaller, larger in reversed(steps):
+        for smaller, larger in reversed(list(pairwise(self.kernel_sizes))):
             if larger <= kernel:
                 break
             cropped = centre_crop(filters, smaller).reshape(mid, smaller**2)
             filters = F.linear(cropped, self.transforms[f"{larger}to{smaller}"]).view(mid, 1, smaller, smaller)
         return filters
-
-    def se_channels(self, mid: int) -> int:
-        """The width of the squeeze-and-excitation bottleneck at M channels."""
-        return make_divisible(mid // 4)
-
-    def _attention(self, x: Tensor, se: SqueezeExcite, mid: int) -> Tensor:
-        narrow = self.se_channels(mid)
-        squeezed = F.conv2d(F.adaptive_avg_pool2d(x, 1), se.reduce.weight[:narrow, :mid], _part(se.reduce.bias, narrow))
-        excited = F.conv2d(F.relu(squeezed), se.expand.weight[:mid, :narrow], _part(se.expand.bias, mid))
-        return F.hardsigmoid(excited)
 
 
 def centre_crop(filters: Tensor, kernel: int) -> Tensor:
@@ -101,6 +121,13 @@ def sliced_batch_norm(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
         norm.momentum if norm.momentum is not None else 0.1,
         norm.eps,
     )
+
+
+def _attention(x: Tensor, se: SqueezeExcite, narrow: int) -> Tensor:
+    mid = x.shape[1]
+    squeezed = F.conv2d(F.adaptive_avg_pool2d(x, 1), se.reduce.weight[:narrow, :mid], _part(se.reduce.bias, narrow))
+    excited = F.conv2d(F.relu(squeezed), se.expand.weight[:mid, :narrow], _part(se.expand.bias, mid))
+    return F.hardsigmoid(excited)
 
 
 def _part(values: Tensor | None, channels: int) -> Tensor | None:

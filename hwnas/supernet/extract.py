@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
 
 from hwnas.spaces import Genotypes
-from hwnas.supernet.elastic import ElasticInvertedResidual
-from hwnas.supernet.layers import ConvBlock, InvertedResidual
+from hwnas.supernet.elastic import ElasticLayer
 from hwnas.supernet.subnet import Subnet
 from hwnas.supernet.supernet import Supernet
 
@@ -22,35 +20,14 @@ def extract(supernet: Supernet, genotype: Genotypes) -> Subnet:
     Raises ArchError where the genotype is not of the supernet's space.
     """
     space = supernet.space
-    operators = space.operators_of(space.check(genotype[None])[0])
     with torch.device("meta"):  # nothing is drawn for weights that are about to be replaced
-        subnet = Subnet(operators, supernet.dropout.p)
-    device = supernet.classifier.weight.device
-    subnet.to_empty(device=device)
-    for name in ("stem", "final_expand", "feature_mix", "classifier"):
-        getattr(subnet, name).load_state_dict(getattr(supernet, name).state_dict())
-    first_block, *blocks = subnet.blocks
-    first_block.load_state_dict(supernet.first_block.state_dict())
-    for target, (source, kernel, expand) in zip(blocks, supernet.kept_blocks(genotype), strict=True):
-        _copy_block(target, source, kernel, source.mid_channels[expand])
+        subnet = Subnet(space, genotype, supernet.dropout.p)
+    subnet.to_empty(device=supernet.device)
+    for name, operator in space.named_operators(genotype).items():
+        layer = supernet.layers[name]
+        weights = layer.state_dict()
+        if isinstance(layer, ElasticLayer):
+            weights |= layer.weights_of(operator)
+        for key, target in subnet.get_submodule(name).state_dict().items():
+            target.copy_(weights[key][tuple(slice(size) for size in target.shape)])
     return subnet.train(supernet.training)
-
-
-def _copy_block(target: nn.Module, source: ElasticInvertedResidual, kernel: int, mid: int) -> None:
-    if not isinstance(target, InvertedResidual):
-        raise TypeError(f"expected an InvertedResidual, got {type(target).__name__}")
-    _copy_conv_block(target.expansion, source.expansion, source.expansion.conv.weight[:mid])
-    _copy_conv_block(target.depthwise, source.depthwise, source.filters(kernel, mid))
-    _copy_conv_block(target.projection, source.projection, source.projection.conv.weight[:, :mid])
-    if source.se is not None:
-        for name in ("reduce", "expand"):
-            conv, full = getattr(target.se, name), getattr(source.se, name)
-            outputs, inputs = conv.weight.shape[:2]
-            conv.weight.copy_(full.weight[:outputs, :inputs])
-            conv.bias.copy_(full.bias[:outputs])
-
-
-def _copy_conv_block(target: ConvBlock, source: ConvBlock, weight: Tensor) -> None:
-    target.conv.weight.copy_(weight)
-    state = source.norm.state_dict()
-    target.norm.load_state_dict({name: v[: weight.shape[0]] if v.ndim else v for name, v in state.items()})

@@ -12,7 +12,15 @@ from torch import Tensor, nn
 
 from hwnas.spaces import Operator
 
-__all__ = ["ACTIVATION_FUNCTIONS", "ConvBlock", "InvertedResidual", "SqueezeExcite", "activation"]
+__all__ = [
+    "ACTIVATION_FUNCTIONS",
+    "ConvBlock",
+    "InvertedResidual",
+    "SqueezeExcite",
+    "activation",
+    "set_norm_eps",
+    "static_layer",
+]
 
 ACTIVATION_FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
@@ -26,6 +34,25 @@ _ACTIVATION_MODULES: dict[str, type[nn.Module]] = {
     "relu6": nn.ReLU6,
     "h_swish": nn.Hardswish,
 }
+
+
+def static_layer(operator: Operator) -> nn.Module:
+    """The plain module of an operator, its weights as the constructors leave them."""
+    if operator.kind == "mbconv":
+        return InvertedResidual(operator)
+    if operator.kind == "pool":
+        return nn.AdaptiveAvgPool2d(1)
+    if operator.kind == "linear":
+        return nn.Linear(operator.in_channels, operator.out_channels)
+    sizes = operator.in_channels, operator.out_channels, operator.kernel, operator.stride
+    return ConvBlock(*sizes, act=operator.activation, norm=operator.norm)
+
+
+def set_norm_eps(network: nn.Module, eps: float) -> None:
+    """Set what every BatchNorm adds to the variance (`Space.norm_eps`)."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eps = eps
 
 
 def activation(name: str) -> nn.Module:

@@ -2,62 +2,68 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hwnas.spaces import Genotypes, OfaMbv3Space
-from hwnas.supernet.elastic import ElasticInvertedResidual
-from hwnas.supernet.initialise import initialise
-from hwnas.supernet.layers import InvertedResidual
-from hwnas.supernet.subnet import conv_block
+from hwnas.spaces import Genotypes, Operator, Slot, Space
+from hwnas.supernet.elastic import ElasticInvertedResidual, ElasticLayer
+from hwnas.supernet.layers import set_norm_eps, static_layer
 
-__all__ = ["Supernet"]
+__all__ = ["Supernet", "slot_operators"]
+
+_ELASTIC: dict[str, type[ElasticLayer]] = {"mbconv": ElasticInvertedResidual}
 
 
 class Supernet(nn.Module):
-    """Elastic MobileNetV3 of an `OfaMbv3Space` (Cai et al., ICLR 2020), at any width and input size.
+    """The network of any space: one layer a slot, elastic where the slot may hold operators of several shapes.
 
-    `blocks` holds each stage's elastic blocks in order; depth keeps the first of a stage. Stem, first block and head
-    are static. Fresh weights come from `generator`.
+    `layers` has them by the slots' names. Weights are as the layers' constructors leave them: see `build_supernet`.
     """
 
-    def __init__(self, space: OfaMbv3Space, dropout: float = 0.0, generator: torch.Generator | None = None) -> None:
+    def __init__(self, space: Space, dropout: float = 0.0) -> None:
         super().__init__()
         self.space = space
-        settings = space.settings
-        stem, first_block, *blocks, final_expand, _, feature_mix, classifier = space.operators_of(space.extreme(True))
-        self.stem = conv_block(stem)
-        self.first_block = InvertedResidual(first_block)
-        self.blocks = nn.ModuleList(
-            ElasticInvertedResidual(operator, settings.kernel_sizes, settings.expand_ratios) for operator in blocks
-        )
-        self.final_expand = conv_block(final_expand)
-        self.pool = nn.AdaptiveAvgPool2d(1)
-        self.feature_mix = conv_block(feature_mix)
+        self.layers = nn.ModuleDict({slot.name: _layer(slot_operators(space, slot)) for slot in space.slots})
         self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(classifier.in_channels, classifier.out_channels)
-        initialise(self, generator)
+        set_norm_eps(self, space.norm_eps)
 
     def forward(self, x: Tensor, genotype: Genotypes) -> Tensor:
         """Logits `[B, classes]` of the subnet `genotype` `[G]`.
 
         `x` `[B, C, H, W]` is normalised and of any size: the genotype's resolution gene has no effect in here.
         """
-        x = self.first_block(self.stem(x))
-        for block, kernel, expand in self.kept_blocks(genotype):
-            x = block(x, kernel, expand)
-        x = self.feature_mix(self.pool(self.final_expand(x)))
-        logits: Tensor = self.classifier(self.dropout(x.flatten(1)))
-        return logits
-
-    def kept_blocks(self, genotype: Genotypes) -> list[tuple[ElasticInvertedResidual, int, int]]:
-        """The blocks that a subnet uses, in order, each with its kernel size and expand ratio."""
-        arch = self.space.arch(genotype).values
-        deepest = self.space.settings.depths[-1]
-        kept = [stage * deepest + place for stage, depth in enumerate(arch["d"]) for place in range(depth)]
-        return [(self.elastic_blocks[index], arch["ks"][index], arch["e"][index]) for index in kept]
+        for name, operator in self.space.named_operators(genotype).items():
+            layer = self.layers[name]
+            if operator.kind == "linear":
+                x = self.dropout(x.flatten(1))
+            x = layer(x, operator) if isinstance(layer, ElasticLayer) else layer(x)
+        return x
 
     @property
-    def elastic_blocks(self) -> list[ElasticInvertedResidual]:
-        """`blocks` with their type."""
-        return [block for block in self.blocks if isinstance(block, ElasticInvertedResidual)]
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    @property
+    def elastic_layers(self) -> dict[str, ElasticLayer]:
+        """Those of `layers` that are elastic, by slot."""
+        return {name: layer for name, layer in self.layers.items() if isinstance(layer, ElasticLayer)}
+
+
+def slot_operators(space: Space, slot: Slot, mask: Sequence[NDArray[np.int64]] | None = None) -> list[Operator]:
+    """The operators that may stand in `slot`, those that differ only in the size of their input counted as one.
+
+    With `mask`, only those of some choices: one array of choice indices for each of the slot's genes.
+    """
+    ids = slot.operator_ids if mask is None else slot.operator_ids[np.ix_(*mask)]
+    operators = [space.operators[position] for position in np.unique(ids) if position >= 0]
+    return list(dict.fromkeys(replace(operator, in_height=1, in_width=1) for operator in operators))
+
+
+def _layer(operators: Sequence[Operator]) -> nn.Module:
+    return static_layer(operators[0]) if len(operators) == 1 else _ELASTIC[operators[0].kind](operators)

@@ -22,6 +22,7 @@ from hwnas.errors import CheckpointError, ConfigError, TrainingError
 from hwnas.files import write_json
 from hwnas.progress import Progress
 from hwnas.spaces import Genotypes, OfaMbv3Space
+from hwnas.supernet.build import build_supernet
 from hwnas.supernet.evaluate import accuracy_of, calibrated_subnet
 from hwnas.supernet.fold import fold_batch_norm
 from hwnas.supernet.layout import batches_of, channels_last
@@ -99,7 +100,7 @@ class _Run:
         self.identity = _identity(config, space, data, seed)
         self.checkpoints = CheckpointFolder(folder / "checkpoints", self.identity)
         self.fabric = Fabric(accelerator=config.accelerator, devices=1, precision=config.precision)  # type: ignore[arg-type]
-        supernet = Supernet(space, config.dropout, torch_generator(seed, INITIALISATION))
+        supernet = build_supernet(space, config.dropout, torch_generator(seed, INITIALISATION))
         self.supernet = channels_last(supernet.to(self.fabric.device))
         self.forward = self.fabric.setup_module(self.supernet)
         self.parameter_names = {parameter: name for name, parameter in self.supernet.named_parameters()}
@@ -140,7 +141,7 @@ class _Run:
         """From wherever the run stands to the end of `phase`, its evaluation and its checkpoint."""
         if self.step == phase.start:
             if phase.reorders:
-                reorder_channels(self.supernet, phase.settled_ratios)
+                reorder_channels(self.supernet, {"e": phase.settled_ratios})
             self.optimiser = make_optimiser(self.supernet, self.config)
         optimiser = self.fabric.setup_optimizers(self.optimiser)
         losses: list[float] = []
@@ -160,7 +161,7 @@ class _Run:
 
     def _train_step(self, phase: PlannedPhase, optimiser: Any, rate: float) -> float:
         genotypes = draw_subnets(self.space, phase, numpy_generator(self.seed, SUBNETS, self.step))
-        resolution = self.space.genes[-1].choices[int(genotypes[0, -1])]
+        resolution = self.space.resolutions[int(genotypes[0, -1])]
         images, labels = (part.to(self.fabric.device) for part in self.batches(self.step, resolution))
         soften = self.teacher.soft_labels if self.teacher else None
         if self.sharded is not None:
@@ -209,7 +210,7 @@ class _Run:
 
     def _accuracy(self, genotype: Genotypes) -> float:
         """Held-out accuracy of a subnet as it would be deployed."""
-        resolution = self.space.genes[-1].choices[int(genotype[-1])]
+        resolution = self.space.resolutions[int(genotype[-1])]
 
         def prepared(images: Tensor) -> Tensor:
             ready = prepare(images, resolution, self.data.preprocessing)

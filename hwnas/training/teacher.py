@@ -21,7 +21,7 @@ class Teacher:
     def __init__(self, supernet: Supernet, data: ImageData, calibration_images: int, device: torch.device) -> None:
         self._networks: dict[int, nn.Module] = {}
         largest = supernet.space.extreme(largest=True)
-        for resolution in supernet.space.genes[-1].choices:
+        for resolution in supernet.space.resolutions:
             images = prepare(data.train.first(calibration_images).images, resolution, data.preprocessing)
             batches = batches_of(images.to(device).contiguous(memory_format=torch.channels_last), 500)
             subnet = calibrated_subnet(supernet, largest, batches)

@@ -12,7 +12,7 @@ from hwnas.data.preprocess import prepare
 from hwnas.errors import ArchError, ConfigError, DataError
 from hwnas.progress import no_progress
 from hwnas.spaces import OfaMbv3Config, OfaMbv3Space
-from hwnas.supernet.supernet import Supernet
+from hwnas.supernet.build import build_supernet
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +31,7 @@ def supernet():
         activations=("relu", "relu", "h_swish"), se=(False, False, True), kernel_sizes=(3, 5), expand_ratios=(2, 3),
         depths=(1, 2), in_channels=1, classes=3,
     )  # fmt: skip
-    return Supernet(OfaMbv3Space(config), generator=torch.Generator().manual_seed(0)).eval()
+    return build_supernet(OfaMbv3Space(config), generator=torch.Generator().manual_seed(0)).eval()
 
 
 @pytest.fixture(scope="module")
@@ -114,9 +114,9 @@ def test_fewer_images(supernet, data):
 def test_a_calibrated_subnet_ignores_the_supernets_statistics(supernet, data):
     genotype = supernet.space.extreme(True)
     first = calibrate_subnet(supernet, genotype, data, SMALL)
-    other = Supernet(supernet.space)
+    other = build_supernet(supernet.space)
     other.load_state_dict(supernet.state_dict())
-    other.stem.norm.running_mean += 5
+    other.layers.stem.norm.running_mean += 5
     second = calibrate_subnet(other.eval(), genotype, data, SMALL)
     images = prepare(data.test.images, 12, data.preprocessing)
     assert not first.training

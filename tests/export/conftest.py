@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from hwnas.spaces import OfaMbv3Config, OfaMbv3Space, Operator
-from hwnas.supernet.subnet import build_subnet
+from hwnas.supernet.build import build_subnet
 
 # 1 channel; odd and even sizes before strides; every activation; with and without squeeze-and-excitation.
 SMALL = OfaMbv3Config(

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from hwnas.spaces import OfaMbv3Config, OfaMbv3Space
+from hwnas.supernet.build import build_supernet
 from hwnas.supernet.supernet import Supernet
 
 
@@ -32,7 +33,7 @@ def space() -> OfaMbv3Space:
 @pytest.fixture
 def supernet(space: OfaMbv3Space) -> Supernet:
     generator = torch.Generator().manual_seed(0)
-    network = Supernet(space, generator=generator)
+    network = build_supernet(space, generator=generator)
     with torch.no_grad():
         for name, value in network.state_dict().items():
             if value.is_floating_point():

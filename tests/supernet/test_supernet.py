@@ -11,11 +11,11 @@ from torch import nn
 
 from hwnas.errors import ArchError, ConfigError
 from hwnas.spaces import OfaMbv3Config, OfaMbv3Space
+from hwnas.supernet.build import build_subnet, build_supernet
 from hwnas.supernet.elastic import ElasticInvertedResidual
 from hwnas.supernet.extract import extract
 from hwnas.supernet.fold import fold_batch_norm
 from hwnas.supernet.reorder import reorder_channels
-from hwnas.supernet.subnet import build_subnet
 from hwnas.supernet.supernet import Supernet
 
 
@@ -79,7 +79,7 @@ def test_counts_equal_those_of_built_networks(space, supernet, genotypes):
 
 def test_counts_of_the_published_space():
     space = OfaMbv3Space(OfaMbv3Config())
-    supernet = Supernet(space).eval()
+    supernet = build_supernet(space).eval()
     genotype = space.sample(1, np.random.default_rng(0))[0]
     subnet = extract(supernet, genotype)
     image = torch.zeros(1, 3, *[space.genes[-1].choices[genotype[-1]]] * 2)
@@ -88,7 +88,7 @@ def test_counts_of_the_published_space():
 
 
 def test_identity_transforms_give_centre_crops(space):
-    block = Supernet(space).elastic_blocks[0]
+    block = build_supernet(space).layers["block0"]
     full = block.depthwise.conv.weight
     assert torch.equal(block.filters(7, 16), full[:16])
     assert torch.equal(block.filters(5, 16), full[:16, :, 1:6, 1:6])
@@ -96,7 +96,7 @@ def test_identity_transforms_give_centre_crops(space):
 
 
 def test_a_smaller_kernel_is_a_transform_of_the_transformed_larger_one(supernet):
-    block = supernet.elastic_blocks[0]
+    block = supernet.layers["block0"]
     five = F.linear(block.depthwise.conv.weight[:8, 0, 1:6, 1:6].flatten(1), block.transforms["7to5"]).view(8, 5, 5)
     three = F.linear(five[:, 1:4, 1:4].flatten(1), block.transforms["5to3"]).view(8, 1, 3, 3)
     torch.testing.assert_close(block.filters(3, 8), three)
@@ -105,7 +105,7 @@ def test_a_smaller_kernel_is_a_transform_of_the_transformed_larger_one(supernet)
 @pytest.mark.parametrize("kernels", [(3,), (5,), (3, 7), (1, 3, 5, 9)])
 def test_any_rising_odd_kernels(space, images, kernels):
     other = OfaMbv3Space(replace(space.settings, kernel_sizes=kernels))
-    network = Supernet(other).eval()
+    network = build_supernet(other).eval()
     for genotype in other.sample(3, np.random.default_rng(0)):
         with torch.no_grad():
             torch.testing.assert_close(
@@ -123,10 +123,10 @@ def test_reordering_preserves_the_largest_network_and_sorts(supernet, space, ima
     with torch.no_grad():
         before = supernet(images, largest)
         smaller = supernet(images, space.extreme(False))
-        reorder_channels(supernet, [4])
+        reorder_channels(supernet, {"e": [4]})
         torch.testing.assert_close(supernet(images, largest), before, atol=1e-5, rtol=1e-5)
         assert (supernet(images, space.extreme(False)) - smaller).abs().max() > 1e-3
-    for block in supernet.elastic_blocks:
+    for block in supernet.elastic_layers.values():
         importance = block.projection.conv.weight.abs().sum(dim=(0, 2, 3))
         assert torch.all(importance[:-1] >= importance[1:])
 
@@ -138,7 +138,7 @@ def test_reordering_keeps_subnets_of_settled_expand_ratios(supernet, space, geno
     settled = space.canonical(settled)
     with torch.no_grad():
         before = [supernet(images, genotype) for genotype in settled]
-        reorder_channels(supernet, [3, 4])
+        reorder_channels(supernet, {"e": [3, 4]})
         for genotype, logits in zip(settled, before, strict=True):
             torch.testing.assert_close(supernet(images, genotype), logits, atol=1e-5, rtol=1e-5)
 
@@ -153,7 +153,7 @@ def test_folding_keeps_the_logits(supernet, genotypes, images):
 
 
 def test_fresh_weights_come_from_the_generator_alone(space):
-    first, second = (Supernet(space, generator=torch.Generator().manual_seed(5)).state_dict() for _ in range(2))
-    other = Supernet(space, generator=torch.Generator().manual_seed(6)).state_dict()
+    first, second = (build_supernet(space, generator=torch.Generator().manual_seed(5)).state_dict() for _ in range(2))
+    other = build_supernet(space, generator=torch.Generator().manual_seed(6)).state_dict()
     assert all(torch.equal(value, second[name]) for name, value in first.items())
-    assert not torch.equal(first["stem.conv.weight"], other["stem.conv.weight"])
+    assert not torch.equal(first["layers.stem.conv.weight"], other["layers.stem.conv.weight"])

@@ -7,6 +7,7 @@ import torch
 
 from hwnas.errors import ConfigError
 from hwnas.progress import no_progress
+from hwnas.supernet.build import build_supernet
 from hwnas.supernet.supernet import Supernet
 from hwnas.training.config import TrainingConfig
 from hwnas.training.engine import train
@@ -23,7 +24,7 @@ def soften(images):
 
 
 def test_gradients_are_the_shards_mean_of_the_subnets_sum(space):
-    network = Supernet(space, generator=torch.Generator().manual_seed(0)).train()
+    network = build_supernet(space, generator=torch.Generator().manual_seed(0)).train()
     generator = torch.Generator().manual_seed(1)
     images = torch.randn(12, 1, 12, 12, generator=generator)
     labels = torch.arange(12) % 3
@@ -48,7 +49,7 @@ def test_gradients_are_the_shards_mean_of_the_subnets_sum(space):
     for ours, theirs in zip(network.parameters(), replica.parameters(), strict=True):
         torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-5, rtol=1e-4)
     # The first shard, and no other, moves the running statistics.
-    torch.testing.assert_close(network.stem.norm.running_mean, running.stem.norm.running_mean)
+    torch.testing.assert_close(network.layers.stem.norm.running_mean, running.layers.stem.norm.running_mean)
 
 
 class StopError(Exception):

@@ -20,7 +20,7 @@ from hwnas.cli.inputs import data_inputs, input_path, load_images, resolve_space
 from hwnas.cli.steps import files_digest, run_step
 from hwnas.files import write_text
 from hwnas.progress import no_progress
-from hwnas.spaces import Genotypes, OfaMbv3Space
+from hwnas.spaces import Genotypes, Space
 
 __all__ = ["PREDICTOR", "run", "step"]
 
@@ -79,7 +79,7 @@ def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, 
     return run_step("evaluate", folder, inputs, config.seed, work, reporter.say)
 
 
-def _subnets(space: OfaMbv3Space, count: int, rng: np.random.Generator) -> Genotypes:
+def _subnets(space: Space, count: int, rng: np.random.Generator) -> Genotypes:
     """The largest, the smallest and random ones, distinct; fewer than `count` only where the space has no more."""
     ends = np.stack([space.extreme(True), space.extreme(False)])
     return space.unique(np.concatenate([ends, space.sample(4 * count, rng)]))[:count]
@@ -90,7 +90,7 @@ class _Labels:
 
     WRITE_EVERY = 10
 
-    def __init__(self, path: Path, space: OfaMbv3Space, genotypes: Genotypes) -> None:
+    def __init__(self, path: Path, space: Space, genotypes: Genotypes) -> None:
         self._path = path
         self._archs = [json.dumps(space.arch(genotype).to_dict()) for genotype in genotypes]
         self.known: NDArray[np.float64] = np.full(len(genotypes), np.nan)

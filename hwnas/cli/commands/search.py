@@ -19,7 +19,7 @@ from hwnas.search.budgets import Budget, resolve_budgets, sample_near_latency
 from hwnas.search.exact import ExactResult, additive_weights, search_exact
 from hwnas.search.pareto import front
 from hwnas.search.searchers import search_budgets
-from hwnas.spaces import Genotypes, OfaMbv3Space
+from hwnas.spaces import Genotypes, Space
 from hwnas.spaces.space import Floats
 
 __all__ = ["run", "step"]
@@ -74,7 +74,7 @@ def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, 
 def _search_target(
     target: Target,
     predictor: Predictor,
-    space: OfaMbv3Space,
+    space: Space,
     config: PipelineConfig,
     rng: np.random.Generator,
     progress: Progress,
@@ -123,7 +123,7 @@ def _search_target(
 def _prove(
     target: Target,
     predictor: Predictor,
-    space: OfaMbv3Space,
+    space: Space,
     budgets_ms: Sequence[float],
     config: PipelineConfig,
     rng: np.random.Generator,
@@ -143,7 +143,7 @@ def _entry(
     budget: Budget,
     target: Target,
     predictor: Predictor,
-    space: OfaMbv3Space,
+    space: Space,
     rng: np.random.Generator,
     config: PipelineConfig,
 ) -> dict[str, Any]:
@@ -183,5 +183,5 @@ def _cloud(latency: Any, accuracy: Any) -> dict[str, list[float]]:
     return {"latency_ms": np.round(latency, 6).tolist(), "accuracy": np.round(accuracy, 6).tolist()}
 
 
-def _subnets(space: OfaMbv3Space) -> str:
+def _subnets(space: Space) -> str:
     return f"{space.size:.1e} subnets" if space.size > 1_000_000 else f"{space.size} subnets"

@@ -18,7 +18,7 @@ from hwnas.cli.steps import files_digest, read_result, run_step
 from hwnas.errors import StorageError
 from hwnas.latency.table import read_table
 from hwnas.progress import Progress, no_progress
-from hwnas.spaces import OfaMbv3Space
+from hwnas.spaces import Space
 
 if TYPE_CHECKING:
     from hwnas.data.load import ImageData
@@ -106,7 +106,7 @@ def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, 
 
 def _measure_latencies(
     config: PipelineConfig,
-    space: OfaMbv3Space,
+    space: Space,
     tables: Mapping[str, Path],
     selected: Sequence[Mapping[str, Any]],
     models: Mapping[str, Path],
@@ -154,7 +154,7 @@ def _accuracy_of_files(
 
 def _accuracy_of_networks(
     config: PipelineConfig,
-    space: OfaMbv3Space,
+    space: Space,
     checkpoint: Path,
     selected: Sequence[Mapping[str, Any]],
     data: ImageData,

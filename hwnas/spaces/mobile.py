@@ -1,0 +1,180 @@
+"""What once-for-all's spaces of inverted residual blocks share (Cai et al., ICLR 2020), at any width and input size.
+
+A stem, a static first block, stages of elastic blocks, and a head. Lists per stage start with the first block.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import asdict, dataclass
+from itertools import product
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwnas.errors import ConfigError
+from hwnas.spaces.operators import ACTIVATIONS, Operator, make_divisible
+from hwnas.spaces.slots import SlotTables
+from hwnas.spaces.space import Gene, Genotypes, Slot, Space
+
+__all__ = ["MobileConfig", "MobileSpace", "check_common"]
+
+
+@dataclass(frozen=True)
+class MobileConfig:
+    """What such a space is made of.
+
+    `widths`: stem, first block, each elastic stage, and the head's; multiplied by `width_mult` and made divisible by
+    8. `strides`: first block, then each stage. `in_channels` and `classes` may be 0, "as the data set has".
+    """
+
+    family: ClassVar[str]
+    head_widths: ClassVar[int]
+    stem_activation: ClassVar[str]
+
+    name: str
+    width_mult: float
+    resolution: tuple[int, ...]
+    widths: tuple[int, ...]
+    strides: tuple[int, ...]
+    stem_stride: int = 2
+    kernel_sizes: tuple[int, ...] = (3, 5, 7)
+    expand_ratios: tuple[int, ...] = (3, 4, 6)
+    depths: tuple[int, ...] = (2, 3, 4)
+    in_channels: int = 3
+    classes: int = 1000
+
+    def __post_init__(self) -> None:
+        self.check_lengths(widths=len(self.strides) + 1 + self.head_widths)
+        check_common(self, ("kernel_sizes", "expand_ratios", "depths", "resolution"))
+        if any(kernel % 2 == 0 for kernel in self.kernel_sizes):
+            raise ConfigError(f"space.kernel_sizes: expected odd kernels, got {list(self.kernel_sizes)}")
+        if any(stride not in (1, 2) for stride in (self.stem_stride, *self.strides)):
+            raise ConfigError(f"space.strides and stem_stride: expected 1 or 2, got {self.stem_stride}, {self.strides}")
+        if wrong := {activation for activation, _ in self.stage_styles} - set(ACTIVATIONS):
+            raise ConfigError(f"space.activations: {sorted(wrong)} unknown; valid: {', '.join(ACTIVATIONS)}")
+        if self.width_mult <= 0 or min(self.widths) < 1:
+            raise ConfigError(f"space.width_mult and widths must be positive, got {self.width_mult}, {self.widths}")
+
+    def check_lengths(self, **expected: int) -> None:
+        """Raise ConfigError for a list of another length than `strides` implies."""
+        for key, length in expected.items():
+            if len(getattr(self, key)) != length:
+                raise ConfigError(
+                    f"space.{key}: expected {length} entries for {len(self.strides) - 1} stages (space.strides has"
+                    f" {len(self.strides)}), got {len(getattr(self, key))}"
+                )
+
+    @property
+    @abstractmethod
+    def stage_styles(self) -> tuple[tuple[str, bool], ...]:
+        """Activation, and whether there is squeeze-and-excitation, of the first block and each stage."""
+
+    @property
+    def scaled_widths(self) -> tuple[int, ...]:
+        """`widths` × `width_mult`, each made divisible by 8."""
+        return tuple(make_divisible(width * self.width_mult) for width in self.widths)
+
+    @property
+    def stage_depths(self) -> tuple[tuple[int, ...], ...]:
+        """The depths that each stage may have."""
+        return (self.depths,) * (len(self.strides) - 1)
+
+    @property
+    def blocks(self) -> int:
+        """The number of elastic blocks: each stage's largest depth, added up."""
+        return sum(depths[-1] for depths in self.stage_depths)
+
+
+def check_common(config: Any, rising: tuple[str, ...]) -> None:
+    """Raise ConfigError where one of the lists named by `rising` is not rising, or the data's numbers are negative."""
+    for key in rising:
+        values = getattr(config, key)
+        if not values or any(value < 1 for value in values) or list(values) != sorted(set(values)):
+            raise ConfigError(f"space.{key}: expected rising positive integers, got {list(values)}")
+    if config.in_channels < 0 or config.classes < 0:
+        raise ConfigError("space.in_channels and space.classes: expected 0 (as the data set has) or more")
+
+
+class MobileSpace(Space):
+    """Genes, in this order: `ks` and `e` of each block, `d` of each stage that has a choice, `r`."""
+
+    def __init__(self, config: MobileConfig) -> None:
+        if not config.in_channels or not config.classes:
+            raise ConfigError("space.in_channels and space.classes: expected the data set's numbers, got 0")
+        self.settings = config
+        self.name = config.name
+        self.in_channels, self.classes, self.resolutions = config.in_channels, config.classes, config.resolution
+        blocks = range(config.blocks)
+        elastic = [stage for stage, depths in enumerate(config.stage_depths) if len(depths) > 1]
+        self.genes = (
+            *(Gene(f"ks{block}", config.kernel_sizes, f"block{block}") for block in blocks),
+            *(Gene(f"e{block}", config.expand_ratios, f"block{block}") for block in blocks),
+            *(Gene(f"d{stage}", config.stage_depths[stage], f"depth{stage}") for stage in elastic),
+            Gene("r", config.resolution, "resolution"),
+        )
+        self.operators, self.slots = _build_slots(self)
+
+    @abstractmethod
+    def head(self, size: int, in_width: int) -> list[tuple[str, Operator]]:
+        """What follows the stages, on `size` × `size` pixels: each slot's name and operator."""
+
+    def config(self) -> dict[str, Any]:
+        values = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self.settings).items()}
+        return {"family": self.settings.family, **values}
+
+    def active(self, genotypes: Genotypes) -> NDArray[np.bool_]:
+        kept = np.concatenate(
+            [
+                np.arange(depths[-1]) < np.asarray(depths)[self._depth_choice(genotypes, stage)][:, None]
+                for stage, depths in enumerate(self.settings.stage_depths)
+            ],
+            axis=1,
+        )
+        rest = np.ones((len(genotypes), len(self.genes) - 2 * self.settings.blocks), dtype=bool)
+        return np.concatenate([kept, kept, rest], axis=1)
+
+    def _depth_choice(self, genotypes: Genotypes, stage: int) -> NDArray[np.int64]:
+        column = self.gene_index.get(f"d{stage}")
+        return np.zeros(len(genotypes), dtype=np.int64) if column is None else genotypes[:, column]
+
+
+def _build_slots(space: MobileSpace) -> tuple[tuple[Operator, ...], tuple[Slot, ...]]:
+    """Every distinct operator at every resolution, and the slots that hold them."""
+    config, tables = space.settings, SlotTables(space.genes)
+    stem_width, first_width, *stage_widths = config.scaled_widths[: len(config.strides) + 1]
+    for index, resolution in enumerate(config.resolution):
+        stem = Operator(
+            "conv", resolution, resolution, config.in_channels, stem_width,
+            kernel=3, stride=config.stem_stride, activation=config.stem_activation,
+        )  # fmt: skip
+        activation, se = config.stage_styles[0]
+        first = Operator(
+            "mbconv", stem.out_height, stem.out_width, stem_width, first_width, mid_channels=stem_width, kernel=3,
+            stride=config.strides[0], residual=config.strides[0] == 1 and stem_width == first_width,
+            se=se, activation=activation,
+        )  # fmt: skip
+        tables.place("stem", stem, index)
+        tables.place("first_block", first, index)
+        size, width, number = first.out_height, first_width, 0
+        for stage, out_width in enumerate(stage_widths):
+            activation, se = config.stage_styles[stage + 1]
+            depths = config.stage_depths[stage]
+            for position in range(depths[-1]):
+                stride = config.strides[stage + 1] if position == 0 else 1
+                reached = {f"d{stage}": np.array(depths) > position} if f"d{stage}" in space.gene_index else {}
+                for (k, kernel), (e, expand) in product(
+                    enumerate(config.kernel_sizes), enumerate(config.expand_ratios)
+                ):
+                    block = Operator(
+                        "mbconv", size, size, width, out_width,
+                        mid_channels=make_divisible(round(width * expand)), kernel=kernel, stride=stride,
+                        residual=stride == 1 and width == out_width, se=se, activation=activation,
+                    )  # fmt: skip
+                    choices = {f"ks{number}": k, f"e{number}": e, **reached}
+                    tables.place(f"block{number}", block, index, choices)
+                size, width, number = block.out_height, out_width, number + 1
+        for name, operator in space.head(size, width):
+            tables.place(name, operator, index)
+    return tables.finish()
