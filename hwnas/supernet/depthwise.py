@@ -2,7 +2,7 @@
 
 oneDNN has a fast channels-last kernel for the weight gradient only where the filter is three columns wide; wider ones
 cost 10 to 20 times their forward pass. So the gradient of a wide filter is put together from strips of three columns,
-each found on images shifted sideways, and on tiny maps it is one matrix product a channel.
+each found on a part of the images shifted sideways, and on tiny maps it is one matrix product a channel.
 
 Shapes: B images, C channels, H × W pixels in, h × w pixels out, k × k filters.
 """
@@ -18,7 +18,7 @@ from torch import Tensor
 
 __all__ = ["depthwise_conv"]
 
-_TINY_MAP = 36
+_TINY_MAP = 16
 """Up to this many input pixels, one matrix product a channel is faster than strips (measured)."""
 
 
@@ -49,18 +49,19 @@ class _DepthwiseConv(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         x, filters = ctx.saved_tensors
-        grad_x = _gradient(gradient, x, filters, ctx.stride, wanted=0) if ctx.needs_input_grad[0] else None
+        padding = (filters.shape[-1] // 2,) * 2
+        grad_x = _gradient(gradient, x, filters, ctx.stride, padding, wanted=0) if ctx.needs_input_grad[0] else None
         if not ctx.needs_input_grad[1]:
             return grad_x, None, None
-        if ctx.stride > 1:
-            return grad_x, _gradient(gradient, x, filters, ctx.stride, wanted=1), None
-        tiny = x.shape[2] * x.shape[3] <= _TINY_MAP
-        return grad_x, _by_products(gradient, x, filters) if tiny else _by_strips(gradient, x, filters), None
+        if ctx.stride == 1 and x.shape[2] * x.shape[3] <= _TINY_MAP:
+            return grad_x, _by_products(gradient, x, filters), None
+        return grad_x, _by_strips(gradient, x, filters, ctx.stride), None
 
 
-def _gradient(gradient: Tensor, x: Tensor, filters: Tensor, stride: int, wanted: int) -> Tensor:
-    """What the library gives: the gradient to the input (`wanted` 0) or to the filters (1), sizes kept by padding."""
-    padding = [size // 2 for size in filters.shape[2:]]
+def _gradient(
+    gradient: Tensor, x: Tensor, filters: Tensor, stride: int, padding: tuple[int, int], wanted: int
+) -> Tensor:
+    """What the library gives: the gradient to the input (`wanted` 0) or to the filters (1)."""
     mask = [wanted == 0, wanted == 1, False]
     found: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.convolution_backward(
         gradient, x, filters, None, [stride] * 2, padding, [1, 1], False, [0, 0], x.shape[1], mask
@@ -68,18 +69,34 @@ def _gradient(gradient: Tensor, x: Tensor, filters: Tensor, stride: int, wanted:
     return found[wanted]
 
 
-def _by_strips(gradient: Tensor, x: Tensor, filters: Tensor) -> Tensor:
-    kernel, width = filters.shape[-1], x.shape[-1]
-    half = kernel // 2
-    # The fast kernel also needs "same" padding, which would hide the pixels beside a window: so both get a column more
-    # on each side, where the gradient is zero.
-    padded, gradient = F.pad(x, (half, half)), F.pad(gradient, (1, 1))
+def _by_strips(gradient: Tensor, x: Tensor, filters: Tensor, stride: int) -> Tensor:
+    kernel, half = filters.shape[-1], filters.shape[-1] // 2
+    # Beside the columns, the fast kernel asks for few rows of padding: the others are put into the copy.
+    padding = half if x.shape[2] >= kernel and (stride == 1 or kernel < 7) else 0
+    rows = x.shape[2] if padding else (gradient.shape[2] - 1) * stride + kernel
+    columns = (gradient.shape[3] - 1) * stride + 3
+    window = torch.empty(*x.shape[:2], rows, columns, dtype=x.dtype, memory_format=torch.channels_last)
     narrow = filters[..., :3].contiguous()
     result = torch.empty_like(filters, memory_format=torch.contiguous_format)
     for left in [*range(0, kernel - 3, 3), kernel - 3]:
-        window = padded[..., left : left + width + 2].contiguous(memory_format=torch.channels_last)
-        result[..., left : left + 3] = _gradient(gradient, window, narrow, stride=1, wanted=1)
+        _fill(window, x, padding - half, left - half)
+        result[..., left : left + 3] = _gradient(gradient, window, narrow, stride, (padding, 0), wanted=1)
     return result
+
+
+def _fill(window: Tensor, x: Tensor, top: int, left: int) -> None:
+    """Set `window` to the pixels of `x` from a row and a column on, which may be outside: there it is zero."""
+    height, width = x.shape[2:]
+    rows, columns = window.shape[2:]
+    first_row, last_row = max(0, -top), min(rows, height - top)
+    first_column, last_column = max(0, -left), min(columns, width - left)
+    # The borders alone: to fill all of it costs as much as the copy.
+    window[:, :, :first_row] = 0
+    window[:, :, last_row:] = 0
+    window[:, :, first_row:last_row, :first_column] = 0
+    window[:, :, first_row:last_row, last_column:] = 0
+    inside = window[:, :, first_row:last_row, first_column:last_column]
+    inside.copy_(x[:, :, first_row + top : last_row + top, first_column + left : last_column + left])
 
 
 def _by_products(gradient: Tensor, x: Tensor, filters: Tensor) -> Tensor:

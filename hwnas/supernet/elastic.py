@@ -17,10 +17,11 @@ from torch import Tensor, nn
 
 from hwnas.errors import ConfigError
 from hwnas.spaces import Operator
+from hwnas.supernet.batch_norm import conv_norm_act, norm_act, sliced_batch_norm
 from hwnas.supernet.depthwise import depthwise_conv
-from hwnas.supernet.layers import ACTIVATION_FUNCTIONS, ConvBlock, InvertedResidual, SqueezeExcite
+from hwnas.supernet.layers import ConvBlock, InvertedResidual, SqueezeExcite
 
-__all__ = ["ElasticInvertedResidual", "ElasticLayer", "centre_crop", "sliced_batch_norm"]
+__all__ = ["ElasticInvertedResidual", "ElasticLayer", "centre_crop"]
 
 
 class ElasticLayer(nn.Module):
@@ -77,11 +78,10 @@ class ElasticInvertedResidual(ElasticLayer):
         )
 
     def forward(self, x: Tensor, operator: Operator) -> Tensor:
-        act, mid = ACTIVATION_FUNCTIONS[operator.activation], operator.mid_channels
-        inner = F.conv2d(x, self.expansion.conv.weight[:mid])
-        inner = act(sliced_batch_norm(inner, self.expansion.norm))
+        activation, mid = operator.activation, operator.mid_channels
+        inner = conv_norm_act(x, self.expansion.conv.weight[:mid], self.expansion.norm, activation)
         inner = depthwise_conv(inner, self.filters(operator.kernel, mid), operator.stride)
-        inner = act(sliced_batch_norm(inner, self.depthwise.norm))
+        inner = norm_act(inner, self.depthwise.norm, activation)
         if self.se is not None:
             inner = inner * _attention(inner, self.se, operator.se_channels)
         inner = F.conv2d(inner, self.projection.conv.weight[:, :mid])
@@ -106,21 +106,6 @@ def centre_crop(filters: Tensor, kernel: int) -> Tensor:
     """The middle `kernel` × `kernel` of `[M, 1, K, K]`."""
     start = (filters.shape[-1] - kernel) // 2
     return filters[:, :, start : start + kernel, start : start + kernel]
-
-
-def sliced_batch_norm(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
-    """BatchNorm with the first channels' share of weights and running statistics, which training updates in place."""
-    channels = x.shape[1]
-    return F.batch_norm(
-        x,
-        _part(norm.running_mean, channels),
-        _part(norm.running_var, channels),
-        norm.weight[:channels],
-        norm.bias[:channels],
-        norm.training,
-        norm.momentum if norm.momentum is not None else 0.1,
-        norm.eps,
-    )
 
 
 def _attention(x: Tensor, se: SqueezeExcite, narrow: int) -> Tensor:

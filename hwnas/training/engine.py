@@ -37,6 +37,7 @@ from hwnas.training.checkpoint import (
 )
 from hwnas.training.config import TrainingConfig
 from hwnas.training.loss import distilled_loss
+from hwnas.training.memory import keep_freed_memory
 from hwnas.training.optimiser import make_optimiser
 from hwnas.training.phases import PlannedPhase, plan_phases
 from hwnas.training.randomness import DROPOUT, INITIALISATION, SUBNETS, numpy_generator, torch_generator
@@ -73,6 +74,7 @@ def train(
     had never been interrupted, bit for bit. Raises CheckpointError where `folder` holds another run's checkpoints,
     TrainingError where the loss stops being a number, ConfigError where config, space and data don't fit together.
     """
+    keep_freed_memory()
     with _threads_per_shard(config.shards):
         run = _Run(config, space, data, folder, seed, progress)
         run.resume()

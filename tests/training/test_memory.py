@@ -1,0 +1,31 @@
+"""Freed memory stays with the process where the C library can do that."""
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import resource, sys
+import torch
+from hwnas.training.memory import keep_freed_memory
+
+if sys.argv[1] == "keep" and not keep_freed_memory():
+    sys.exit(3)
+tensors = 20
+for _ in range(tensors):
+    torch.empty(16 * 2**20).fill_(1.0)
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    first = faults if _ == 0 else first
+print((faults - first) * resource.getpagesize() / 2**20 / (tensors - 1))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library has no mallopt")
+def test_large_tensors_are_not_mapped_anew():
+    fresh_mib = {}
+    for mode in ("default", "keep"):
+        done = subprocess.run([sys.executable, "-c", PROGRAM, mode], capture_output=True, text=True, check=True)
+        fresh_mib[mode] = float(done.stdout)
+    assert fresh_mib["keep"] < 1.0  # of 64 MiB a tensor
