@@ -19,8 +19,8 @@ from hwnas.spaces import Genotypes
 from hwnas.supernet.evaluate import accuracy_of, calibrated_subnet
 from hwnas.supernet.fold import fold_batch_norm
 from hwnas.supernet.layout import batches_of, channels_last
+from hwnas.supernet.single import TrainedNetwork
 from hwnas.supernet.subnet import Subnet
-from hwnas.supernet.supernet import Supernet
 
 __all__ = ["Measured", "calibrate_subnet", "measure_accuracy"]
 
@@ -28,7 +28,7 @@ Measured = Callable[[int, float], None]
 """Called with a subnet's row and its accuracy as soon as it is known, so that a caller can keep it."""
 
 
-def calibrate_subnet(supernet: Supernet, genotype: Genotypes, data: ImageData, config: MeasureConfig) -> Subnet:
+def calibrate_subnet(supernet: TrainedNetwork, genotype: Genotypes, data: ImageData, config: MeasureConfig) -> Subnet:
     """The network of `genotype` `[G]` exactly as `measure_accuracy` evaluates it: what to export.
 
     A plain module in eval mode, channels last, BatchNorm calibrated but not folded.
@@ -37,7 +37,7 @@ def calibrate_subnet(supernet: Supernet, genotype: Genotypes, data: ImageData, c
 
 
 def measure_accuracy(
-    supernet: Supernet,
+    supernet: TrainedNetwork,
     genotypes: Genotypes,
     data: ImageData,
     split: str,
@@ -96,14 +96,14 @@ class _Images:
         self._prepared: dict[tuple[str, int], Tensor] = {}
 
     @staticmethod
-    def resolution(supernet: Supernet, genotype: Genotypes) -> int:
+    def resolution(supernet: TrainedNetwork, genotype: Genotypes) -> int:
         return supernet.space.resolutions[int(genotype[-1])]
 
-    def calibrated(self, supernet: Supernet, genotype: Genotypes) -> Subnet:
+    def calibrated(self, supernet: TrainedNetwork, genotype: Genotypes) -> Subnet:
         images = self._get("calibration", self.resolution(supernet, genotype))
         return calibrated_subnet(supernet, genotype, batches_of(images, self._config.calibration_batch))
 
-    def evaluate(self, supernet: Supernet, genotype: Genotypes, split: str) -> float:
+    def evaluate(self, supernet: TrainedNetwork, genotype: Genotypes, split: str) -> float:
         folded = channels_last(fold_batch_norm(self.calibrated(supernet, genotype)))
         labels = self._part(split).labels.to(self._device)
         images = self._get(split, self.resolution(supernet, genotype))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hwnas.cli.config import PipelineConfig
 from hwnas.cli.convert import to_plain
 from hwnas.data.config import DataConfig, ImageFolderConfig, describe
-from hwnas.errors import ConfigError, StorageError
+from hwnas.errors import ArchError, ConfigError, StorageError
 from hwnas.latency.table import table_path
 from hwnas.spaces import OfaMbv3Space, Space, SpaceConfig, make_space
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from hwnas.data.load import ImageData
     from hwnas.progress import Progress
 
-__all__ = ["data_inputs", "input_path", "load_images", "resolve_space", "table_files", "tables_of"]
+__all__ = ["data_inputs", "given_arch", "input_path", "load_images", "resolve_space", "table_files", "tables_of"]
 
 
 def resolve_space(config: PipelineConfig) -> OfaMbv3Space:
@@ -41,6 +42,20 @@ def input_path(given: str | None, folder: Path, step: str, file: str, key: str) 
     if not path.exists():
         raise StorageError(f"no such file: {path}; run hwnas {step} first, or give {key}=PATH")
     return path
+
+
+def given_arch(arch: Any) -> dict[str, Any]:
+    """The setting `arch`: a mapping, JSON text, or the path of a JSON file. Raises ArchError for anything else."""
+    if isinstance(arch, str):
+        try:
+            arch = json.loads(Path(arch).read_text() if arch.endswith(".json") else arch)
+        except (OSError, ValueError) as error:
+            raise ArchError(
+                f"arch={arch}: expected a mapping, JSON text or the path of a JSON file ({error})"
+            ) from error
+    if not isinstance(arch, dict):
+        raise ArchError(f"arch={arch}: expected a mapping with the keys of the space's archs, such as ks, e, d, r")
+    return dict(arch)
 
 
 def load_images(config: PipelineConfig, space: Space, progress: Progress) -> ImageData:

@@ -11,13 +11,13 @@ from hwnas.spaces import Genotypes
 from hwnas.supernet.calibrate import calibrate_batch_norm
 from hwnas.supernet.extract import extract
 from hwnas.supernet.layout import batches_of, channels_last
+from hwnas.supernet.single import TrainedNetwork
 from hwnas.supernet.subnet import Subnet
-from hwnas.supernet.supernet import Supernet
 
 __all__ = ["accuracy_of", "calibrated_subnet"]
 
 
-def calibrated_subnet(supernet: Supernet, genotype: Genotypes, batches: Iterable[Tensor]) -> Subnet:
+def calibrated_subnet(supernet: TrainedNetwork, genotype: Genotypes, batches: Iterable[Tensor]) -> Subnet:
     """`extract` with its BatchNorm calibrated on `batches` (images at the subnet's resolution), in eval mode."""
     subnet = channels_last(extract(supernet, genotype))
     calibrate_batch_norm(subnet, batches)

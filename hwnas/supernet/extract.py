@@ -6,19 +6,21 @@ import torch
 
 from hwnas.spaces import Genotypes
 from hwnas.supernet.elastic import ElasticLayer
+from hwnas.supernet.single import SingleNetwork, TrainedNetwork
 from hwnas.supernet.subnet import Subnet
-from hwnas.supernet.supernet import Supernet
 
 __all__ = ["extract"]
 
 
 @torch.no_grad()
-def extract(supernet: Supernet, genotype: Genotypes) -> Subnet:
+def extract(supernet: TrainedNetwork, genotype: Genotypes) -> Subnet:
     """The subnet `genotype` `[G]` as a module of its own, with copied weights and equal logits, in the same mode.
 
     Its BatchNorm statistics are the supernet's, which are a mixture over subnets: calibrate them before use.
     Raises ArchError where the genotype is not of the supernet's space.
     """
+    if isinstance(supernet, SingleNetwork):
+        return supernet.extract(genotype)
     space = supernet.space
     with torch.device("meta"):  # nothing is drawn for weights that are about to be replaced
         subnet = Subnet(space, genotype, supernet.dropout.p)

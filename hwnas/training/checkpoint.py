@@ -1,4 +1,4 @@
-"""Supernets and training states in safetensors files, with JSON in their header. Never pickle."""
+"""Trained networks and training states in safetensors files, with JSON in their header. Never pickle."""
 
 from __future__ import annotations
 
@@ -16,40 +16,56 @@ from torch import Tensor
 from hwnas.errors import CheckpointError, HwnasError
 from hwnas.files import write_bytes
 from hwnas.spaces import space_from_dict
+from hwnas.supernet.single import SingleNetwork, TrainedNetwork
+from hwnas.supernet.subnet import Subnet
 from hwnas.supernet.supernet import Supernet
 
 __all__ = ["describe_difference", "load_supernet", "read_checkpoint", "save_supernet", "write_checkpoint"]
 
 _HEADER = "hwnas"
-_KIND = "supernet"
+_SUPERNET, _SUBNET = "supernet", "subnet"
 
 
-def save_supernet(path: Path, supernet: Supernet, metadata: Mapping[str, Any]) -> Path:
-    """Write a supernet's weights, its space's config and `metadata` (JSON-able: classes, preprocessing), atomically."""
-    header = {**metadata, "kind": _KIND, "space": supernet.space.config(), "dropout": supernet.dropout.p}
-    return write_checkpoint(path, dict(supernet.state_dict()), header)
+def save_supernet(path: Path, network: TrainedNetwork, metadata: Mapping[str, Any]) -> Path:
+    """Write weights, the space's config and `metadata` (JSON-able: classes, preprocessing), atomically.
+
+    Of a single network the file says its arch, and its kind is another.
+    """
+    header = {**metadata, "kind": _SUPERNET, "space": network.space.config(), "dropout": network.dropout.p}
+    tensors = network.state_dict()
+    if isinstance(network, SingleNetwork):
+        header |= {"kind": _SUBNET, "arch": network.space.arch(network.genotype).to_dict()}
+        tensors = network.network.state_dict()
+    return write_checkpoint(path, dict(tensors), header)
 
 
-def load_supernet(path: Path, expected_space: Mapping[str, Any] | None = None) -> tuple[Supernet, dict[str, Any]]:
-    """The supernet in `path`, in eval mode on the CPU, and its metadata.
+def load_supernet(path: Path, expected_space: Mapping[str, Any] | None = None) -> tuple[TrainedNetwork, dict[str, Any]]:
+    """What `save_supernet` wrote to `path`, in eval mode on the CPU, and its metadata.
 
     Raises CheckpointError for a missing or truncated file, for one of another kind, and for one whose space is not
     `expected_space` (a `Space.config()`), naming the first field that differs.
     """
     tensors, metadata = read_checkpoint(path)
-    if metadata.get("kind") != _KIND:
-        raise CheckpointError(f"{path} holds {metadata.get('kind')!r}, expected a {_KIND!r} as `hwnas train` writes it")
+    kind = metadata.get("kind")
+    if kind not in (_SUPERNET, _SUBNET):
+        raise CheckpointError(f"{path} holds {kind!r}, expected a {_SUPERNET!r} as `hwnas train` writes it")
     if expected_space is not None and (difference := describe_difference(expected_space, metadata["space"], "space")):
         raise CheckpointError(
             f"{path} is of another space: {difference}; choose the checkpoint's space, or train this one"
         )
     try:
-        supernet = Supernet(space_from_dict(metadata["space"]), metadata.get("dropout", 0.0))
-        supernet.load_state_dict(tensors)
-    except (HwnasError, RuntimeError) as error:
+        space, dropout = space_from_dict(metadata["space"]), metadata.get("dropout", 0.0)
+        if kind == _SUPERNET:
+            supernet = Supernet(space, dropout)
+            supernet.load_state_dict(tensors)
+            return supernet.eval(), metadata
+        genotype = space.genotype(metadata["arch"])
+        subnet = Subnet(space, genotype, dropout)
+        subnet.load_state_dict(tensors)
+        return SingleNetwork(space, genotype, subnet).eval(), metadata
+    except (HwnasError, RuntimeError, KeyError) as error:
         reason = " ".join(str(error).split())[:300]
         raise CheckpointError(f"{path} does not fit its own space ({reason}): train again") from error
-    return supernet.eval(), metadata
 
 
 def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> Path:
@@ -110,5 +126,6 @@ def restore_optimiser(
         if name.startswith("optimiser/"):
             _, key, parameter_name = name.split("/", 2)
             parameter = parameters[parameter_name]
-            # The layout of the parameter keeps the arithmetic, and so the last bit, as it was.
-            optimiser.state[parameter][key] = torch.empty_like(parameter).copy_(value)
+            # The layout of the parameter keeps the arithmetic, and so the last bit, as it was. Counts have none.
+            like = parameter if value.shape == parameter.shape else value
+            optimiser.state[parameter][key] = torch.empty_like(like, dtype=value.dtype).copy_(value)

@@ -1,4 +1,4 @@
-"""How a supernet is trained. Imports no torch."""
+"""How a supernet, or one network, is trained. Imports no torch."""
 
 from __future__ import annotations
 
@@ -6,21 +6,34 @@ from dataclasses import dataclass, field
 
 from hwnas.errors import ConfigError, choices
 
-__all__ = ["PRECISIONS", "SAMPLERS", "PhaseConfig", "TrainingConfig"]
+__all__ = ["PRECISIONS", "SAMPLERS", "SCHEDULES", "TEACHERS", "PhaseConfig", "TrainingConfig"]
 
-SAMPLERS = ("uniform", "sandwich")
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+SAMPLERS = ("uniform", "sandwich", "shifted")
+TEACHERS = ("first_phase", "in_place", "none")
+SCHEDULES = ("cosine", "exponential")
+OPTIMISERS = ("sgd", "adamw")
+NETWORKS = ("supernet", "subnet")
+STARTS = ("fresh", "checkpoint")
+PRECISIONS = ("32-true", "bf16-mixed")
 ACCELERATORS = ("auto", "cpu", "cuda", "mps")
 
 
 @dataclass(frozen=True)
 class PhaseConfig:
-    """One phase of progressive shrinking.
+    """One phase of training.
 
-    `kernel_sizes`, `expand_ratios` and `depths` are what subnets are drawn from; empty means only the space's largest.
-    `epochs` include `warmup_epochs`, in which the learning rate rises linearly to `learning_rate`; a cosine follows.
-    The gradients of a step's `subnets_per_step` add up. Samplers: `uniform`; `sandwich` takes the largest and the
-    smallest of the phase, and draws the rest.
+    `kernel_sizes`, `expand_ratios`, `width_mults` and `depths` are what subnets are drawn from; empty means only the
+    space's largest. `resolutions` are what a batch's is drawn from; empty means all of the space. The gradients of a
+    step's `subnets_per_step` add up. Samplers: `uniform`; `sandwich` takes the largest and the smallest of the phase, and
+    draws the rest; `shifted` draws by complexity (see `hwnas.training.samplers`).
+
+    Teachers: `first_phase`, the largest network as the first phase left it (there is none within the first phase),
+    whose soft labels are added to the labels; `in_place`, the largest network of the same step, which alone learns
+    from the labels; `none`.
+
+    `epochs` include `warmup_epochs`, in which the learning rate rises linearly to `learning_rate`. Then it falls to
+    `ending` × `learning_rate`: along a cosine to the phase's end, or exponentially over `decay_epochs` (0: two thirds
+    of the phase's rest, as BigNAS does), constant from there on.
     """
 
     name: str
@@ -30,28 +43,49 @@ class PhaseConfig:
     subnets_per_step: int = 1
     sampler: str = "uniform"
     kernel_sizes: tuple[int, ...] = ()
-    expand_ratios: tuple[int, ...] = ()
+    expand_ratios: tuple[float, ...] = ()
+    width_mults: tuple[float, ...] = ()
     depths: tuple[int, ...] = ()
+    resolutions: tuple[int, ...] = ()
+    teacher: str = "first_phase"
+    schedule: str = "cosine"
+    ending: float = 0.0
+    decay_epochs: float = 0.0
 
     def __post_init__(self) -> None:
+        where = f"training phase {self.name!r}"
         if self.epochs <= 0 or not 0 <= self.warmup_epochs < self.epochs:
             raise ConfigError(
-                f"training phase {self.name!r}: expected epochs > warmup_epochs >= 0, got epochs={self.epochs},"
+                f"{where}: expected epochs > warmup_epochs >= 0, got epochs={self.epochs},"
                 f" warmup_epochs={self.warmup_epochs}"
             )
         if self.learning_rate <= 0 or self.subnets_per_step < 1:
             raise ConfigError(
-                f"training phase {self.name!r}: expected learning_rate > 0 and subnets_per_step >= 1,"
-                f" got {self.learning_rate}, {self.subnets_per_step}"
+                f"{where}: expected learning_rate > 0 and subnets_per_step >= 1, got {self.learning_rate},"
+                f" {self.subnets_per_step}"
             )
-        if self.sampler not in SAMPLERS:
-            raise ConfigError(
-                f"training phase {self.name!r}: sampler {self.sampler!r}; {choices(self.sampler, SAMPLERS)}"
-            )
+        for key, valid in (("sampler", SAMPLERS), ("teacher", TEACHERS), ("schedule", SCHEDULES)):
+            if getattr(self, key) not in valid:
+                given = getattr(self, key)
+                raise ConfigError(f"{where}: {key} {given!r}; {choices(given, valid)}")
         if self.sampler == "sandwich" and self.subnets_per_step < 2:
             raise ConfigError(
-                f"training phase {self.name!r}: the sandwich sampler needs subnets_per_step >= 2, the largest and the"
-                f" smallest; got {self.subnets_per_step}"
+                f"{where}: the sandwich sampler needs subnets_per_step >= 2, the largest and the smallest; got"
+                f" {self.subnets_per_step}"
+            )
+        if self.teacher == "in_place" and self.sampler != "sandwich":
+            raise ConfigError(
+                f"{where}: teacher in_place needs sampler=sandwich, whose first subnet is the largest; got"
+                f" {self.sampler}"
+            )
+        if not 0 <= self.ending < 1 or (self.schedule == "exponential" and not self.ending):
+            raise ConfigError(
+                f"{where}: expected ending, a share of learning_rate, in [0, 1), above 0 for schedule=exponential; got"
+                f" {self.ending}"
+            )
+        if not 0 <= self.decay_epochs <= self.epochs - self.warmup_epochs:
+            raise ConfigError(
+                f"{where}: expected decay_epochs from 0 to epochs - warmup_epochs, got {self.decay_epochs}"
             )
 
 
@@ -70,21 +104,34 @@ def published_phases() -> tuple[PhaseConfig, ...]:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Progressive shrinking. The first phase trains the network that the later ones distil from.
+    """What is trained, and how.
 
-    SGD with Nesterov momentum; `weight_decay` spares BatchNorm and biases. The loss is cross-entropy with
-    `label_smoothing`, plus `distillation_weight` times the soft cross-entropy against the largest network as it stood
-    after the first phase. `calibration_images` training images set BatchNorm statistics where a subnet is evaluated.
-    `accelerator` and `precision` are Lightning Fabric's.
+    `network`: the `supernet`, or one `subnet` alone (the arch given, else the space's largest) as a plain network; then
+    all phases train that one, at its own resolution. `start`: `fresh` weights, or those of a `checkpoint`.
 
-    `shards` threads, on a CPU only, each take an equal part of every batch, with BatchNorm statistics of its own: for
-    small networks much faster than threads inside each operator. The result depends on their number.
+    `optimiser`: `sgd` with Nesterov momentum, or `adamw`, whose first beta is `momentum`; `weight_decay` spares
+    BatchNorm and biases. The loss is cross-entropy with `label_smoothing`, plus `distillation_weight` times the soft
+    cross-entropy against the phase's teacher. `gradient_clip` limits the norm of a step's whole gradient; 0 doesn't.
+    With `ema_decay` above 0 each phase averages the weights exponentially over its steps, and its evaluations and its
+    end use the average. `calibration_images` training images set BatchNorm statistics where a subnet is evaluated;
+    `random_subnets` random ones are, beside the largest and the smallest.
+
+    A step takes `batch_size` images, in `accumulate` equal parts one after another. `accelerator` and `precision` are
+    Lightning Fabric's. `shards` threads, on a CPU only, each take an equal part of every batch, with BatchNorm
+    statistics of its own: for small networks much faster than threads inside each operator. The result depends on the
+    number of parts.
     """
 
     phases: tuple[PhaseConfig, ...] = field(default_factory=published_phases)
+    network: str = "supernet"
+    start: str = "fresh"
     batch_size: int = 64
+    accumulate: int = 1
+    optimiser: str = "sgd"
     momentum: float = 0.9
     weight_decay: float = 3e-5
+    gradient_clip: float = 0.0
+    ema_decay: float = 0.0
     label_smoothing: float = 0.1
     distillation_weight: float = 1.0
     dropout: float = 0.0
@@ -92,6 +139,7 @@ class TrainingConfig:
     precision: str = "32-true"
     shards: int = 1
     calibration_images: int = 2000
+    random_subnets: int = 20
     log_every: int = 50
     checkpoint_every: int = 500
 
@@ -99,25 +147,42 @@ class TrainingConfig:
         names = [phase.name for phase in self.phases]
         if not names or len(set(names)) != len(names):
             raise ConfigError(f"training.phases: expected at least one phase, each with a name of its own; got {names}")
-        for key, least in (("batch_size", 2), ("calibration_images", 2), ("log_every", 1), ("checkpoint_every", 1)):
-            if getattr(self, key) < least:
-                raise ConfigError(f"training.{key}: expected at least {least}, got {getattr(self, key)}")
-        for key in ("momentum", "label_smoothing", "dropout"):
-            if not 0 <= getattr(self, key) < 1:
-                raise ConfigError(f"training.{key}: expected a value in [0, 1), got {getattr(self, key)}")
-        for key in ("weight_decay", "distillation_weight"):
-            if getattr(self, key) < 0:
-                raise ConfigError(f"training.{key}: expected 0 or more, got {getattr(self, key)}")
-        for key, valid in (("precision", PRECISIONS), ("accelerator", ACCELERATORS)):
+        for key, valid in (
+            ("network", NETWORKS), ("start", STARTS), ("optimiser", OPTIMISERS), ("precision", PRECISIONS),
+            ("accelerator", ACCELERATORS),
+        ):  # fmt: skip
             if getattr(self, key) not in valid:
                 raise ConfigError(f"training.{key}: got {getattr(self, key)!r}; {choices(getattr(self, key), valid)}")
-        if self.shards < 1 or self.batch_size % self.shards or self.batch_size < 2 * self.shards:
+        for key, least in (
+            ("batch_size", 2), ("accumulate", 1), ("calibration_images", 2), ("random_subnets", 1), ("log_every", 1),
+            ("checkpoint_every", 1),
+        ):  # fmt: skip
+            if getattr(self, key) < least:
+                raise ConfigError(f"training.{key}: expected at least {least}, got {getattr(self, key)}")
+        for key in ("momentum", "ema_decay", "label_smoothing", "dropout"):
+            if not 0 <= getattr(self, key) < 1:
+                raise ConfigError(f"training.{key}: expected a value in [0, 1), got {getattr(self, key)}")
+        for key in ("weight_decay", "distillation_weight", "gradient_clip"):
+            if getattr(self, key) < 0:
+                raise ConfigError(f"training.{key}: expected 0 or more, got {getattr(self, key)}")
+        self._check_parts()
+        if self.network == "subnet":
+            drawing = [phase.name for phase in self.phases if phase.sampler != "uniform" or phase.subnets_per_step > 1]
+            if drawing:
+                raise ConfigError(
+                    f"training.network=subnet trains one network: phases {drawing} need sampler=uniform and"
+                    " subnets_per_step=1"
+                )
+
+    def _check_parts(self) -> None:
+        parts = self.shards * self.accumulate
+        if self.shards < 1 or self.batch_size % parts or self.batch_size < 2 * parts:
             raise ConfigError(
-                f"training.shards: expected a divisor of training.batch_size that leaves 2 images or more each, got"
-                f" {self.shards} for {self.batch_size}"
+                "training.shards × training.accumulate: expected a divisor of training.batch_size that leaves 2 images"
+                f" or more each, got {self.shards} × {self.accumulate} for {self.batch_size}"
             )
-        if self.shards > 1 and (self.dropout or self.precision != "32-true" or self.accelerator != "cpu"):
+        if self.shards > 1 and (self.dropout or self.accelerator != "cpu"):
             raise ConfigError(
-                "training.shards above 1 needs training.accelerator=cpu, precision=32-true and dropout=0, got"
-                f" {self.accelerator}, {self.precision}, {self.dropout}"
+                "training.shards above 1 needs training.accelerator=cpu and dropout=0, got"
+                f" {self.accelerator}, {self.dropout}"
             )

@@ -1,11 +1,51 @@
-"""What a step minimises. B images, K classes."""
+"""What a step's subnets learn from. B images, K classes."""
 
 from __future__ import annotations
 
-import torch.nn.functional as F
-from torch import Tensor
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
-__all__ = ["distilled_loss"]
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hwnas.spaces import Genotypes
+
+__all__ = ["LossRule", "distilled_loss", "subnet_losses"]
+
+
+@dataclass(frozen=True)
+class LossRule:
+    """`soften` gives a frozen teacher's class probabilities `[B, K]` of images; `in_place`: see `subnet_losses`."""
+
+    label_smoothing: float = 0.0
+    weight: float = 1.0
+    soften: Callable[[Tensor], Tensor] | None = None
+    in_place: bool = False
+
+
+def subnet_losses(
+    network: nn.Module, genotypes: Genotypes, images: Tensor, labels: Tensor, rule: LossRule
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The loss and the logits `[B, K]` of each of `genotypes` `[n, G]`, one after another on the same images.
+
+    A subnet's graph is only alive until the next is asked for: run its backward pass first.
+
+    `in_place` (BigNAS, Yu et al., 2020): the first subnet, the largest, learns from the labels; the others learn from
+    its class probabilities of this very step, detached, and from nothing else. Dropout then acts on the largest alone.
+    """
+    soft_labels = rule.soften(images) if rule.soften is not None else None
+    for position, genotype in enumerate(genotypes):
+        if rule.in_place:
+            _set_dropout(network, position == 0)
+        logits = network(images, genotype).float()
+        if rule.in_place and soft_labels is not None:
+            loss = rule.weight * F.cross_entropy(logits, soft_labels)
+        else:
+            loss = distilled_loss(logits, labels, soft_labels, rule.label_smoothing, rule.weight)
+        yield loss, logits.detach()
+        if rule.in_place and position == 0:
+            soft_labels = logits.detach().softmax(dim=1)
 
 
 def distilled_loss(
@@ -16,3 +56,9 @@ def distilled_loss(
     if soft_labels is None:
         return loss
     return loss + weight * F.cross_entropy(logits, soft_labels)
+
+
+def _set_dropout(network: nn.Module, on: bool) -> None:
+    for module in network.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.train(on)

@@ -5,9 +5,18 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-__all__ = ["AUGMENTATION", "DROPOUT", "INITIALISATION", "ORDER", "SUBNETS", "numpy_generator", "torch_generator"]
+__all__ = [
+    "AUGMENTATION",
+    "DROPOUT",
+    "EVALUATION",
+    "INITIALISATION",
+    "ORDER",
+    "SUBNETS",
+    "numpy_generator",
+    "torch_generator",
+]
 
-INITIALISATION, ORDER, AUGMENTATION, SUBNETS, DROPOUT = range(5)
+INITIALISATION, ORDER, AUGMENTATION, SUBNETS, DROPOUT, EVALUATION = range(6)
 
 
 def numpy_generator(seed: int, purpose: int, step: int = 0) -> np.random.Generator:

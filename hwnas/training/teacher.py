@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from hwnas.data.load import ImageData
-from hwnas.data.preprocess import prepare
 from hwnas.supernet.evaluate import calibrated_subnet
 from hwnas.supernet.fold import fold_batch_norm
-from hwnas.supernet.layout import batches_of, channels_last
-from hwnas.supernet.supernet import Supernet
+from hwnas.supernet.layout import channels_last
+from hwnas.supernet.single import TrainedNetwork
+from hwnas.training.scores import network_inputs
 
 __all__ = ["Teacher"]
 
@@ -18,13 +18,14 @@ __all__ = ["Teacher"]
 class Teacher:
     """The frozen largest network, BatchNorm calibrated and folded at each resolution: the cheapest exact form of it."""
 
-    def __init__(self, supernet: Supernet, data: ImageData, calibration_images: int, device: torch.device) -> None:
+    def __init__(
+        self, supernet: TrainedNetwork, data: ImageData, calibration_images: int, device: torch.device
+    ) -> None:
         self._networks: dict[int, nn.Module] = {}
         largest = supernet.space.extreme(largest=True)
         for resolution in supernet.space.resolutions:
-            images = prepare(data.train.first(calibration_images).images, resolution, data.preprocessing)
-            batches = batches_of(images.to(device).contiguous(memory_format=torch.channels_last), 500)
-            subnet = calibrated_subnet(supernet, largest, batches)
+            inputs = network_inputs(data.train.first(calibration_images), data, resolution, device)
+            subnet = calibrated_subnet(supernet, largest, (images for images, _ in inputs))
             self._networks[resolution] = channels_last(fold_batch_norm(subnet))
 
     @torch.no_grad()

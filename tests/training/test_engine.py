@@ -13,7 +13,7 @@ import torch
 
 from hwnas.errors import CheckpointError, ConfigError, TrainingError
 from hwnas.progress import no_progress
-from hwnas.training import engine
+from hwnas.training import loss
 from hwnas.training.checkpoint import load_supernet
 from hwnas.training.engine import train
 from hwnas.training.state import read_history
@@ -163,13 +163,13 @@ def test_what_does_not_fit(one_phase, space, data, tmp_path):
 
 def test_the_largest_network_is_the_teacher(config, space, data, tmp_path, monkeypatch):
     seen = []
-    real = engine.distilled_loss
+    real = loss.distilled_loss
 
     def spy(logits, labels, soft_labels, *rest):
         seen.append(soft_labels)
         return real(logits, labels, soft_labels, *rest)
 
-    monkeypatch.setattr(engine, "distilled_loss", spy)
+    monkeypatch.setattr(loss, "distilled_loss", spy)
     train(replace(config, phases=config.phases[:2]), space, data, tmp_path, 0, no_progress)
     assert all(soft is None for soft in seen[:6])
     assert all(soft is not None and torch.allclose(soft.sum(1), torch.ones(30)) for soft in seen[6:])

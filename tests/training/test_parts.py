@@ -20,14 +20,14 @@ from hwnas.training.loss import distilled_loss
 from hwnas.training.optimiser import make_optimiser
 from hwnas.training.phases import plan_phases
 from hwnas.training.randomness import numpy_generator, torch_generator
-from hwnas.training.samplers import draw_subnets
+from hwnas.training.samplers import make_sampler
 
 
 def test_the_published_schedule_is_the_default_and_fits_the_published_space():
     plan = plan_phases(TrainingConfig().phases, OfaMbv3Space(OfaMbv3Config()), steps_per_epoch=10)
     assert [phase.start for phase in plan] == [0, 1850, 3100, 3350, 4600, 4850]
     assert [phase.reorders for phase in plan] == [False, False, False, False, True, True]
-    assert [phase.settled_ratios for phase in plan][-2:] == [(6,), (4, 6)]
+    assert [phase.settled["e"] for phase in plan][-2:] == [(6,), (4, 6)]
 
 
 def test_learning_rate_warms_up_then_falls_to_zero(space):
@@ -45,7 +45,7 @@ def test_subnets_come_from_the_phase_alone_and_share_a_resolution(config, space)
     arches = {phase.config.name: [] for phase in plan}
     for phase in plan:
         for step in range(60):
-            drawn = draw_subnets(space, phase, numpy_generator(0, 3, step))
+            drawn = make_sampler(space, phase).draw(numpy_generator(0, 3, step))
             assert len(drawn) == phase.config.subnets_per_step
             assert len(set(drawn[:, -1])) == 1
             assert np.array_equal(drawn, space.canonical(drawn))
@@ -63,7 +63,7 @@ def test_subnets_come_from_the_phase_alone_and_share_a_resolution(config, space)
 
 def test_the_sandwich_starts_with_the_largest_and_the_smallest(config, space):
     phase = plan_phases(config.phases, space, 3)[-1]
-    drawn = draw_subnets(space, phase, numpy_generator(0, 3, 5))
+    drawn = make_sampler(space, phase).draw(numpy_generator(0, 3, 5))
     assert np.array_equal(drawn[0][:-1], space.extreme(True)[:-1])
     assert np.array_equal(drawn[1][:-1], space.extreme(False)[:-1])
 
@@ -99,7 +99,7 @@ def test_the_loss_written_out():
 
 def test_batch_norm_and_biases_are_not_decayed(space):
     network = Supernet(space)
-    decayed, spared = make_optimiser(network, TrainingConfig()).param_groups
+    decayed, spared = make_optimiser(network, TrainingConfig(), PhaseConfig("p", 1, 0.1)).param_groups
     names = {parameter: name for name, parameter in network.named_parameters()}
     assert decayed["weight_decay"] > 0
     assert spared["weight_decay"] == 0
@@ -161,7 +161,7 @@ def test_wrong_training_values(change):
         {"epochs": 0},
         {"warmup_epochs": 1.0},
         {"learning_rate": -0.1},
-        {"sampler": "shifted"},
+        {"sampler": "random"},
         {"sampler": "sandwich"},
         {"subnets_per_step": 0},
     ],

@@ -39,7 +39,9 @@ COMMANDS = {
         "The whole way: train, evaluate, profile, search, export, validate and report",
         *_TRAIN, *_JUDGE, *_DEVICE, "search", "export",
     ),
-    "train": _command("train", "Train a once-for-all supernet by progressive shrinking", *_TRAIN),
+    "train": _command(
+        "train", "Train a once-for-all supernet, or one network of its space", "checkpoint", "arch", *_TRAIN
+    ),
     "evaluate": _command(
         "evaluate", "Measure the accuracy of subnets and fit the accuracy predictor",
         "checkpoint", "space", "data", *_JUDGE,

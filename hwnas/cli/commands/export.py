@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,8 @@ from hwnas.cli.commands.train import CHECKPOINT
 from hwnas.cli.config import PipelineConfig
 from hwnas.cli.console import Reporter
 from hwnas.cli.convert import to_plain
-from hwnas.cli.inputs import data_inputs, input_path, load_images, resolve_space
+from hwnas.cli.inputs import data_inputs, given_arch, input_path, load_images, resolve_space
 from hwnas.cli.steps import files_digest, read_result, run_step
-from hwnas.errors import ArchError
 from hwnas.progress import no_progress
 
 __all__ = ["run", "step"]
@@ -101,14 +99,5 @@ def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, 
 
 
 def _target(arch: Any, runtime: str) -> dict[str, Any]:
-    """A target for an arch given by hand: a mapping, JSON text, or the path of a JSON file."""
-    if isinstance(arch, str):
-        try:
-            arch = json.loads(Path(arch).read_text() if arch.endswith(".json") else arch)
-        except (OSError, ValueError) as error:
-            raise ArchError(
-                f"arch={arch}: expected a mapping, JSON text or the path of a JSON file ({error})"
-            ) from error
-    if not isinstance(arch, dict):
-        raise ArchError(f"arch={arch}: expected a mapping with the keys of the space's archs, such as ks, e, d, r")
-    return {"id": f"{runtime}-arch", "runtime": runtime, "arch": dict(arch)}
+    """A target for an arch given by hand."""
+    return {"id": f"{runtime}-arch", "runtime": runtime, "arch": given_arch(arch)}

@@ -9,11 +9,14 @@ from hwnas.cli.commands import evaluate, export, profile, report, search, train,
 from hwnas.cli.config import PipelineConfig
 from hwnas.cli.console import Reporter
 from hwnas.cli.steps import write_result
+from hwnas.errors import ConfigError
 
 __all__ = ["run"]
 
 
 def run(config: PipelineConfig, folder: Path) -> None:
+    if config.training.network != "supernet":
+        raise ConfigError("hwnas run searches a supernet: training.network=supernet; one network: hwnas train, export")
     reporter, started = Reporter(), time.monotonic()
     for step in (train, evaluate, profile, search, export, validate):
         name = step.__name__.rpartition(".")[2]

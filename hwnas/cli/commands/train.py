@@ -1,56 +1,74 @@
-"""`hwnas train`: a once-for-all supernet."""
+"""`hwnas train`: a once-for-all supernet, or one network of its space."""
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from hwnas.accuracy.measure_config import MeasureConfig
 from hwnas.cli.config import PipelineConfig
 from hwnas.cli.console import Reporter
 from hwnas.cli.convert import to_plain
-from hwnas.cli.inputs import data_inputs, load_images, resolve_space
-from hwnas.cli.steps import run_step
+from hwnas.cli.inputs import data_inputs, given_arch, load_images, resolve_space
+from hwnas.cli.steps import files_digest, run_step
 from hwnas.progress import no_progress
+from hwnas.spaces import Genotypes, Space
+
+if TYPE_CHECKING:
+    from hwnas.data.load import ImageData
+    from hwnas.progress import Progress
+    from hwnas.training.engine import TrainResult
 
 __all__ = ["CHECKPOINT", "run", "step"]
 
 CHECKPOINT = "supernet.safetensors"
+SCORED = ("largest", "smallest", "random", "subnet")
 
 
 def run(config: PipelineConfig, folder: Path) -> None:
     reporter = Reporter()
     result = step(config, folder, reporter)
-    rows = [(name, f"{result[name]['accuracy']:.4f}") for name in ("largest", "smallest")]
-    reporter.table("held-out accuracy, weights as inherited", ("subnet", "accuracy"), rows)
-    reporter.say(f"supernet: {folder / CHECKPOINT}")
+    rows = []
+    for name in SCORED:
+        for_one = result.get(name, {})
+        key = "accuracy_mean" if name == "random" else "accuracy"
+        if for_one:
+            label = f"mean of {for_one['subnets']} random" if name == "random" else name
+            rows.append((label, f"{for_one[key]:.4f}", f"{for_one[f'held_out_{key}']:.4f}"))
+    reporter.table("accuracy, weights as trained", ("subnet", "test images", "held-out images"), rows)
+    reporter.say(f"checkpoint: {folder / result['checkpoint']}")
 
 
 def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, Any]:
     """The training's result, made or read (see `hwnas.cli.steps`)."""
     space = resolve_space(config)
+    genotype = None if config.arch is None else space.genotype(given_arch(config.arch))
+    checkpoint = Path(config.checkpoint) if config.checkpoint else None
     inputs = {
         "space": space.config(),
         "data": data_inputs(config.data_config),
         "training": to_plain(config.training),
+        "arch": None if genotype is None else space.arch(genotype).to_dict(),
+        "files": files_digest({"checkpoint": checkpoint} if checkpoint else {}),
     }
 
     def work() -> dict[str, Any]:
         from hwnas.training.engine import train
 
         phases = " → ".join(phase.name for phase in config.training.phases)
-        with reporter.step(f"train: supernet {space.name} on {config.data_config.name}, {phases}") as progress:
+        title = f"train: {config.training.network} of {space.name} on {config.data_config.name}, {phases}"
+        with reporter.step(title) as progress:
             data = load_images(config, space, no_progress)
-            started = time.monotonic()
-            trained = train(config.training, space, data, folder, config.seed, progress)
-        last = [row for row in trained.history if row["event"] == "phase_end"][-1]
-        speeds = [row["images_per_s"] for row in trained.history if row["event"] == "steps"]
+            trained = train(config.training, space, data, folder, config.seed, progress, genotype, checkpoint)
+        with reporter.step("score: accuracy on test and held-out images, batch norm recalibrated") as progress:
+            scores = _scores(config, space, data, trained, progress)
         return {
-            "checkpoint": CHECKPOINT,
-            "largest": {"accuracy": last["largest_accuracy"]},
-            "smallest": {"accuracy": last["smallest_accuracy"]},
-            "images_per_s": sum(speeds) / max(len(speeds), 1),
-            "train_s": round(time.monotonic() - started, 1),
+            "checkpoint": trained.path.name,
+            **scores,
+            "images_per_s": trained.images_per_s,
+            "train_s": trained.train_s,
             "parameters": int(space.parameters(space.extreme(True)[None])[0]),
             "subnets": space.size,
             "data": data.summary(),
@@ -59,3 +77,40 @@ def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, 
         }
 
     return run_step("train", folder, inputs, config.seed, work, reporter.say)
+
+
+def _scores(
+    config: PipelineConfig, space: Space, data: ImageData, trained: TrainResult, progress: Progress
+) -> dict[str, Any]:
+    """Final accuracies: `accuracy` on the test images, `held_out_accuracy` beside it."""
+    from hwnas.accuracy.measure import measure_accuracy
+    from hwnas.progress import part
+
+    genotypes = _scored(config, space, trained)
+    measure = MeasureConfig(calibration_images=config.training.calibration_images)
+    test, held_out = (
+        measure_accuracy(trained.supernet, genotypes, data, split, measure, part(progress, number, 2))
+        for number, split in enumerate(("test", "held_out"))
+    )
+    if config.training.network == "subnet":
+        return {"subnet": {"arch": space.arch(genotypes[0]).to_dict(), **_one(test, held_out, 0)}}
+    random = {
+        "accuracy_mean": float(test[2:].mean()),
+        "accuracy_std": float(test[2:].std()),
+        "held_out_accuracy_mean": float(held_out[2:].mean()),
+        "held_out_accuracy_std": float(held_out[2:].std()),
+        "subnets": len(genotypes) - 2,
+    }
+    return {"largest": _one(test, held_out, 0), "smallest": _one(test, held_out, 1), "random": random}
+
+
+def _scored(config: PipelineConfig, space: Space, trained: TrainResult) -> Genotypes:
+    if config.training.network == "subnet":
+        genotype: Genotypes = trained.supernet.genotype  # type: ignore[assignment]
+        return genotype[None]
+    ends = np.stack([space.extreme(True), space.extreme(False)])
+    return np.concatenate([ends, space.sample(config.training.random_subnets, np.random.default_rng(config.seed))])
+
+
+def _one(test: Any, held_out: Any, row: int) -> dict[str, float]:
+    return {"accuracy": float(test[row]), "held_out_accuracy": float(held_out[row])}

@@ -1,0 +1,108 @@
+"""A step's gradients, found by several threads where asked for, each on its share of the images.
+
+On a CPU this beats one team of threads inside each operator: threads meet once a step, not at every operator, so
+small layers scale; and another process that takes a core delays a step a little, where a team's spinning barriers
+nearly stand still.
+
+It is data parallelism, as between processes: BatchNorm sees a thread's share of the batch, gradients are averaged in
+a fixed order, and the first share updates the running statistics. What comes out doesn't depend on timing.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from hwnas.spaces import Genotypes
+from hwnas.training.loss import LossRule, subnet_losses
+
+__all__ = ["Gradients", "StepScores"]
+
+
+@dataclass(frozen=True)
+class StepScores:
+    """Of each of a step's subnets, `[n]`: the mean loss, and the share of the batch's images that it got right."""
+
+    losses: NDArray[np.float64]
+    accuracies: NDArray[np.float64]
+
+
+class Gradients:
+    """Finds the gradients of a network's parameters. Each thread but the first has BatchNorm statistics of its own.
+
+    `autocast` makes the context of the forward pass, for mixed precision.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        shards: int = 1,
+        accumulate: int = 1,
+        autocast: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        self._accumulate, self._autocast = accumulate, autocast
+        self._parameters = list(network.parameters())
+        self._replicas = [network, *(_sharing_replica(network) for _ in range(shards - 1))]
+        # A thread's number of intra-operator threads is its own; each gets the caller's.
+        threads = torch.get_num_threads()
+        self._pool = ThreadPoolExecutor(shards, initializer=torch.set_num_threads, initargs=(threads,))
+
+    def __call__(self, genotypes: Genotypes, images: Tensor, labels: Tensor, rule: LossRule) -> StepScores:
+        """Set each parameter's gradient: the sum over `genotypes` `[n, G]`, the mean over the images' equal parts.
+
+        `images` `[B, C, H, W]` and `labels` `[B]` are divided among the threads, and each one's again into the parts
+        that it takes one after another.
+        """
+        shards = len(self._replicas)
+        shares = zip(self._replicas, images.chunk(shards), labels.chunk(shards), strict=True)
+        if shards == 1:
+            found = [self._share(*share, genotypes, rule) for share in shares]
+        else:
+            work = [self._pool.submit(self._share, *share, genotypes, rule) for share in shares]
+            found = [future.result() for future in work]
+        parts = shards * self._accumulate
+        for index, parameter in enumerate(self._parameters):
+            gradients = [gradient for _, summed in found if (gradient := summed[index]) is not None]
+            parameter.grad = sum(gradients[1:], gradients[0]) if gradients else None
+            if parameter.grad is not None and parts > 1:
+                parameter.grad = parameter.grad / parts
+        losses, accuracies = np.sum([scores for scores, _ in found], axis=0) / parts
+        return StepScores(losses, accuracies)
+
+    def _share(
+        self, network: nn.Module, images: Tensor, labels: Tensor, genotypes: Genotypes, rule: LossRule
+    ) -> tuple[NDArray[np.float64], list[Tensor | None]]:
+        """Sums over a thread's parts: losses and accuracies `[2, n]`, and the gradients."""
+        network.train()
+        summed: list[Tensor | None] = [None] * len(self._parameters)
+        scores = []
+        parts = self._accumulate
+        for part, expected in zip(images.chunk(parts), labels.chunk(parts), strict=True):
+            with self._autocast():
+                for loss, logits in subnet_losses(network, genotypes, part, expected, rule):
+                    fresh = torch.autograd.grad(loss, self._parameters, allow_unused=True)
+                    summed = [_added(sum_so_far, gradient) for sum_so_far, gradient in zip(summed, fresh, strict=True)]
+                    right = (logits.argmax(dim=1) == expected).float().mean()
+                    scores.append(torch.stack([loss.detach(), right]))
+        values = torch.stack(scores).double().cpu().numpy().reshape(parts, len(genotypes), 2)
+        return values.sum(axis=0).T, summed
+
+
+def _added(first: Tensor | None, second: Tensor | None) -> Tensor | None:
+    if first is None or second is None:
+        return second if first is None else first
+    return first + second
+
+
+def _sharing_replica(network: nn.Module) -> nn.Module:
+    """A copy with the very same parameters and space, and buffers of its own."""
+    shared = {id(parameter): parameter for parameter in network.parameters()}
+    return copy.deepcopy(network, {**shared, id(network.space): network.space})

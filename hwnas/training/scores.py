@@ -1,0 +1,55 @@
+"""Held-out accuracy of subnets while their supernet is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hwnas.data.load import ImageData, ImageSet
+from hwnas.data.preprocess import prepare
+from hwnas.spaces import Genotypes
+from hwnas.supernet.evaluate import calibrated_subnet
+from hwnas.supernet.fold import fold_batch_norm
+from hwnas.supernet.layout import channels_last
+from hwnas.supernet.single import TrainedNetwork
+
+__all__ = ["held_out_accuracies", "network_inputs"]
+
+_BATCH = 500
+
+
+def held_out_accuracies(
+    network: TrainedNetwork, genotypes: Genotypes, data: ImageData, calibration_images: int, device: torch.device
+) -> list[float]:
+    """Of each of `genotypes` `[n, G]` as it would be deployed, BatchNorm calibrated on training images."""
+    found = np.full(len(genotypes), np.nan)
+    calibration = data.train.first(calibration_images)
+    for choice in np.unique(genotypes[:, -1]):
+        resolution = network.space.resolutions[int(choice)]
+        ready = [images for images, _ in network_inputs(calibration, data, resolution, device)]
+        rows = np.flatnonzero(genotypes[:, -1] == choice)
+        subnets = [channels_last(fold_batch_norm(calibrated_subnet(network, genotypes[row], ready))) for row in rows]
+        right = np.zeros(len(rows))
+        for images, labels in network_inputs(data.held_out, data, resolution, device):
+            right += [_count_right(subnet, images, labels) for subnet in subnets]
+        found[rows] = right / len(data.held_out)
+    return [float(value) for value in found]
+
+
+def network_inputs(
+    image_set: ImageSet, data: ImageData, resolution: int, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """A set's images as inputs, channels last, and their labels, in batches of equal size up to one image."""
+    count = max(1, -(-len(image_set) // _BATCH))
+    for indices in torch.arange(len(image_set)).tensor_split(count):  # no last batch of one: BatchNorm needs two
+        images, labels = image_set.batch(indices)
+        ready = prepare(images.to(device), resolution, data.preprocessing)
+        yield ready.contiguous(memory_format=torch.channels_last), labels.to(device)
+
+
+@torch.inference_mode()
+def _count_right(network: nn.Module, images: Tensor, labels: Tensor) -> int:
+    return int((network(images).argmax(dim=1) == labels).sum())
