@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,16 @@ if TYPE_CHECKING:
     from hwnas.data.load import ImageData
     from hwnas.progress import Progress
 
-__all__ = ["data_inputs", "given_arch", "input_path", "load_images", "resolve_space", "table_files", "tables_of"]
+__all__ = [
+    "data_inputs",
+    "given_arch",
+    "input_path",
+    "launched_by_torchrun",
+    "load_images",
+    "resolve_space",
+    "table_files",
+    "tables_of",
+]
 
 
 def resolve_space(config: PipelineConfig) -> OfaMbv3Space:
@@ -56,6 +66,11 @@ def given_arch(arch: Any) -> dict[str, Any]:
     if not isinstance(arch, dict):
         raise ArchError(f"arch={arch}: expected a mapping with the keys of the space's archs, such as ks, e, d, r")
     return dict(arch)
+
+
+def launched_by_torchrun() -> bool:
+    """Whether this is one of several processes of one command."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def load_images(config: PipelineConfig, space: Space, progress: Progress) -> ImageData:

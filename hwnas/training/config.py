@@ -24,8 +24,8 @@ class PhaseConfig:
 
     `kernel_sizes`, `expand_ratios`, `width_mults` and `depths` are what subnets are drawn from; empty means only the
     space's largest. `resolutions` are what a batch's is drawn from; empty means all of the space. The gradients of a
-    step's `subnets_per_step` add up. Samplers: `uniform`; `sandwich` takes the largest and the smallest of the phase, and
-    draws the rest; `shifted` draws by complexity (see `hwnas.training.samplers`).
+    step's `subnets_per_step` add up. Samplers: `uniform`; `sandwich` takes the largest and the smallest of the phase,
+    and draws the rest; `shifted` draws by complexity (see `hwnas.training.samplers`).
 
     Teachers: `first_phase`, the largest network as the first phase left it (there is none within the first phase),
     whose soft labels are added to the labels; `in_place`, the largest network of the same step, which alone learns
@@ -114,12 +114,13 @@ class TrainingConfig:
     cross-entropy against the phase's teacher. `gradient_clip` limits the norm of a step's whole gradient; 0 doesn't.
     With `ema_decay` above 0 each phase averages the weights exponentially over its steps, and its evaluations and its
     end use the average. `calibration_images` training images set BatchNorm statistics where a subnet is evaluated;
-    `random_subnets` random ones are, beside the largest and the smallest.
+    `random_subnets` random ones are, beside the largest and the smallest, at each phase's end, and within it every
+    `evaluate_every_epochs` (0: not). Losses and accuracies go to `training.csv` and, with `tensorboard`, to its files.
 
     A step takes `batch_size` images, in `accumulate` equal parts one after another. `accelerator` and `precision` are
-    Lightning Fabric's. `shards` threads, on a CPU only, each take an equal part of every batch, with BatchNorm
-    statistics of its own: for small networks much faster than threads inside each operator. The result depends on the
-    number of parts.
+    Lightning Fabric's; under torchrun each process takes an equal part of every batch. `shards` threads of a process,
+    on a CPU only, take an equal part each, with BatchNorm statistics of its own: for small networks much faster than
+    threads inside each operator. The result depends on the number of parts.
     """
 
     phases: tuple[PhaseConfig, ...] = field(default_factory=published_phases)
@@ -140,6 +141,8 @@ class TrainingConfig:
     shards: int = 1
     calibration_images: int = 2000
     random_subnets: int = 20
+    evaluate_every_epochs: float = 0.0
+    tensorboard: bool = True
     log_every: int = 50
     checkpoint_every: int = 500
 
@@ -162,7 +165,7 @@ class TrainingConfig:
         for key in ("momentum", "ema_decay", "label_smoothing", "dropout"):
             if not 0 <= getattr(self, key) < 1:
                 raise ConfigError(f"training.{key}: expected a value in [0, 1), got {getattr(self, key)}")
-        for key in ("weight_decay", "distillation_weight", "gradient_clip"):
+        for key in ("weight_decay", "distillation_weight", "gradient_clip", "evaluate_every_epochs"):
             if getattr(self, key) < 0:
                 raise ConfigError(f"training.{key}: expected 0 or more, got {getattr(self, key)}")
         self._check_parts()

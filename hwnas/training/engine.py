@@ -18,6 +18,7 @@ from hwnas.training.checkpoint import save_supernet
 from hwnas.training.config import TrainingConfig
 from hwnas.training.memory import keep_freed_memory
 from hwnas.training.networks import make_network
+from hwnas.training.processes import Processes
 from hwnas.training.run import Run
 
 __all__ = ["TrainResult", "train"]
@@ -27,10 +28,10 @@ __all__ = ["TrainResult", "train"]
 class TrainResult:
     """`supernet`, or the single network, is in eval mode on the CPU and lies in the file `path`.
 
-    `history` holds rows of two kinds, both with `phase`, `step` and `elapsed_s` (since the run's start, without
-    interruptions). `event` "steps": `learning_rate`, `loss`, `images_per_s`, and
+    `history` holds rows of three kinds, all with `phase`, `step`, `epoch`, `elapsed_s` (since the
+    run's start, without interruptions) and `left_s`. `event` "steps": `learning_rate`, `loss`, `images_per_s`, and
     `largest_loss`, `largest_batch_accuracy` and likewise `smallest_…` and `random_…` as far as such subnets were
-    trained: means since the row before. "phase_end": `largest_accuracy`, `smallest_accuracy`,
+    trained: means since the row before. "phase_end" and "evaluation": `largest_accuracy`, `smallest_accuracy`,
     `random_accuracy` on the held-out images.
     """
 
@@ -59,8 +60,10 @@ def train(
     progress: Progress,
     genotype: Genotypes | None = None,
     checkpoint: Path | None = None,
+    processes: Processes | None = None,
 ) -> TrainResult:
-    """Train into `folder`: `supernet.safetensors` or `subnet.safetensors`, `history.json`, and `checkpoints/`.
+    """Train into `folder`: `supernet.safetensors` or `subnet.safetensors`, `checkpoints/`, `history.json`,
+    `training.csv` and `tensorboard/`.
 
     `genotype` `[G]` is a single network's, None the largest; `checkpoint` is what training starts from, where
     `config.start` says so. Called again after an interruption, it goes on from the last checkpoint; on a CPU the
@@ -69,14 +72,16 @@ def train(
     data don't fit together.
     """
     keep_freed_memory()
+    processes = processes or Processes(config.accelerator, config.precision)
     network = make_network(config, space, seed, genotype, checkpoint)
     with _threads_per_shard(config.shards):
-        run = Run(config, network, data, folder, seed, progress)
+        run = Run(config, network, data, folder, seed, progress, processes)
         run.run()
     metadata = {"classes": list(data.classes), "preprocessing": data.preprocessing.to_dict(), "identity": run.identity}
     network = run.network.cpu().eval()
-    path = save_supernet(folder / f"{config.network}.safetensors", network, metadata)
-    run.write_history()
+    path = folder / f"{config.network}.safetensors"
+    if processes.is_first:
+        save_supernet(path, network, metadata)
     return TrainResult(network, path, run.history)
 
 

@@ -11,9 +11,7 @@ a fixed order, and the first share updates the running statistics. What comes ou
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +21,7 @@ from torch import Tensor, nn
 
 from hwnas.spaces import Genotypes
 from hwnas.training.loss import LossRule, subnet_losses
+from hwnas.training.processes import Processes
 
 __all__ = ["Gradients", "StepScores"]
 
@@ -36,9 +35,9 @@ class StepScores:
 
 
 class Gradients:
-    """Finds the gradients of a network's parameters. Each thread but the first has BatchNorm statistics of its own.
+    """Finds the gradients of a network's parameters, averaged over the processes.
 
-    `autocast` makes the context of the forward pass, for mixed precision.
+    Each thread but the first has BatchNorm statistics of its own, and so has each process.
     """
 
     def __init__(
@@ -46,9 +45,9 @@ class Gradients:
         network: nn.Module,
         shards: int = 1,
         accumulate: int = 1,
-        autocast: Callable[[], AbstractContextManager[None]] = nullcontext,
+        processes: Processes | None = None,
     ) -> None:
-        self._accumulate, self._autocast = accumulate, autocast
+        self._accumulate, self._processes = accumulate, processes or Processes()
         self._parameters = list(network.parameters())
         self._replicas = [network, *(_sharing_replica(network) for _ in range(shards - 1))]
         # A thread's number of intra-operator threads is its own; each gets the caller's.
@@ -58,8 +57,8 @@ class Gradients:
     def __call__(self, genotypes: Genotypes, images: Tensor, labels: Tensor, rule: LossRule) -> StepScores:
         """Set each parameter's gradient: the sum over `genotypes` `[n, G]`, the mean over the images' equal parts.
 
-        `images` `[B, C, H, W]` and `labels` `[B]` are divided among the threads, and each one's again into the parts
-        that it takes one after another.
+        `images` `[B, C, H, W]` and `labels` `[B]`, the process's share, are divided among the threads, and each one's
+        again into the parts that it takes one after another.
         """
         shards = len(self._replicas)
         shares = zip(self._replicas, images.chunk(shards), labels.chunk(shards), strict=True)
@@ -74,7 +73,10 @@ class Gradients:
             parameter.grad = sum(gradients[1:], gradients[0]) if gradients else None
             if parameter.grad is not None and parts > 1:
                 parameter.grad = parameter.grad / parts
-        losses, accuracies = np.sum([scores for scores, _ in found], axis=0) / parts
+        processes = self._processes
+        processes.average([parameter.grad for parameter in self._parameters if parameter.grad is not None])
+        scores = np.sum([scores for scores, _ in found], axis=0) / parts
+        losses, accuracies = processes.sum(scores) / processes.count
         return StepScores(losses, accuracies)
 
     def _share(
@@ -86,7 +88,7 @@ class Gradients:
         scores = []
         parts = self._accumulate
         for part, expected in zip(images.chunk(parts), labels.chunk(parts), strict=True):
-            with self._autocast():
+            with self._processes.autocast():
                 for loss, logits in subnet_losses(network, genotypes, part, expected, rule):
                     fresh = torch.autograd.grad(loss, self._parameters, allow_unused=True)
                     summed = [_added(sum_so_far, gradient) for sum_so_far, gradient in zip(summed, fresh, strict=True)]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hwnas.data.load import ImageData, ImageSet
@@ -15,6 +18,7 @@ from hwnas.supernet.evaluate import calibrated_subnet
 from hwnas.supernet.fold import fold_batch_norm
 from hwnas.supernet.layout import channels_last
 from hwnas.supernet.single import TrainedNetwork
+from hwnas.training.config import TrainingConfig
 
 __all__ = ["held_out_accuracies", "network_inputs"]
 
@@ -22,21 +26,31 @@ _BATCH = 500
 
 
 def held_out_accuracies(
-    network: TrainedNetwork, genotypes: Genotypes, data: ImageData, calibration_images: int, device: torch.device
-) -> list[float]:
-    """Of each of `genotypes` `[n, G]` as it would be deployed, BatchNorm calibrated on training images."""
+    network: TrainedNetwork, genotypes: Genotypes, data: ImageData, config: TrainingConfig
+) -> NDArray[np.float64]:
+    """Of each of `genotypes` `[n, G]` as it would be deployed, BatchNorm calibrated on training images, `[n]`.
+
+    As many at once as the training has shards.
+    """
+    device = network.device
+    threads = (torch.get_num_threads(),)
     found = np.full(len(genotypes), np.nan)
-    calibration = data.train.first(calibration_images)
+    calibration = data.train.first(config.calibration_images)
     for choice in np.unique(genotypes[:, -1]):
         resolution = network.space.resolutions[int(choice)]
         ready = [images for images, _ in network_inputs(calibration, data, resolution, device)]
         rows = np.flatnonzero(genotypes[:, -1] == choice)
-        subnets = [channels_last(fold_batch_norm(calibrated_subnet(network, genotypes[row], ready))) for row in rows]
-        right = np.zeros(len(rows))
-        for images, labels in network_inputs(data.held_out, data, resolution, device):
-            right += [_count_right(subnet, images, labels) for subnet in subnets]
+        with ThreadPoolExecutor(config.shards, initializer=torch.set_num_threads, initargs=threads) as pool:
+            subnets = list(pool.map(partial(_deployed, network, ready), genotypes[rows]))
+            right = np.zeros(len(rows))
+            for images, labels in network_inputs(data.held_out, data, resolution, device):
+                right += list(pool.map(partial(_count_right, images, labels), subnets))
         found[rows] = right / len(data.held_out)
-    return [float(value) for value in found]
+    return found
+
+
+def _deployed(network: TrainedNetwork, calibration: list[Tensor], genotype: Genotypes) -> nn.Module:
+    return channels_last(fold_batch_norm(calibrated_subnet(network, genotype, calibration)))
 
 
 def network_inputs(
@@ -51,5 +65,5 @@ def network_inputs(
 
 
 @torch.inference_mode()
-def _count_right(network: nn.Module, images: Tensor, labels: Tensor) -> int:
+def _count_right(images: Tensor, labels: Tensor, network: nn.Module) -> int:
     return int((network(images).argmax(dim=1) == labels).sum())

@@ -12,6 +12,7 @@ from torch import Tensor
 from hwnas.errors import CheckpointError
 from hwnas.files import read_json
 from hwnas.training.checkpoint import describe_difference, read_checkpoint, write_checkpoint
+from hwnas.training.identity import completed
 
 __all__ = ["CheckpointFolder", "SavedState"]
 
@@ -53,7 +54,7 @@ class CheckpointFolder:
             except CheckpointError as error:
                 failure = failure or error
                 continue
-            if difference := describe_difference(self._identity, metadata.get("identity"), "run"):
+            if difference := self.difference(metadata.get("identity")):
                 raise CheckpointError(
                     f"{path} is of another run: {difference}; go back to the former setting, or start afresh: choose"
                     f" another hydra.run.dir, or delete {self._folder}"
@@ -62,6 +63,10 @@ class CheckpointFolder:
         if failure is not None:
             raise failure
         return None
+
+    def difference(self, identity: Mapping[str, Any] | None) -> str:
+        """Where the run that `identity` is of differs from this one first; empty where it doesn't."""
+        return describe_difference(self._identity, completed(identity or {}), "run")
 
     def _files(self) -> list[Path]:
         return sorted(self._folder.glob("step-*.safetensors"))

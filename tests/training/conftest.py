@@ -57,7 +57,16 @@ def config() -> TrainingConfig:
             "expand", 2, 0.03, 0, 2, sampler="sandwich", kernel_sizes=kernels, depths=depths, expand_ratios=ratios
         ),
     )
-    return TrainingConfig(phases, batch_size=30, accelerator="cpu", calibration_images=60, log_every=2, dropout=0.1)
+    return TrainingConfig(
+        phases,
+        batch_size=30,
+        accelerator="cpu",
+        calibration_images=60,
+        log_every=2,
+        dropout=0.1,
+        random_subnets=3,
+        tensorboard=False,
+    )
 
 
 @pytest.fixture(scope="session")

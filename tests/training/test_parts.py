@@ -19,6 +19,7 @@ from hwnas.training.config import PhaseConfig, TrainingConfig
 from hwnas.training.loss import distilled_loss
 from hwnas.training.optimiser import make_optimiser
 from hwnas.training.phases import plan_phases
+from hwnas.training.processes import Processes
 from hwnas.training.randomness import numpy_generator, torch_generator
 from hwnas.training.samplers import make_sampler
 
@@ -69,15 +70,15 @@ def test_the_sandwich_starts_with_the_largest_and_the_smallest(config, space):
 
 
 def test_batches_depend_on_the_step_alone_and_cover_an_epoch(data):
-    batches = Batches(data, 40, seed=2)
+    batches = Batches(data, 40, 2, Processes())
     assert batches.steps_per_epoch == 2
     late = batches(5, 8)
-    again = Batches(data, 40, seed=2)(5, 8)
+    again = Batches(data, 40, 2, Processes())(5, 8)
     assert torch.equal(late[0], again[0])
     assert torch.equal(late[1], again[1])
     assert late[0].shape == (40, 1, 8, 8)
     assert not torch.equal(batches(0, 12)[0], batches(2, 12)[0])
-    plain = Batches(replace(data, augment=replace(data.augment, flip=False, crop_padding=0)), 45, seed=0)
+    plain = Batches(replace(data, augment=replace(data.augment, flip=False, crop_padding=0)), 45, 0, Processes())
     images = torch.cat([plain(step, 12)[0] for step in range(2)])
     assert len(torch.unique(images.flatten(1), dim=0)) == 90
 

@@ -11,7 +11,7 @@ from hwnas.accuracy.measure_config import MeasureConfig
 from hwnas.cli.config import PipelineConfig
 from hwnas.cli.console import Reporter
 from hwnas.cli.convert import to_plain
-from hwnas.cli.inputs import data_inputs, given_arch, load_images, resolve_space
+from hwnas.cli.inputs import data_inputs, given_arch, launched_by_torchrun, load_images, resolve_space
 from hwnas.cli.steps import files_digest, run_step
 from hwnas.progress import no_progress
 from hwnas.spaces import Genotypes, Space
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hwnas.data.load import ImageData
     from hwnas.progress import Progress
     from hwnas.training.engine import TrainResult
+    from hwnas.training.processes import Processes
 
 __all__ = ["CHECKPOINT", "run", "step"]
 
@@ -30,6 +31,8 @@ SCORED = ("largest", "smallest", "random", "subnet")
 def run(config: PipelineConfig, folder: Path) -> None:
     reporter = Reporter()
     result = step(config, folder, reporter)
+    if not result:
+        return  # one of several processes, and not the first: there is nothing to say
     rows = []
     for name in SCORED:
         for_one = result.get(name, {})
@@ -42,7 +45,10 @@ def run(config: PipelineConfig, folder: Path) -> None:
 
 
 def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, Any]:
-    """The training's result, made or read (see `hwnas.cli.steps`)."""
+    """The training's result, made or read (see `hwnas.cli.steps`).
+
+    Under torchrun the first process decides whether there is anything to train; in the others the result is empty.
+    """
     space = resolve_space(config)
     genotype = None if config.arch is None else space.genotype(given_arch(config.arch))
     checkpoint = Path(config.checkpoint) if config.checkpoint else None
@@ -54,14 +60,18 @@ def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, 
         "files": files_digest({"checkpoint": checkpoint} if checkpoint else {}),
     }
 
-    def work() -> dict[str, Any]:
+    def train_together(progress: Progress, processes: Processes | None) -> tuple[ImageData, TrainResult]:
         from hwnas.training.engine import train
 
+        data = load_images(config, space, no_progress)
+        settings = config.training
+        return data, train(settings, space, data, folder, config.seed, progress, genotype, checkpoint, processes)
+
+    def work(processes: Processes | None = None) -> dict[str, Any]:
         phases = " → ".join(phase.name for phase in config.training.phases)
         title = f"train: {config.training.network} of {space.name} on {config.data_config.name}, {phases}"
         with reporter.step(title) as progress:
-            data = load_images(config, space, no_progress)
-            trained = train(config.training, space, data, folder, config.seed, progress, genotype, checkpoint)
+            data, trained = train_together(progress, processes)
         with reporter.step("score: accuracy on test and held-out images, batch norm recalibrated") as progress:
             scores = _scores(config, space, data, trained, progress)
         return {
@@ -76,7 +86,18 @@ def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, 
             "history": trained.history,
         }
 
-    return run_step("train", folder, inputs, config.seed, work, reporter.say)
+    if not launched_by_torchrun():
+        return run_step("train", folder, inputs, config.seed, work, reporter.say)
+
+    from hwnas.training.processes import Processes
+
+    processes = Processes(config.training.accelerator, config.training.precision)
+    if not processes.is_first:
+        if processes.agree(False):
+            train_together(no_progress, processes)
+        return {}
+    with processes.told_to_go_on() as go_on:
+        return run_step("train", folder, inputs, config.seed, lambda: work(go_on()), reporter.say)
 
 
 def _scores(

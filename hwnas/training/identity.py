@@ -1,0 +1,71 @@
+"""All that trained weights depend on: a checkpoint continues a run only where this is the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, fields
+from typing import Any
+
+from hwnas.data.load import ImageData
+from hwnas.errors import ConfigError
+from hwnas.spaces import Genotypes, Space
+from hwnas.training.config import PhaseConfig, TrainingConfig
+
+__all__ = ["check_fit", "completed", "run_identity"]
+
+_WITHOUT_EFFECT = ("log_every", "checkpoint_every", "evaluate_every_epochs", "random_subnets", "tensorboard")
+_PARTITION = ("shards", "accumulate")
+
+
+def run_identity(
+    config: TrainingConfig, space: Space, data: ImageData, seed: int, single: Genotypes | None, processes: int
+) -> dict[str, Any]:
+    """JSON-able. `parts`: how many a batch is divided into, whether among processes, threads or in time."""
+    training = asdict(config)
+    for key in (*_WITHOUT_EFFECT, *_PARTITION):
+        del training[key]
+    training["parts"] = config.shards * config.accumulate * processes
+    parts: Mapping[str, Any] = {
+        "seed": seed,
+        "space": space.config(),
+        "data": data.summary(),
+        "augment": asdict(data.augment),
+        "arch": None if single is None else space.arch(single).to_dict(),
+        "training": training,
+    }
+    identity: dict[str, Any] = json.loads(json.dumps(parts))
+    return identity
+
+
+def completed(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """An identity that an earlier version wrote, with the settings that it didn't know yet at their defaults."""
+    training = {**_defaults(TrainingConfig), **identity.get("training", {})}
+    training.setdefault("parts", training["shards"] * training["accumulate"])
+    for key in (*_WITHOUT_EFFECT, *_PARTITION):
+        training.pop(key, None)
+    training["phases"] = [{**_defaults(PhaseConfig), **phase} for phase in training.get("phases", [])]
+    full: dict[str, Any] = json.loads(json.dumps({"arch": None, **identity, "training": training}))
+    return full
+
+
+def check_fit(config: TrainingConfig, space: Space, data: ImageData, processes: int) -> None:
+    """Raises ConfigError where these can't be trained together."""
+    if (space.classes, space.in_channels) != (len(data.classes), data.channels):
+        raise ConfigError(
+            f"space {space.name} is for {space.classes} classes and {space.in_channels} channels, data"
+            f" {data.name!r} has {len(data.classes)} and {data.channels}: set space.classes=0 space.in_channels=0"
+        )
+    parts = config.shards * config.accumulate * processes
+    if config.batch_size % parts or config.batch_size < 2 * parts:
+        raise ConfigError(
+            f"training.batch_size={config.batch_size}: expected a multiple of {processes} processes ×"
+            f" {config.shards} shards × {config.accumulate} accumulated parts, with 2 images or more each, which"
+            " BatchNorm needs"
+        )
+    if len(data.train) < 2:
+        raise ConfigError(f"data {data.name!r}: expected at least 2 training images, got {len(data.train)}")
+
+
+def _defaults(kind: type) -> dict[str, Any]:
+    return {field.name: field.default for field in fields(kind) if field.default is not MISSING}
