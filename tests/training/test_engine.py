@@ -4,7 +4,6 @@ import json
 import signal
 import subprocess
 import sys
-import textwrap
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from hwnas.training import loss
 from hwnas.training.checkpoint import load_supernet
 from hwnas.training.engine import train
 from hwnas.training.state import read_history
+from tests.training import tiny
 
 
 class StopError(Exception):
@@ -53,55 +53,56 @@ def test_a_run_learns_and_records(config, space, data, tmp_path):
     assert metadata["preprocessing"] == data.preprocessing.to_dict()
 
 
-@pytest.fixture(scope="module")
-def often(config):
-    """A checkpoint every other step; the first phase takes 6 of 18."""
-    return replace(config, checkpoint_every=2, log_every=1)
+OFTEN = {"checkpoint_every": 2, "log_every": 1}
 
 
 @pytest.fixture(scope="module")
-def whole(often, space, data, tmp_path_factory):
-    """A run that nothing interrupts."""
-    return train(often, space, data, tmp_path_factory.mktemp("whole"), 3, no_progress)
+def whole(space, data, tmp_path_factory):
+    """Of each method, a run that nothing interrupts, made when first asked for."""
+    made = {}
+
+    def of(method):
+        if method not in made:
+            config = replace(tiny.METHODS[method](), **OFTEN)
+            made[method] = train(config, space, data, tmp_path_factory.mktemp(method), 3, no_progress)
+        return made[method]
+
+    return of
 
 
-@pytest.mark.parametrize("share", [0.05, 6 / 18, 7 / 18, 0.95])
-def test_an_interrupted_run_ends_with_the_same_weights(whole, often, space, data, tmp_path, share):
+@pytest.mark.parametrize(
+    ("method", "share"),
+    [*(("progressive_shrinking", share) for share in (0.05, 0.25, 0.3, 0.95)), ("bignas", 0.5), ("shifted", 0.6)],
+)
+def test_an_interrupted_run_ends_with_the_same_weights(method, share, whole, space, data, tmp_path):
+    config = replace(tiny.METHODS[method](), **OFTEN)
     with pytest.raises(StopError):
-        train(often, space, data, tmp_path / "cut", 3, stop_at(share))
-    resumed = train(often, space, data, tmp_path / "cut", 3, no_progress)
-    assert equal_weights(whole.supernet, resumed.supernet)
-    assert [row["step"] for row in resumed.history] == [row["step"] for row in whole.history]
+        train(config, space, data, tmp_path, 3, stop_at(share))
+    resumed = train(config, space, data, tmp_path, 3, no_progress)
+    assert equal_weights(whole(method).supernet, resumed.supernet)
+    rows = [[(row["step"], row.get("loss")) for row in result.history] for result in (whole(method), resumed)]
+    assert rows[0] == rows[1]
 
 
-def test_a_killed_process_resumes(whole, often, space, data, tmp_path):
+@pytest.mark.parametrize("method", ["progressive_shrinking", "bignas"])
+def test_a_killed_process_resumes(method, whole, space, data, tmp_path):
     # SIGKILL in the middle, in a process of its own; then the same call here.
-    script = textwrap.dedent(
-        f"""
-        import sys, time, torch
-        torch.set_num_threads(1)
-        sys.path.insert(0, {str(Path(__file__).parent)!r})
-        import conftest
-        from pathlib import Path
-        from hwnas.training.engine import train
-        unwrap = lambda fixture: getattr(fixture, "__wrapped__", None) or fixture.__pytest_wrapped__.obj
-        config, space, data = (unwrap(getattr(conftest, name))() for name in ("config", "space", "data"))
-        def progress(done, status):
-            print(done, flush=True)
-            time.sleep(0.05)
-        from dataclasses import replace
-        train(replace(config, checkpoint_every=2, log_every=1), space, data, Path({str(tmp_path)!r}), 3, progress)
-        """
+    script = Path(tiny.__file__)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.training.tiny", str(tmp_path), method, json.dumps(OFTEN), "0.05"],
+        cwd=script.parents[2],
+        stdout=subprocess.PIPE,
+        text=True,
     )
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     for line in process.stdout:
         if float(line) > 0.5:
             break
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert not (tmp_path / "supernet.safetensors").exists()
-    resumed = train(often, space, data, tmp_path, 3, no_progress)
-    assert equal_weights(whole.supernet, resumed.supernet)
+    config = replace(tiny.METHODS[method](), **OFTEN)
+    resumed = train(config, space, data, tmp_path, 3, no_progress)
+    assert equal_weights(whole(method).supernet, resumed.supernet)
 
 
 def test_a_finished_run_is_not_trained_again(one_phase, space, data, tmp_path):
@@ -155,9 +156,10 @@ def test_what_does_not_fit(one_phase, space, data, tmp_path):
         train(replace(one_phase, batch_size=91), space, data, tmp_path, 0, no_progress)
     with pytest.raises(ConfigError, match="10 classes"):
         train(one_phase, type(space)(replace(space.settings, classes=10)), data, tmp_path, 0, no_progress)
-    foreign = replace(one_phase, phases=(replace(one_phase.phases[0], kernel_sizes=(3, 7)),))
-    with pytest.raises(ConfigError, match=r"phase 'full': \[7\] is no choice of gene 'ks'.*valid: 3, 5"):
-        train(foreign, space, data, tmp_path, 0, no_progress)
+    for key, values, gene, valid in (("kernel_sizes", (3, 7), "ks", "3, 5"), ("resolutions", (8, 7), "r", "8, 12")):
+        foreign = replace(one_phase, phases=(replace(one_phase.phases[0], **{key: values}),))
+        with pytest.raises(ConfigError, match=rf"phase 'full': \[7\] is no choice of gene '{gene}'.*valid: {valid}"):
+            train(foreign, space, data, tmp_path, 0, no_progress)
     assert not list(tmp_path.iterdir())
 
 

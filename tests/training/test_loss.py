@@ -1,0 +1,98 @@
+"""What subnets learn from, written out."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from hwnas.supernet.build import build_supernet
+from hwnas.training.config import PhaseConfig, TrainingConfig
+from hwnas.training.gradients import Gradients
+from hwnas.training.loss import LossRule, subnet_losses
+from hwnas.training.optimiser import make_optimiser
+
+IN_PLACE = LossRule(label_smoothing=0.1, weight=0.5, in_place=True)
+
+
+@pytest.fixture
+def batch():
+    return torch.randn(8, 1, 12, 12, generator=torch.Generator().manual_seed(1)), torch.arange(8) % 3
+
+
+def network_of(space, dropout=0.0):
+    return build_supernet(space, dropout, torch.Generator().manual_seed(0)).train()
+
+
+def in_place_gradients(network, genotypes, images, labels):
+    """By hand: the largest from smoothed labels, the others from its probabilities alone."""
+    largest, *others = genotypes
+    logits = network(images, largest)
+    loss = F.cross_entropy(logits, labels, label_smoothing=0.1)
+    soft = logits.detach().softmax(1)
+    losses = [loss]
+    for genotype in others:
+        log = network(images, genotype).log_softmax(1)
+        losses.append(0.5 * -(soft * log).sum(1).mean())
+    return [float(loss.detach()) for loss in losses], torch.autograd.grad(
+        sum(losses), list(network.parameters()), allow_unused=True
+    )
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_in_place_distillation(shards, space, batch):
+    genotypes = np.stack([space.extreme(True), space.extreme(False)])
+    network, by_hand = network_of(space), network_of(space)
+    found = Gradients(network, shards)(genotypes, *batch, IN_PLACE)
+    # In a shard the teacher is the largest network on the shard's own images.
+    parts = [
+        in_place_gradients(by_hand, genotypes, images, labels)
+        for images, labels in zip(batch[0].chunk(shards), batch[1].chunk(shards), strict=True)
+    ]
+    assert found.losses == pytest.approx(np.mean([losses for losses, _ in parts], axis=0), rel=1e-5)
+    for index, parameter in enumerate(network.parameters()):
+        found_by_hand = [gradients[index] for _, gradients in parts]
+        if found_by_hand[0] is None:  # no subnet uses it
+            assert parameter.grad is None
+        else:
+            torch.testing.assert_close(parameter.grad, sum(found_by_hand) / shards, atol=1e-5, rtol=1e-4)
+
+
+def test_parts_one_after_another_are_averaged(space, batch):
+    genotypes = space.extreme(True)[None]
+    network, by_hand = network_of(space), network_of(space)
+    Gradients(network, accumulate=2)(genotypes, *batch, LossRule())
+    for images, labels in zip(batch[0].chunk(2), batch[1].chunk(2), strict=True):
+        (F.cross_entropy(by_hand(images, genotypes[0]), labels) / 2).backward()
+    for ours, theirs in zip(network.parameters(), by_hand.parameters(), strict=True):
+        if theirs.grad is not None:
+            torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-6, rtol=1e-4)
+
+
+def test_dropout_regularises_the_largest_alone(space, batch):
+    network = network_of(space, dropout=0.5)
+    largest = space.extreme(True)
+    rule = replace(IN_PLACE, in_place=True)
+
+    def logits():
+        return [found for _, found in subnet_losses(network, [largest, largest], *batch, rule)]
+
+    (first, second), (again, once_more) = logits(), logits()
+    assert not torch.equal(first, again)
+    torch.testing.assert_close(second, once_more)
+
+
+def test_only_what_the_largest_uses_is_decayed_in_place(space):
+    network = network_of(space)
+    phase = PhaseConfig("p", 1, 0.1, subnets_per_step=2, sampler="sandwich", teacher="in_place")
+    for config in (TrainingConfig(), TrainingConfig(optimiser="adamw")):
+        decayed, spared = make_optimiser(network, config, phase).param_groups
+        logits = network(torch.randn(4, 1, 12, 12), space.extreme(True))
+        used = torch.autograd.grad(logits.sum(), decayed["params"], allow_unused=True)
+        assert all(gradient is not None for gradient in used)
+        assert spared["weight_decay"] == 0
+        unused = torch.autograd.grad(
+            network(torch.randn(4, 1, 12, 12), space.extreme(True)).sum(), spared["params"], allow_unused=True
+        )
+        assert any(gradient is None for gradient in unused)

@@ -1,0 +1,76 @@
+"""Drawing by complexity."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hwnas.spaces import OfaMbv3Config, OfaMbv3Space
+from hwnas.training.config import PhaseConfig
+from hwnas.training.phases import plan_phases
+from hwnas.training.samplers import ShiftedSampler, make_sampler
+
+
+@pytest.fixture(scope="module")
+def published():
+    return OfaMbv3Space(OfaMbv3Config())
+
+
+@pytest.fixture(scope="module")
+def phase(published):
+    config = PhaseConfig(
+        "all", 1, 0.1, subnets_per_step=4, sampler="shifted", kernel_sizes=(3, 5, 7), depths=(2, 3, 4),
+        expand_ratios=(3, 4, 6),
+    )  # fmt: skip
+    return plan_phases([config], published, 10)[0]
+
+
+def draw(sampler, steps):
+    return np.concatenate([sampler.draw(np.random.default_rng(step)) for step in range(steps)])
+
+
+def log_macs(space, rows):
+    rows = rows.copy()
+    rows[:, -1] = 0
+    return np.log(space.macs(rows))
+
+
+def test_all_complexities_are_drawn_where_uniform_choices_miss_most(published, phase):
+    uniform = make_sampler(published, replace(phase, config=replace(phase.config, sampler="uniform")))
+    low, high = log_macs(published, np.stack([phase.smallest, phase.largest]))
+    edges = np.linspace(low, high, 9)
+    by_complexity, by_choice = (
+        np.histogram(log_macs(published, draw(sampler, 100)), edges)[0]
+        for sampler in (make_sampler(published, phase), uniform)
+    )
+    assert by_complexity.min() > 0.25 * 400 / 8
+    assert (by_choice == 0).sum() >= 3
+
+
+def test_probability_moves_to_where_the_loss_still_falls(published, phase):
+    sampler = ShiftedSampler(published, phase)
+    assert sampler.probabilities == pytest.approx(np.full(8, 1 / 8))
+    ends = np.stack([phase.smallest, phase.largest])
+    for step in range(60):
+        sampler.told(ends, np.array([2.0 - 0.02 * step, 1.0]))
+    found = sampler.probabilities
+    assert found.sum() == pytest.approx(1)
+    assert found.argmax() == 0
+    assert found[0] > 2 / 8
+    assert found.min() >= sampler.FLOOR / 8
+    again = ShiftedSampler(published, phase)
+    again.restore(sampler.state())
+    assert np.array_equal(again.probabilities, found)
+    assert np.array_equal(draw(again, 3), draw(sampler, 3))
+
+
+def test_subnets_stay_within_the_phase(published):
+    config = PhaseConfig(
+        "k", 1, 0.1, subnets_per_step=2, sampler="shifted", kernel_sizes=(3, 5), resolutions=(160, 192)
+    )
+    (phase,) = plan_phases([config], published, 10)
+    archs = [published.arch(row).values for row in draw(ShiftedSampler(published, phase), 20)]
+    assert {k for arch in archs for k in arch["ks"]} == {3, 5}
+    assert {e for arch in archs for e in arch["e"]} == {6}
+    assert {d for arch in archs for d in arch["d"]} == {4}
+    assert {arch["r"] for arch in archs} == {160, 192}
