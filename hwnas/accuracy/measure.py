@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from hwnas.accuracy.measure_config import MeasureConfig
-from hwnas.data.load import ImageData, ImageSet
-from hwnas.data.preprocess import prepare
+from hwnas.data.image_set import LabelledImages
+from hwnas.data.inputs import network_inputs
+from hwnas.data.load import ImageData
+from hwnas.errors import DataError
 from hwnas.progress import Progress
 from hwnas.spaces import Genotypes
 from hwnas.supernet.evaluate import accuracy_of, calibrated_subnet
@@ -23,6 +25,9 @@ from hwnas.supernet.single import TrainedNetwork
 from hwnas.supernet.subnet import Subnet
 
 __all__ = ["Measured", "calibrate_subnet", "measure_accuracy"]
+
+_PREPARED_AT_ONCE = 1000
+_STREAMED_SUBNETS = 32  # that share one pass over images which can't be kept; as many subnets are in memory at once
 
 Measured = Callable[[int, float], None]
 """Called with a subnet's row and its accuracy as soon as it is known, so that a caller can keep it."""
@@ -50,8 +55,8 @@ def measure_accuracy(
 
     Each subnet is extracted, its BatchNorm calibrated at its own resolution, and folded; weights are not touched.
     `known` `[N]` holds accuracies of an interrupted call, NaN where there is none: those are taken over. On a CPU
-    several subnets are evaluated at once. Raises DataError for a split that doesn't exist, ArchError for foreign
-    genotypes.
+    several subnets are evaluated at once. A split too large for memory is read once for every group of subnets, which
+    are then told together. Raises DataError for a split that doesn't exist, ArchError for foreign genotypes.
     """
     genotypes = supernet.space.check(genotypes)
     data.split(split)
@@ -64,13 +69,11 @@ def measure_accuracy(
         for choice in np.unique(genotypes[pending, -1]):
             images.prepare_for(supernet.space.resolutions[int(choice)], split)
             rows = pending[genotypes[pending, -1] == choice]
-            work = {pool.submit(images.evaluate, supernet, genotypes[row], split): int(row) for row in rows}
-            for future in as_completed(work):
-                row, done = work[future], done + 1
-                accuracies[row] = future.result()
+            for row, accuracy in images.accuracies(supernet, genotypes, rows, split, pool):
+                accuracies[row], done = accuracy, done + 1
                 if measured is not None:
-                    measured(row, float(accuracies[row]))
-                progress(done / len(pending), f"{done} of {len(pending)} subnets, last {accuracies[row]:.4f}")
+                    measured(row, accuracy)
+                progress(done / len(pending), f"{done} of {len(pending)} subnets, last {accuracy:.4f}")
     return accuracies
 
 
@@ -93,37 +96,85 @@ class _Images:
 
     def __init__(self, data: ImageData, config: MeasureConfig, device: torch.device) -> None:
         self._data, self._config, self._device = data, config, device
-        self._prepared: dict[tuple[str, int], Tensor] = {}
+        self._parts: dict[str, LabelledImages] = {}
+        self._prepared: dict[tuple[str, int], tuple[Tensor, Tensor]] = {}
 
     @staticmethod
     def resolution(supernet: TrainedNetwork, genotype: Genotypes) -> int:
         return supernet.space.resolutions[int(genotype[-1])]
 
     def calibrated(self, supernet: TrainedNetwork, genotype: Genotypes) -> Subnet:
-        images = self._get("calibration", self.resolution(supernet, genotype))
+        images, _ = self._get("calibration", self.resolution(supernet, genotype))
         return calibrated_subnet(supernet, genotype, batches_of(images, self._config.calibration_batch))
 
-    def evaluate(self, supernet: TrainedNetwork, genotype: Genotypes, split: str) -> float:
-        folded = channels_last(fold_batch_norm(self.calibrated(supernet, genotype)))
-        labels = self._part(split).labels.to(self._device)
-        images = self._get(split, self.resolution(supernet, genotype))
-        return accuracy_of(folded, images, labels, self._config.batch_size)
+    def accuracies(
+        self, supernet: TrainedNetwork, genotypes: Genotypes, rows: NDArray[np.int64], split: str, pool: ThreadPoolExecutor
+    ) -> Iterator[tuple[int, float]]:
+        """Each of `rows` and the accuracy of its subnet, as they get known."""
+        resolution = self.resolution(supernet, genotypes[rows[0]])
+        if self._streams(split, resolution):
+            for start in range(0, len(rows), _STREAMED_SUBNETS):
+                group = rows[start : start + _STREAMED_SUBNETS]
+                subnets = list(pool.map(lambda row: self._folded(supernet, genotypes[row]), group))
+                yield from zip(group.tolist(), self._streamed(subnets, resolution, split, pool), strict=True)
+            return
+        work = {pool.submit(self._evaluate, supernet, genotypes[row], split): int(row) for row in rows}
+        for future in as_completed(work):
+            yield work[future], future.result()
 
     def prepare_for(self, resolution: int, split: str) -> None:
         """Before several threads ask: they only read then."""
         self._get("calibration", resolution)
-        self._get(split, resolution)
+        if not self._streams(split, resolution):
+            self._get(split, resolution)
 
-    def _get(self, name: str, resolution: int) -> Tensor:
+    def _folded(self, supernet: TrainedNetwork, genotype: Genotypes) -> nn.Module:
+        return channels_last(fold_batch_norm(self.calibrated(supernet, genotype)))
+
+    def _evaluate(self, supernet: TrainedNetwork, genotype: Genotypes, split: str) -> float:
+        images, labels = self._get(split, self.resolution(supernet, genotype))
+        return accuracy_of(self._folded(supernet, genotype), images, labels, self._config.batch_size)
+
+    def _streamed(self, subnets: list[nn.Module], resolution: int, split: str, pool: ThreadPoolExecutor) -> list[float]:
+        """One pass over the images for all of `subnets`."""
+        right, seen = np.zeros(len(subnets)), 0
+        for images, labels in self._inputs(split, resolution, self._config.batch_size):
+            right += list(pool.map(lambda subnet: accuracy_of(subnet, images, labels) * len(labels), subnets))  # noqa: B023
+            seen += len(labels)
+        if not seen:
+            raise DataError(f"{split}: expected at least one image that can be decoded, got none")
+        return [float(share) for share in np.rint(right) / seen]
+
+    def _streams(self, split: str, resolution: int) -> bool:
+        """Whether the split's images, as floats, are too many to be kept."""
+        part = self._part(split)
+        floats_mib = len(part) * part.shape[0] * resolution**2 * 4 / 2**20
+        return not part.fits_memory or floats_mib > self._config.memory_limit_mib
+
+    def _get(self, name: str, resolution: int) -> tuple[Tensor, Tensor]:
         if (name, resolution) not in self._prepared:
             self._prepared = {key: kept for key, kept in self._prepared.items() if key[1] == resolution}
-            images = prepare(self._part(name).images, resolution, self._data.preprocessing)
-            ready = images.to(self._device).contiguous(memory_format=torch.channels_last)
-            self._prepared[name, resolution] = ready
+            batches = list(self._inputs(name, resolution, _PREPARED_AT_ONCE))
+            if not batches:
+                raise DataError(f"{name}: expected at least one image that can be decoded, got none")
+            self._prepared[name, resolution] = tuple(_joined(parts) for parts in zip(*batches, strict=True))  # type: ignore[assignment]
         return self._prepared[name, resolution]
 
-    def _part(self, name: str) -> ImageSet:
-        if name == "calibration":
-            return self._data.held_out.first(self._config.calibration_images)
-        part = self._data.split(name)
-        return part.first(self._config.images) if self._config.images else part
+    def _inputs(self, name: str, resolution: int, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        return network_inputs(self._part(name), resolution, self._data.preprocessing, size, self._device)
+
+    def _part(self, name: str) -> LabelledImages:
+        if name not in self._parts:  # kept, since images decoded lazily may keep what they have decoded
+            if name == "calibration":
+                self._parts[name] = self._data.held_out.first(self._config.calibration_images)
+            else:
+                part = self._data.split(name)
+                self._parts[name] = part.first(self._config.images) if self._config.images else part
+        return self._parts[name]
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    if len(parts) == 1:
+        return parts[0]
+    layout = torch.channels_last if parts[0].ndim == 4 else torch.contiguous_format
+    return torch.cat(list(parts)).contiguous(memory_format=layout)

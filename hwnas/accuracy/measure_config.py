@@ -13,17 +13,20 @@ __all__ = ["MeasureConfig"]
 class MeasureConfig:
     """BatchNorm is calibrated on the first `calibration_images` of the held-out part, in batches of
     `calibration_batch`, whatever split is then evaluated; labels play no part in it. `images` limits the evaluated
-    images to the first so many; 0 takes all.
+    images to the first so many; 0 takes all. Prepared images are kept where they need at most `memory_limit_mib`.
     """
 
     calibration_images: int = 1000
     calibration_batch: int = 200
     batch_size: int = 250
     images: int = 0
+    memory_limit_mib: int = 4096
 
     def __post_init__(self) -> None:
         for key in ("calibration_images", "calibration_batch", "batch_size"):
             if getattr(self, key) < 2:
                 raise ConfigError(f"measure.{key}: expected at least 2, got {getattr(self, key)}")
+        if self.memory_limit_mib < 1:
+            raise ConfigError(f"measure.memory_limit_mib: expected at least 1, got {self.memory_limit_mib}")
         if self.images < 0:
             raise ConfigError(f"measure.images: expected 0 (all) or more, got {self.images}")

@@ -123,7 +123,7 @@ class PipelineConfig:
     def data_config(self) -> DataConfig:
         """`data` with its type: which class it is was chosen by `data=…`."""
         if not isinstance(self.data, (FashionMnistConfig, ImageFolderConfig, DigitsConfig)):
-            raise ConfigError("data: expected data=fashion_mnist, data=image_folder or data=digits")
+            raise ConfigError("data: expected data=fashion_mnist, data=image_folder, data=imagenet or data=digits")
         return self.data
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hwnas.cli.config import PipelineConfig
 from hwnas.cli.convert import to_plain
 from hwnas.data.config import DataConfig, ImageFolderConfig, describe
+from hwnas.data.image_tree import tree_stamp
 from hwnas.errors import ArchError, ConfigError, StorageError
 from hwnas.latency.table import table_path
 from hwnas.spaces import OfaMbv3Space, Space, SpaceConfig, make_space
@@ -109,10 +110,6 @@ def data_inputs(config: DataConfig) -> dict[str, Any]:
     """What a step's inputs say of the data: its settings, and for a folder of images how many files, bytes and when."""
     values: dict[str, Any] = to_plain(config)
     if isinstance(config, ImageFolderConfig) and config.root:
-        stats = [file.stat() for file in Path(config.root).rglob("*") if file.is_file()]
-        values["files"] = {
-            "count": len(stats),
-            "bytes": sum(stat.st_size for stat in stats),
-            "newest": max((stat.st_mtime for stat in stats), default=0.0),
-        }
+        del values["workers"]  # changes nothing but the time taken
+        values["files"] = tree_stamp(config.root)
     return values

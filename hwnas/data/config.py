@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 
-from hwnas.data.image_tree import find_tree
+from hwnas.data.image_tree import class_names, find_tree
 from hwnas.errors import ConfigError
 
 __all__ = [
@@ -30,15 +31,43 @@ class AugmentConfig:
     `flip`: mirrored left to right with probability 1/2. `crop_padding`: moved by up to so many pixels in both
     directions, black coming in. `erase_probability`: share of images of which a random rectangle of 2 to 20 % of the
     area is blackened (Zhong et al., 2017).
+
+    `crop_scale`: what is cut out is a random rectangle instead (Szegedy et al., 2015), its area this share of the
+    photograph's, from least to most, its width `crop_ratio` times its height; where images are decoded lazily, out of
+    the whole photograph. `brightness`, `contrast`, `saturation`: each changed by a factor between 1 - x and 1 + x.
     """
 
     flip: bool = True
     crop_padding: int = 2
     erase_probability: float = 0.0
+    crop_scale: tuple[float, float] | None = None
+    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
 
     def __post_init__(self) -> None:
         if self.crop_padding < 0:
             raise ConfigError(f"data.augment.crop_padding: expected 0 (none) or more pixels, got {self.crop_padding}")
+        if self.crop_scale is not None:
+            if len(self.crop_scale) != 2 or not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1:
+                raise ConfigError(
+                    "data.augment.crop_scale: expected null, or the least and the most share of the area such as"
+                    f" [0.08, 1], got {list(self.crop_scale)}"
+                )
+            if self.crop_padding:
+                raise ConfigError(
+                    f"data.augment: crop_scale {list(self.crop_scale)} excludes crop_padding, got {self.crop_padding}:"
+                    " set crop_padding to 0 or crop_scale to null"
+                )
+        if len(self.crop_ratio) != 2 or not 0 < self.crop_ratio[0] <= self.crop_ratio[1]:
+            raise ConfigError(
+                f"data.augment.crop_ratio: expected the least and the most width / height such as [0.75, 1.333], got"
+                f" {list(self.crop_ratio)}"
+            )
+        for key in ("brightness", "contrast", "saturation"):
+            if not 0 <= getattr(self, key) < 1:
+                raise ConfigError(f"data.augment.{key}: expected 0 (unchanged) to below 1, got {getattr(self, key)}")
         if not 0 <= self.erase_probability <= 1:
             raise ConfigError(f"data.augment.erase_probability: expected 0 to 1, got {self.erase_probability}")
 
@@ -70,9 +99,18 @@ class ImageFolderConfig:
     """A folder of JPEG or PNG images, one subfolder a class, under `root`/train and `root`/test (or val).
 
     Where `root` holds class folders and no train/, `test_share` of each class, drawn with `split_seed`, becomes the
-    test set: always the same images, whatever the seed of the run. Images become RGB, upright as their EXIF says,
-    the shorter side resized to `image_size` (bilinear, antialiased), the centre cut out, and are kept in memory as
-    uint8: `memory_limit_mib` is the most that may take. `workers` decode in parallel; 0 is one a core.
+    test set: always the same images, whatever the seed of the run. Images become RGB, upright as their EXIF says; the
+    centre square, its side `crop_pct` of the shorter side, is resized to `image_size` (bilinear, antialiased).
+
+    `in_memory`: decoded once and kept as uint8 (true), or anew each time by worker processes (false), which serves
+    trees of any size; null takes memory where the images need at most `memory_limit_mib`. `workers` decode in
+    parallel; null is one a core, 0 decodes where images are used. A tree of any size gives the same images for any
+    number of workers.
+
+    `skip_broken` passes over images that can't be decoded, and names them in the log; false stops at the first.
+    `class_count` classes must be there, 0 for any number. `class_names`: a file that maps folder names to names for
+    people, JSON or a line `folder name` each. `mean` and `std` of the channels, in units of the full range, are
+    measured where they are null: on all training images in memory, or on `statistics_images` of them.
     """
 
     name: str = "image_folder"
@@ -81,20 +119,45 @@ class ImageFolderConfig:
     held_out: int = 5000
     test_share: float = 0.15
     split_seed: int = 0
-    workers: int = 0
+    crop_pct: float = 1.0
+    in_memory: bool | None = None
     memory_limit_mib: int = 2048
+    workers: int | None = None
+    skip_broken: bool = False
+    class_count: int = 0
+    class_names: str | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    statistics_images: int = 2000
     augment: AugmentConfig = field(default_factory=lambda: AugmentConfig(crop_padding=4))
 
     def __post_init__(self) -> None:
-        _check(self, "image_folder", smallest=8)
+        _check(self, self.name, smallest=8)
+        if not self.name:
+            raise ConfigError("data.name: expected a name for the data set, got an empty one")
         if not 0 < self.test_share < 1:
             raise ConfigError(f"data.test_share: expected a share between 0 and 1, got {self.test_share}")
-        if self.split_seed < 0:
-            raise ConfigError(f"data.split_seed: expected 0 or more, got {self.split_seed}")
-        if self.workers < 0:
-            raise ConfigError(f"data.workers: expected 0 (one a core) or more, got {self.workers}")
-        if self.memory_limit_mib < 1:
-            raise ConfigError(f"data.memory_limit_mib: expected at least 1, got {self.memory_limit_mib}")
+        if not 0 < self.crop_pct <= 1:
+            raise ConfigError(f"data.crop_pct: expected a share above 0 and up to 1, got {self.crop_pct}")
+        for key, least in (("split_seed", 0), ("class_count", 0), ("memory_limit_mib", 1), ("statistics_images", 1)):
+            if getattr(self, key) < least:
+                raise ConfigError(f"data.{key}: expected {least} or more, got {getattr(self, key)}")
+        if self.workers is not None and self.workers < 0:
+            raise ConfigError(f"data.workers: expected null (one a core), 0 or more, got {self.workers}")
+        if (self.mean is None) != (self.std is None):
+            raise ConfigError("data.mean and data.std: expected both, or null for both to have them measured")
+        for key, least_value in (("mean", 0.0), ("std", 1e-6)):
+            values = getattr(self, key)
+            if values is not None and (len(values) != 3 or not all(least_value <= value <= 1 for value in values)):
+                raise ConfigError(
+                    f"data.{key}: expected three numbers, red, green and blue, {'above ' if key == 'std' else ''}0 to 1"
+                    f" (the full range is 1), got {list(values)}"
+                )
+
+    @property
+    def worker_count(self) -> int:
+        """`workers` with null resolved."""
+        return (os.cpu_count() or 1) if self.workers is None else self.workers
 
 
 @dataclass(frozen=True)
@@ -131,7 +194,8 @@ class DataDescription:
 def describe(config: DataConfig) -> DataDescription:
     """The classes and channels of a data set; reads no image. Raises DataError for a folder without classes."""
     if isinstance(config, ImageFolderConfig):
-        return DataDescription(config.name, find_tree(config.root).classes, channels=3)
+        folders = find_tree(config.root, config.name, config.class_count).classes
+        return DataDescription(config.name, class_names(folders, config.class_names), channels=3)
     if isinstance(config, FashionMnistConfig):
         return DataDescription(config.name, FASHION_MNIST_CLASSES, channels=1)
     return DataDescription(config.name, tuple("0123456789"), channels=1)
@@ -141,9 +205,12 @@ def _check(config: DataConfig, name: str, smallest: int) -> None:
     if config.name != name:
         raise ConfigError(
             f"data.name: expected {name!r}, got {config.name!r}; choose a data set with"
-            " data=fashion_mnist, data=image_folder or data=digits"
+            " data=fashion_mnist, data=image_folder, data=imagenet or data=digits"
         )
     if config.image_size < smallest:
         raise ConfigError(f"data.image_size: expected at least {smallest} pixels for {name}, got {config.image_size}")
-    if config.held_out < 1:
-        raise ConfigError(f"data.held_out: expected at least 1 training image to hold out, got {config.held_out}")
+    if config.held_out < 2:
+        raise ConfigError(
+            "data.held_out: expected at least 2 training images to hold out (batch norm is calibrated on them), got"
+            f" {config.held_out}"
+        )

@@ -1,11 +1,8 @@
-"""A data set in memory, with a part of its training images held out.
-
-Shapes: N images, C channels, H = W = image size. Images are uint8 `[N, C, H, W]`, labels int64 `[N]`.
-"""
+"""A data set with a part of its training images held out."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,34 +12,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hwnas.data import digits, fashion_mnist, image_folder
-from hwnas.data.config import AugmentConfig, DataConfig, DigitsConfig, FashionMnistConfig, describe
+from hwnas.data.config import AugmentConfig, DataConfig, FashionMnistConfig, ImageFolderConfig, describe
+from hwnas.data.image_set import ImageSet, LabelledImages
+from hwnas.data.lazy import LazyImageSet
 from hwnas.data.preprocess import Preprocessing
-from hwnas.data.split import stratified_split
+from hwnas.data.split import drawn_order, drawn_split
 from hwnas.errors import DataError
 from hwnas.progress import Progress
 
 __all__ = ["ImageData", "ImageSet", "load_data"]
 
-_CHUNK = 1024
-
-
-@dataclass(frozen=True)
-class ImageSet:
-    """Images and their labels. Read it through `len` and `batch`, and a set that decodes lazily can stand in."""
-
-    images: Tensor
-    labels: Tensor
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Images `[B, C, H, W]` and labels `[B]` at `indices` `[B]`."""
-        return self.images[indices], self.labels[indices]
-
-    def first(self, count: int) -> ImageSet:
-        """The first `count` images, or all where there are fewer."""
-        return ImageSet(self.images[:count], self.labels[:count])
+_CHUNK = 256
 
 
 @dataclass(frozen=True)
@@ -51,33 +31,35 @@ class ImageData:
     the accuracy predictor and choices; `test`, to be used once in the end.
 
     `mean` and `std` are of the pixels of `train`, a channel each, in units of the full range (0 black, 1 white).
+    `crop_pct` is the share of a photograph's shorter side that its stored centre shows.
     """
 
     name: str
-    train: ImageSet
-    held_out: ImageSet
-    test: ImageSet
+    train: LabelledImages
+    held_out: LabelledImages
+    test: LabelledImages
     classes: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     augment: AugmentConfig
+    crop_pct: float = 1.0
 
     @property
     def channels(self) -> int:
-        return int(self.train.images.shape[1])
+        return self.train.shape[0]
 
     @property
     def image_size(self) -> int:
-        return int(self.train.images.shape[-1])
+        return self.train.shape[-1]
 
     @property
     def preprocessing(self) -> Preprocessing:
         """How stored images become network inputs."""
-        return Preprocessing(self.mean, self.std, self.image_size)
+        return Preprocessing(self.mean, self.std, self.image_size, self.crop_pct)
 
-    def split(self, name: str) -> ImageSet:
+    def split(self, name: str) -> LabelledImages:
         """`train`, `held_out` or `test`."""
-        parts: Mapping[str, ImageSet] = {"train": self.train, "held_out": self.held_out, "test": self.test}
+        parts: Mapping[str, LabelledImages] = {"train": self.train, "held_out": self.held_out, "test": self.test}
         if name not in parts:
             raise DataError(f"data split {name!r} does not exist; valid: {', '.join(parts)}")
         return parts[name]
@@ -89,6 +71,7 @@ class ImageData:
             "classes": list(self.classes),
             "channels": self.channels,
             "image_size": self.image_size,
+            "in_memory": isinstance(self.train, ImageSet),
             "images": {name: len(self.split(name)) for name in ("train", "held_out", "test")},
             "mean": list(self.mean),
             "std": list(self.std),
@@ -98,49 +81,64 @@ class ImageData:
 def load_data(config: DataConfig, seed: int, progress: Progress) -> ImageData:
     """Read a data set and hold out `config.held_out` training images, each class in proportion, drawn with `seed`.
 
-    Raises DataError for what is missing or broken (see the readers), and where too few images remain.
+    The mean and deviation of pixels are those of the config, where it has them; else of all training images in memory,
+    or of `config.statistics_images` of them, always the same, where they are decoded lazily. Raises DataError for what
+    is missing or broken (see the readers), and where too few images remain.
     """
-    if isinstance(config, FashionMnistConfig):
-        train, test = fashion_mnist.read(config, progress)
-    elif isinstance(config, DigitsConfig):
-        train, test = digits.read(config)
-    else:
-        train, test = image_folder.read(config, progress)
-    images, labels = train
     rng = np.random.default_rng(seed)
-    kept, held = stratified_split(labels, config.held_out, rng, "data.held_out")
-    # Folders come class by class, and the first images of a part, which calibration takes, must be of all classes.
-    kept, held = rng.permutation(kept), rng.permutation(held)
-    shown = np.random.default_rng(0).permutation(len(test[1]))  # the same order whatever the seed
-    mean, std = pixel_statistics(images, kept)
+    mean = std = None
+    crop_pct = 1.0
+    if isinstance(config, ImageFolderConfig):
+        train, held_out, test = image_folder.read(config, rng, progress)
+        mean, std, crop_pct = config.mean, config.std, config.crop_pct
+    else:
+        reads = fashion_mnist.read(config, progress) if isinstance(config, FashionMnistConfig) else digits.read(config)
+        (images, labels), test_arrays = reads
+        kept, held = drawn_split(labels, config.held_out, rng, "data.held_out")
+        shown = drawn_order(len(test_arrays[1]))
+        train, held_out = _image_set(images[kept], labels[kept]), _image_set(images[held], labels[held])
+        test = _image_set(test_arrays[0][shown], test_arrays[1][shown])
+    if mean is None or std is None:
+        mean, std = pixel_statistics(images for images, _ in _sample(train, config).batches(_CHUNK))
     return ImageData(
         name=config.name,
-        train=_image_set(images[kept], labels[kept]),
-        held_out=_image_set(images[held], labels[held]),
-        test=_image_set(test[0][shown], test[1][shown]),
+        train=train,
+        held_out=held_out,
+        test=test,
         classes=describe(config).classes,
         mean=mean,
         std=std,
         augment=config.augment,
+        crop_pct=crop_pct,
     )
 
 
-def pixel_statistics(images: NDArray[np.uint8], rows: NDArray[np.int64]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel over `images[rows]`, divided by 255; exact but for the division.
+def pixel_statistics(batches: Iterable[Tensor]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel of uint8 `[B, C, H, W]`, over 255; exact but for the division.
 
-    A channel without any variation gets standard deviation 1, so that normalising is defined.
+    A channel without any variation gets standard deviation 1, so that normalising is defined. Raises DataError without
+    an image.
     """
-    total = np.zeros(images.shape[1], dtype=np.int64)
-    squares = np.zeros_like(total)
-    for start in range(0, len(rows), _CHUNK):
-        part = images[rows[start : start + _CHUNK]].astype(np.int64)
-        total += part.sum(axis=(0, 2, 3))
-        squares += (part * part).sum(axis=(0, 2, 3))
-    count = len(rows) * images.shape[2] * images.shape[3]
+    total = squares = np.zeros((), dtype=np.int64)
+    count = 0
+    for batch in batches:
+        part = batch.numpy().astype(np.int64)
+        total = total + part.sum(axis=(0, 2, 3))
+        squares = squares + (part * part).sum(axis=(0, 2, 3))
+        count += len(part) * part.shape[2] * part.shape[3]
+    if not count:
+        raise DataError("pixel statistics: expected at least one image that can be decoded, got none")
     mean = total / count
     variance = np.maximum(squares / count - mean**2, 0)
     std = np.where(variance > 0, np.sqrt(variance), 255)
     return tuple((mean / 255).tolist()), tuple((std / 255).tolist())
+
+
+def _sample(train: LabelledImages, config: DataConfig) -> LabelledImages:
+    if not isinstance(train, LazyImageSet) or not isinstance(config, ImageFolderConfig):
+        return train
+    count = min(config.statistics_images, len(train))
+    return train.subset(np.sort(np.random.default_rng(0).choice(len(train), count, replace=False)))
 
 
 def _image_set(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> ImageSet:

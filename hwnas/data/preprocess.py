@@ -20,7 +20,8 @@ __all__ = ["Preprocessing", "prepare"]
 _RULE = 1  # raised when what the steps compute changes
 _STEPS = (
     "1. images: uint8, 0 to 255, S×S pixels (S: image_size), channels in the order of mean; a photograph is turned"
-    " upright, its shorter side resized to S (same filter as below, rounded) and its centre cut out. "
+    " upright, and its centre square, of side crop_pct times the shorter side, resized to S×S (same filter as below,"
+    " rounded). "
     "2. Where S differs from the input's r: resize, separably along height and width, by the triangle"
     " filter (Pillow's BILINEAR; antialiased): with f = S / r and w = max(f, 1), output i is the sum over j of"
     " k(i, j) * input j, k(i, j) = max(0, 1 - |j + 0.5 - (i + 0.5) * f| / w), divided by the sum of k(i, j) over j."
@@ -34,12 +35,14 @@ _STEPS = (
 class Preprocessing:
     """Mean and standard deviation of each channel, in units of the full range (0 black, 1 white).
 
-    `image_size` is the size in which the data set's images are stored, 0 for unknown; `prepare` takes any.
+    `image_size` is the size in which the data set's images are stored, 0 for unknown; `prepare` takes any. `crop_pct`
+    is the share of a photograph's shorter side that the stored centre shows.
     """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
     image_size: int = 0
+    crop_pct: float = 1.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "mean", tuple(float(value) for value in self.mean))
@@ -56,6 +59,7 @@ class Preprocessing:
             "mean": list(self.mean),
             "std": list(self.std),
             "image_size": self.image_size,
+            "crop_pct": self.crop_pct,
             "scale": 255,
             "resize": {"filter": "bilinear", "antialias": True, "align_corners": False},
             "steps": _STEPS,
@@ -69,7 +73,8 @@ class Preprocessing:
                 f"preprocessing: expected rule {_RULE} with mean and std, got rule {values.get('rule')!r}: the file is"
                 " of another version of hwnas; write it again with this one"
             )
-        return cls(tuple(values["mean"]), tuple(values["std"]), int(values.get("image_size", 0)))
+        size, crop_pct = int(values.get("image_size", 0)), float(values.get("crop_pct", 1.0))
+        return cls(tuple(values["mean"]), tuple(values["std"]), size, crop_pct)
 
 
 def prepare(images: Tensor, resolution: int, preprocessing: Preprocessing) -> Tensor:

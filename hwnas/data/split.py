@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from hwnas.errors import DataError
 
-__all__ = ["stratified_split"]
+__all__ = ["drawn_order", "drawn_split", "stratified_split"]
 
 
 def stratified_split(
@@ -35,3 +35,19 @@ def stratified_split(
         members = np.flatnonzero(labels == label)
         chosen[rng.permutation(members)[:number]] = True
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)
+
+
+def drawn_split(
+    labels: NDArray[np.int64], count: int, rng: np.random.Generator, key: str
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """`stratified_split`, both parts in drawn order.
+
+    Folders come class by class, and the first images of a part, which calibration takes, must be of all classes.
+    """
+    kept, held = stratified_split(labels, count, rng, key)
+    return rng.permutation(kept), rng.permutation(held)
+
+
+def drawn_order(count: int) -> NDArray[np.int64]:
+    """An order of `count` test images, the same whatever the seed of the run; why: see `drawn_split`."""
+    return np.random.default_rng(0).permutation(count)

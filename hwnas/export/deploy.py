@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hwnas.data.load import ImageSet
+from hwnas.data.image_set import LabelledImages
 from hwnas.data.preprocess import Preprocessing
 from hwnas.export.config import ExportConfig
 from hwnas.export.formats import model_format
@@ -29,7 +29,7 @@ def export_network(
     classes: Sequence[str],
     preprocessing: Preprocessing,
     resolution: int,
-    images: ImageSet,
+    images: LabelledImages,
     config: ExportConfig,
     metrics: Mapping[str, Any],
 ) -> Manifest:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from hwnas.data.load import ImageSet
-from hwnas.data.preprocess import Preprocessing, prepare
+from hwnas.data.image_set import LabelledImages
+from hwnas.data.inputs import network_inputs
+from hwnas.data.preprocess import Preprocessing
 from hwnas.errors import ExportError
 from hwnas.export.config import ExportConfig
 from hwnas.export.formats import format_of_file
@@ -40,7 +40,7 @@ class Parity:
 def check_parity(
     path: Path | str,
     module: nn.Module,
-    images: ImageSet,
+    images: LabelledImages,
     resolution: int,
     preprocessing: Preprocessing,
     config: ExportConfig,
@@ -54,7 +54,7 @@ def check_parity(
     run = format_of_file(path).load_runner(path, threads)
     module = deepcopy(module).cpu().eval()
     difference, agreeing, seen = 0.0, 0, 0
-    for inputs, _ in _prepared(images, config.parity_images, resolution, preprocessing):
+    for inputs, _ in network_inputs(images.first(config.parity_images), resolution, preprocessing, BATCH):
         expected = module(inputs).numpy()
         given = run(inputs.numpy())
         if expected.shape != given.shape:
@@ -75,7 +75,7 @@ def check_parity(
 
 def accuracy_of_file(
     path: Path | str,
-    images: ImageSet,
+    images: LabelledImages,
     resolution: int,
     preprocessing: Preprocessing,
     threads: int = 1,
@@ -87,20 +87,10 @@ def accuracy_of_file(
     """
     run = format_of_file(path).load_runner(path, threads)
     right = seen = 0
-    for inputs, labels in _prepared(images, len(images), resolution, preprocessing):
+    for inputs, labels in network_inputs(images, resolution, preprocessing, BATCH):
         right += int((run(inputs.numpy()).argmax(1) == labels.numpy()).sum())
         seen += len(labels)
         progress(seen / len(images), f"{Path(path).name} {right / seen:.3f}")
     if not seen:
         raise ExportError(f"{path}: expected images to measure accuracy on, got none")
     return right / seen
-
-
-def _prepared(
-    images: ImageSet, count: int, resolution: int, preprocessing: Preprocessing
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Network inputs and labels of the first `count` images, batch by batch."""
-    end = min(count, len(images))
-    for start in range(0, end, BATCH):
-        batch, labels = images.batch(torch.arange(start, min(start + BATCH, end)))
-        yield prepare(batch, resolution, preprocessing), labels

@@ -24,5 +24,6 @@ def channels_last(network: _Network) -> _Network:
 
 
 def batches_of(images: Tensor, size: int) -> list[Tensor]:
-    """`images` `[N, …]` in views of up to `size`."""
-    return [images[start : start + size] for start in range(0, len(images), size)]
+    """`images` `[N, …]` in views of up to `size`. One left over joins the last: batch norm has no variance of one."""
+    starts = range(0, len(images) - (len(images) > size > 1 and len(images) % size == 1), size)
+    return [images[start : start + size] for start in starts[:-1]] + [images[start:] for start in starts[-1:]]

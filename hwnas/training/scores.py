@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hwnas.data.load import ImageData, ImageSet
+from hwnas.data.image_set import LabelledImages
+from hwnas.data.load import ImageData
 from hwnas.data.preprocess import prepare
 from hwnas.spaces import Genotypes
 from hwnas.supernet.evaluate import calibrated_subnet
@@ -54,7 +55,7 @@ def _deployed(network: TrainedNetwork, calibration: list[Tensor], genotype: Geno
 
 
 def network_inputs(
-    image_set: ImageSet, data: ImageData, resolution: int, device: torch.device
+    image_set: LabelledImages, data: ImageData, resolution: int, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """A set's images as inputs, channels last, and their labels, in batches of equal size up to one image."""
     count = max(1, -(-len(image_set) // _BATCH))

@@ -66,3 +66,45 @@ def test_the_global_generator_is_left_alone() -> None:
 
 def test_nothing_to_do_returns_the_images() -> None:
     assert augmented(AugmentConfig(flip=False, crop_padding=0)) is IMAGES
+
+
+def test_a_part_of_a_batch_gets_the_draws_of_its_place() -> None:
+    config = AugmentConfig(erase_probability=0.3, brightness=0.3, saturation=0.4)
+    augmentation = Augmentation(config, 16)
+    whole = augmentation(IMAGES, torch.Generator().manual_seed(3))
+    for start in (0, 16, 48):
+        part = augmentation(IMAGES[start : start + 16], torch.Generator().manual_seed(3), of=64, start=start)
+        assert part.equal(whole[start : start + 16])
+
+
+def test_brightness_is_a_factor_an_image() -> None:
+    dim = (IMAGES // 2).clamp(min=20)
+    changed = augmented(AugmentConfig(flip=False, crop_padding=0, brightness=0.4), images=dim)
+    ratios = changed.float().mean(dim=(1, 2, 3)) / dim.float().mean(dim=(1, 2, 3))
+    assert 0.6 <= float(ratios.min()) < 0.7
+    assert 1.3 < float(ratios.max()) <= 1.401
+    assert float((changed.float() - dim * ratios.view(-1, 1, 1, 1)).abs().max()) < 1.5
+
+
+def test_saturation_keeps_the_grey_and_contrast_the_mean() -> None:
+    middle = IMAGES // 4 + 96  # far from black and white, so that nothing is cut off
+    weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+
+    def grey(images: torch.Tensor) -> torch.Tensor:
+        return (images * weights).sum(dim=1)
+
+    saturated = augmented(AugmentConfig(flip=False, crop_padding=0, saturation=0.5), images=middle)
+    assert float((grey(saturated) - grey(middle)).abs().max()) < 1
+    spread = saturated.float().std(dim=1).mean(dim=(1, 2)) / middle.float().std(dim=1).mean(dim=(1, 2))
+    assert float(spread.min()) < 0.65
+    assert float(spread.max()) > 1.35
+    contrasted = augmented(AugmentConfig(flip=False, crop_padding=0, contrast=0.5), images=middle)
+    assert float((grey(contrasted).mean(dim=(1, 2)) - grey(middle).mean(dim=(1, 2))).abs().max()) < 0.5
+    stretch = grey(contrasted).std(dim=(1, 2)) / grey(middle).std(dim=(1, 2))
+    assert float(stretch.min()) < 0.65
+    assert float(stretch.max()) > 1.35
+
+
+def test_colours_of_one_channel() -> None:
+    changed = augmented(AugmentConfig(flip=False, crop_padding=0, saturation=0.5), images=IMAGES[:, :1])
+    assert changed.equal(IMAGES[:, :1])

@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from hwnas.data.config import ImageFolderConfig
-from hwnas.data.image_folder import decode, read
+from hwnas.cli.compose import compose_config
+from hwnas.cli.config import register_schemas, to_pipeline_config
+from hwnas.data.config import DataDescription, ImageFolderConfig, describe
+from hwnas.data.image_folder import read
+from hwnas.data.image_set import LabelledImages
+from hwnas.data.image_tree import tree_stamp
 from hwnas.data.load import load_data
 from hwnas.errors import DataError
-from hwnas.progress import no_progress
-
-COLOURS = {"blue": (0, 0, 250), "green": (0, 250, 0), "red": (250, 0, 0)}
-
-
-def make_tree(root: Path, splits: tuple[str, ...], per_class: int = 10) -> Path:
-    for split in splits:
-        for name, colour in COLOURS.items():
-            folder = root / split / name
-            folder.mkdir(parents=True)
-            for number in range(per_class):
-                image = Image.new("RGB", (20 + number, 16), colour)
-                image.save(folder / (f"{number}.png" if number % 2 else f"{number}.JPEG"))
-    return root
+from hwnas.progress import Progress, no_progress
+from tests.data.trees import make_tree
 
 
 def config(root: Path, **changes: object) -> ImageFolderConfig:
     return ImageFolderConfig(**{"root": str(root), "image_size": 8, "held_out": 6, "workers": 2, **changes})  # type: ignore[arg-type]
+
+
+def parts(config: ImageFolderConfig, progress: Progress = no_progress) -> tuple[LabelledImages, ...]:
+    return read(config, np.random.default_rng(0), progress)
 
 
 @pytest.mark.parametrize("test_name", ["test", "val"])
@@ -37,9 +35,9 @@ def test_train_and_test_folders(tmp_path: Path, test_name: str) -> None:
     data = load_data(config(make_tree(tmp_path, ("train", test_name))), seed=0, progress=no_progress)
     assert data.classes == ("blue", "green", "red")
     assert [len(part) for part in (data.train, data.held_out, data.test)] == [24, 6, 30]
-    assert data.train.images.shape[1:] == (3, 8, 8)
+    assert data.train.shape == (3, 8, 8)
     for part in (data.train, data.held_out, data.test):
-        for image, label in zip(part.images, part.labels, strict=True):
+        for image, label in zip(part.in_memory().images, part.labels, strict=True):
             bright = image.float().mean(dim=(1, 2)).argmax()
             assert {2: 0, 1: 1, 0: 2}[int(bright)] == int(label)
 
@@ -56,61 +54,18 @@ def test_class_folders_alone_are_split_alike_for_every_seed(tmp_path: Path) -> N
     for data in runs:
         assert [len(part) for part in (data.train, data.held_out, data.test)] == [18, 6, 6]
         assert data.test.labels.bincount().tolist() == [2, 2, 2]
-    assert runs[0].test.images.equal(runs[1].test.images)
-    other = read(config(root, test_share=0.2, split_seed=1), no_progress)[1][0]
+    assert runs[0].test.in_memory().images.equal(runs[1].test.in_memory().images)
+    other = parts(config(root, test_share=0.2, split_seed=1))[2].in_memory().images
     assert other.shape == (6, 3, 8, 8)
+    assert not other.equal(runs[0].test.in_memory().images)
 
 
 def test_progress_reaches_the_end(tmp_path: Path) -> None:
     shares: list[float] = []
-    read(config(make_tree(tmp_path, ("train", "test"))), lambda share, _: shares.append(share))
+    parts(config(make_tree(tmp_path, ("train", "test"))), lambda share, _: shares.append(share))
     assert shares
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
-
-
-def write(path: Path, array: np.ndarray, **options: object) -> Path:
-    Image.fromarray(array).save(path, **options)  # type: ignore[arg-type]
-    return path
-
-
-def test_decoding_of_other_modes(tmp_path: Path) -> None:
-    grey = decode(write(tmp_path / "g.png", np.full((8, 8), 77, np.uint8)), 8)
-    assert np.array_equal(grey, np.full((3, 8, 8), 77))
-    deep = decode(write(tmp_path / "d.png", np.full((8, 8), 77 * 256 + 3, np.uint16)), 8)
-    assert np.array_equal(deep, np.full((3, 8, 8), 77))
-    clear = np.zeros((8, 8, 4), np.uint8)
-    clear[:, 4:] = (10, 20, 30, 255)
-    seen = decode(write(tmp_path / "a.png", clear), 8)
-    assert seen[:, 0, 0].tolist() == [255, 255, 255]
-    assert seen[:, 0, 7].tolist() == [10, 20, 30]
-    palette = Image.new("P", (8, 8), 1)
-    palette.putpalette([0, 0, 0, 9, 8, 7])
-    palette.save(tmp_path / "p.png")
-    assert decode(tmp_path / "p.png", 8)[:, 0, 0].tolist() == [9, 8, 7]
-    cmyk = Image.new("CMYK", (8, 8), (0, 255, 255, 0))
-    cmyk.save(tmp_path / "c.jpg")
-    assert decode(tmp_path / "c.jpg", 8)[0].mean() > 200
-
-
-def test_the_centre_is_kept_upright(tmp_path: Path) -> None:
-    wide = np.zeros((8, 24, 3), np.uint8)
-    wide[:, 8:16] = 200
-    assert decode(write(tmp_path / "w.png", wide), 8).min() == 200
-    half = np.zeros((64, 64, 3), np.uint8)
-    half[:32] = 240
-    exif = Image.Exif()
-    exif[0x0112] = 3  # upside down
-    turned = decode(write(tmp_path / "t.jpg", half, exif=exif, quality=95), 16)
-    assert turned[:, :6].max() < 20
-    assert turned[:, 10:].min() > 220
-
-
-def test_large_jpegs_shrink_to_the_mean(tmp_path: Path) -> None:
-    checker = np.kron(np.indices((64, 64)).sum(0) % 2, np.ones((8, 8))).astype(np.uint8) * 255
-    shrunk = decode(write(tmp_path / "c.jpg", np.repeat(checker[:, :, None], 3, 2), quality=95), 32)
-    assert abs(float(shrunk.mean()) - 127) < 3
-    assert shrunk.std() < 40
 
 
 def broken_train(root: Path) -> str:
@@ -165,23 +120,85 @@ def one_class(root: Path) -> str:
 def test_a_spoilt_tree_is_refused_by_name(tmp_path: Path, spoil: object) -> None:
     says = spoil(make_tree(tmp_path, ("train", "test")))  # type: ignore[operator]
     with pytest.raises(DataError) as caught:
-        read(config(tmp_path), no_progress)
+        parts(config(tmp_path))
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_a_missing_root_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no folder .*absent; expected a folder with train/"):
-        read(config(tmp_path / "absent"), no_progress)
+        parts(config(tmp_path / "absent"))
 
 
 def test_too_much_for_memory_is_refused_before_decoding(tmp_path: Path) -> None:
     root = make_tree(tmp_path, ("train", "test"))
     with pytest.raises(DataError, match=r"60 images of 512×512 need 45 MiB .*data\.memory_limit_mib=44"):
-        read(config(root, image_size=512, memory_limit_mib=44), no_progress)
+        parts(config(root, image_size=512, memory_limit_mib=44, in_memory=True))
 
 
 def test_more_held_out_than_there_is(tmp_path: Path) -> None:
     root = make_tree(tmp_path, ("train", "test"))
     with pytest.raises(DataError, match=r"data\.held_out: expected 1 to 29 of 30 images, got 30"):
         load_data(config(root, held_out=30), seed=0, progress=no_progress)
+
+
+def imagenet(root: Path, **changes: object) -> DataDescription:
+    register_schemas()
+    composed = to_pipeline_config(compose_config("train", ["data=imagenet", f"data.root={root}"]))
+    settings = composed.data_config
+    assert isinstance(settings, ImageFolderConfig)
+    return describe(replace(settings, **changes))  # type: ignore[arg-type]
+
+
+def make_folders(root: Path, train: int, val: int) -> Path:
+    for split, count in (("train", train), ("val", val)):
+        for number in range(count):
+            (root / split / f"n{number:08}").mkdir(parents=True)
+    return root
+
+
+def test_imagenet_is_a_thousand_folders_by_name(tmp_path: Path) -> None:
+    described = imagenet(make_folders(tmp_path, 1000, 1000))
+    assert (described.name, described.channels) == ("imagenet", 3)
+    assert described.classes[:2] == ("n00000000", "n00000001")
+    mapping = tmp_path / "names.txt"
+    mapping.write_text("".join(f"n{number:08} class {number}, of birds\n" for number in range(1000)))
+    assert imagenet(tmp_path, class_names=str(mapping)).classes[7] == "class 7, of birds"
+    mapping.write_text(json.dumps({f"n{number:08}": f"class {number}" for number in range(1000)}))
+    assert imagenet(tmp_path, class_names=str(mapping)).classes[999] == "class 999"
+
+
+def test_imagenet_of_another_layout_says_how_to_lay_it_out(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no folder .*absent; expected a folder with train/<class>"):
+        imagenet(tmp_path / "absent")
+    with pytest.raises(DataError, match=r"data=imagenet expects 1000 class folders, found 3 .*data\.class_count=0"):
+        imagenet(make_folders(tmp_path / "few", 3, 3))
+    assert len(imagenet(tmp_path / "few", class_count=0).classes) == 3
+    flat = make_folders(tmp_path / "flat", 1000, 0)
+    (flat / "val").mkdir()
+    for number in range(5):  # as ILSVRC2012's archive of validation images unpacks
+        (flat / "val" / f"ILSVRC2012_val_{number}.JPEG").touch()
+    with pytest.raises(DataError, match=r"and 5 images outside of any: move each into the folder of its class"):
+        imagenet(flat)
+
+
+def test_class_names_that_lack_a_folder_are_refused(tmp_path: Path) -> None:
+    root = make_folders(tmp_path, 3, 3)
+    names = tmp_path / "names.txt"
+    names.write_text("n00000000 a\nn00000002 c\n")
+    with pytest.raises(DataError, match="names no class for n00000001"):
+        imagenet(root, class_count=0, class_names=str(names))
+    with pytest.raises(DataError, match=r"data\.class_names=.*absent\.txt cannot be read"):
+        imagenet(root, class_count=0, class_names=str(tmp_path / "absent.txt"))
+
+
+def test_the_stamp_changes_with_the_files(tmp_path: Path) -> None:
+    root = make_tree(tmp_path / "tree", ("train", "test"))
+    before = tree_stamp(root)
+    assert before["count"] == 60
+    assert before["bytes"] == sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
+    assert tree_stamp(root) == before
+    (root / "train" / "red" / "more.png").write_bytes(b"12345")
+    after = tree_stamp(root)
+    assert (after["count"], after["bytes"]) == (61, before["bytes"] + 5)
+    assert after["newest"] > before["newest"]

@@ -1,0 +1,112 @@
+"""Work on the next batches in worker processes, while the present one is used."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, Generic, TypeVar
+
+import torch
+
+from hwnas.errors import DataError
+
+__all__ = ["MadeAhead"]
+
+T = TypeVar("T")
+
+_PER_WORKER = 2  # numbers under way or waiting to be fetched: a worker never idles, and few results wait in memory
+_PARENT_CHECK_S = 1.0
+
+
+class MadeAhead(Generic[T]):
+    """`make(n)` for n, n + 1, … in this order, made by `workers` processes before it is asked for.
+
+    `make` must depend on `n` alone: then the results don't depend on the number of workers. It is called in copies of
+    this process, so what it changes is seen by that worker only, and what it returns is copied back: numpy arrays
+    rather than tensors, which would travel through shared memory, small in many containers. With 0 workers it is
+    called right here. Numbers run up to and without `end`; another number than the next starts anew from there.
+    """
+
+    def __init__(self, make: Callable[[int], T], workers: int, end: int | None = None) -> None:
+        self._make, self._workers, self._end = make, workers, end
+        self._pool: ProcessPoolExecutor | None = None
+        self._waiting: deque[Future[T]] = deque()
+        self._first = 0  # the number of the first one waiting
+
+    def __call__(self, number: int) -> T:
+        """`make(number)`. Raises what it raises, and DataError where a worker died."""
+        if not self._workers:
+            return self._make(number)
+        if not self._waiting or number != self._first:
+            for future in self._waiting:
+                future.cancel()
+            self._waiting.clear()
+            self._first = number
+        try:
+            self._fill()
+            result = self._waiting.popleft().result()
+        except BrokenProcessPool as error:
+            self.close()
+            raise DataError(
+                "a worker process that decodes images died, most likely killed for want of memory: lower data.workers"
+                f" (now {self._workers}) or training.batch_size, or free memory, and run again"
+            ) from error
+        except BaseException:
+            self.close()
+            raise
+        self._first += 1
+        self._fill()
+        return result
+
+    def close(self) -> None:
+        """End the workers; the next call starts new ones."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool = None
+        self._waiting.clear()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def _fill(self) -> None:
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(self._workers, _context(), _begin, (os.getpid(), self._make))
+        while len(self._waiting) < _PER_WORKER * self._workers:
+            number = self._first + len(self._waiting)
+            if self._end is not None and number >= self._end:
+                break
+            self._waiting.append(self._pool.submit(_call, number))
+
+
+_made_here: list[Callable[[int], Any]] = []  # of a worker process: what it was started for
+
+
+def _begin(parent: int, make: Callable[[int], Any]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
+    torch.set_num_threads(1)  # the team of threads of the parent doesn't exist in a forked process
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    _made_here.append(make)
+
+
+def _call(number: int) -> Any:
+    return _made_here[0](number)
+
+
+def _end_with(parent: int) -> None:
+    # A parent that was killed can't end its workers, and they would wait for work for ever.
+    while os.getppid() == parent:
+        time.sleep(_PARENT_CHECK_S)
+    os._exit(1)
+
+
+def _context() -> multiprocessing.context.BaseContext:
+    # Forked workers start at once and share the list of images; macOS's libraries don't survive a fork.
+    return multiprocessing.get_context("fork" if sys.platform == "linux" else None)

@@ -1,0 +1,139 @@
+"""Labelled images, in memory or decoded when they are asked for: one interface.
+
+Shapes: N images of the set, B of a batch, C channels, H = W = stored image size. Images are uint8, labels int64.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hwnas.data.decode import RandomCrop
+
+__all__ = ["ImageSet", "LabelledImages", "slices"]
+
+
+class LabelledImages(ABC):
+    """Images and their labels `[N]`. Read in batches, a set of any size is served."""
+
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int, int]:
+        """Of an image: `(C, H, W)`."""
+
+    @property
+    @abstractmethod
+    def workers(self) -> int:
+        """How many processes should prepare batches ahead of their use; 0 where there is nothing to wait for."""
+
+    @abstractmethod
+    def first(self, count: int) -> LabelledImages:
+        """The first `count` images, or all where there are fewer."""
+
+    @abstractmethod
+    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Images `[B, C, H, W]` and labels `[B]` at `indices` `[B]`.
+
+        Always `B`: where images that can't be decoded are passed over, the next that can stands in, with its label.
+        """
+
+    @abstractmethod
+    def crops(self, indices: Tensor, seeds: Sequence[int], crop: RandomCrop, size: int) -> tuple[Tensor, Tensor]:
+        """As `batch`, but of each image a random rectangle, drawn with its own of `seeds` `[B]`, resized:
+        `[B, C, size, size]`.
+        """
+
+    @abstractmethod
+    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """All images and labels in order, `size` at a time; no last batch of one (see `slices`).
+
+        Where images that can't be decoded are passed over, they are missing from their batch.
+        """
+
+    @abstractmethod
+    def in_memory(self) -> ImageSet:
+        """All images decoded, and kept so. Raises DataError where they need more memory than is allowed."""
+
+    @property
+    @abstractmethod
+    def passed_over(self) -> dict[str, str]:
+        """Files that could not be decoded, and why, as far as they were met."""
+
+    @abstractmethod
+    def pass_over(self, found: dict[str, str]) -> None:
+        """Take up such files that a worker process met, and tell the log of new ones."""
+
+    @property
+    @abstractmethod
+    def fits_memory(self) -> bool:
+        """Whether `in_memory` gives all images."""
+
+
+@dataclass(frozen=True)
+class ImageSet(LabelledImages):
+    """Images `[N, C, H, W]` in memory, and their labels `[N]`."""
+
+    images: Tensor
+    labels: Tensor
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        channels, height, width = self.images.shape[1:]
+        return channels, height, width
+
+    @property
+    def workers(self) -> int:
+        return 0
+
+    @property
+    def fits_memory(self) -> bool:
+        return True
+
+    def first(self, count: int) -> ImageSet:
+        return ImageSet(self.images[:count], self.labels[:count])
+
+    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        return self.images[indices], self.labels[indices]
+
+    def crops(self, indices: Tensor, seeds: Sequence[int], crop: RandomCrop, size: int) -> tuple[Tensor, Tensor]:
+        cut = []
+        for index, seed in zip(indices.tolist(), seeds, strict=True):
+            image = self.images[index]
+            left, top, right, bottom = crop.box(image.shape[2], image.shape[1], np.random.default_rng(seed))
+            part = image[None, :, top:bottom, left:right].to(torch.float32)
+            resized = F.interpolate(part, (size, size), mode="bilinear", antialias=True)
+            cut.append(resized.round_().clamp_(0, 255).to(torch.uint8))
+        return torch.cat(cut), self.labels[indices]
+
+    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        for part in slices(len(self), size):
+            yield self.images[part], self.labels[part]
+
+    def in_memory(self) -> ImageSet:
+        return self
+
+    @property
+    def passed_over(self) -> dict[str, str]:
+        return {}
+
+    def pass_over(self, found: dict[str, str]) -> None:
+        """Nothing is met here: images in memory are decoded."""
+
+
+def slices(count: int, size: int) -> list[slice]:
+    """`count` in order, `size` at a time. A last one alone joins those before it: batch norm has no variance of one."""
+    starts = list(range(0, count, size))
+    if len(starts) > 1 and count - starts[-1] == 1:
+        starts.pop()
+    return [slice(start, end) for start, end in zip(starts, [*starts, count][1:], strict=True)]
