@@ -27,8 +27,6 @@ class Augmentation:
             raise MissingExtraError("kornia", "train", "augmentation") from error
         size = (image_size, image_size)
         steps: list[nn.Module] = []
-        if config.flip:
-            steps.append(K.RandomHorizontalFlip(p=0.5))
         if config.crop_padding:
             # Slicing copies pixels; the default resamples them, blurs, and was no faster (2.1 against 2.1–3.2 ms for
             # 256 × 1 × 32 × 32 on 2 cores).
@@ -37,18 +35,22 @@ class Augmentation:
             steps.append(_Colours(config.brightness, config.contrast, config.saturation))
         if config.erase_probability:
             steps.append(K.RandomErasing(p=config.erase_probability, scale=(0.02, 0.2)))
-        self._steps = steps
+        self._flip, self._steps = config.flip, steps
 
     def __call__(self, images: Tensor, generator: torch.Generator, of: int | None = None, start: int = 0) -> Tensor:
         """uint8 `[B, C, H, W]` to the same, one draw an image. `crop_padding` needs the size given at construction.
 
         The images may be a part, from `start` on, of a batch of `of`: each gets the draw of its place in the batch.
         """
+        part = slice(start, start + len(images))
+        whole = len(images) if of is None else of
+        if self._flip:
+            # Bytes, rather than kornia's floats: 1.2 ms an image of 224×224 less.
+            flipped = torch.rand(whole, generator=generator)[part] < 0.5
+            images = torch.where(flipped.view(-1, 1, 1, 1), images.flip(-1), images)
         if not self._steps:
             return images
         seed = int(torch.randint(2**62, (), generator=generator))
-        part = slice(start, start + len(images))
-        whole = len(images) if of is None else of
         # kornia draws from torch's global CPU generator.
         with torch.random.fork_rng(devices=()), torch.no_grad():
             torch.default_generator.manual_seed(seed)
@@ -76,14 +78,23 @@ class _Colours(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Of one channel, the saturation stays as it is."""
-        factors = 1 + (2 * torch.rand(3, len(images), 1, 1, 1) - 1) * torch.tensor(self._strengths).view(3, 1, 1, 1, 1)
-        brightness, contrast, saturation = factors
-        weights = torch.tensor(_GREY if images.shape[1] == 3 else (1.0,)).view(1, -1, 1, 1)
+        brightness, contrast, saturation = (
+            1 + strength * (2 * torch.rand(len(images), 1, 1, 1) - 1) for strength in self._strengths
+        )
         if self._strengths[0]:
             images = (images * brightness).clamp_(0, 255)
         if self._strengths[1]:
-            mean = (images * weights).sum(dim=1, keepdim=True).mean(dim=(2, 3), keepdim=True)
-            images = torch.lerp(mean, images, contrast).clamp_(0, 255)
+            mean = _grey(images).mean(dim=(2, 3), keepdim=True)
+            images = (images * contrast).add_(mean * (1 - contrast)).clamp_(0, 255)
         if self._strengths[2] and images.shape[1] == 3:
-            images = torch.lerp((images * weights).sum(dim=1, keepdim=True), images, saturation).clamp_(0, 255)
+            grey = _grey(images).mul_(1 - saturation)
+            images = (images * saturation).add_(grey).clamp_(0, 255)
         return images.round()
+
+
+def _grey(images: Tensor) -> Tensor:
+    """`[B, 1, H, W]`; of one channel, itself."""
+    if images.shape[1] != 3:
+        return images.mean(dim=1, keepdim=True)
+    red, green, blue = images.split(1, dim=1)
+    return (red * _GREY[0]).add_(green, alpha=_GREY[1]).add_(blue, alpha=_GREY[2])

@@ -1,5 +1,7 @@
 """Measured accuracy of subnets."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -134,3 +136,21 @@ def test_bad_input(supernet, data):
         MeasureConfig(calibration_images=0)
     with pytest.raises(ConfigError, match="images"):
         MeasureConfig(images=-1)
+
+
+def test_a_split_too_large_for_memory_is_streamed_to_the_same_accuracies(supernet, data):
+    generator = torch.Generator().manual_seed(2)
+    many = ImageSet(
+        torch.randint(0, 256, (2400, 1, 12, 12), generator=generator, dtype=torch.uint8),
+        torch.randint(0, 3, (2400,), generator=generator),
+    )
+    large = replace(data, test=many)  # 1.3 MiB of floats at 12×12, 0.6 at 8×8
+    genotypes = np.array([supernet.space.extreme(True), *supernet.space.sample(5, np.random.default_rng(0))])
+    kept = measure_accuracy(supernet, genotypes, large, "test", SMALL, no_progress)
+    told = {}
+    config = replace(SMALL, memory_limit_mib=1)
+    streamed = measure_accuracy(supernet, genotypes, large, "test", config, no_progress, None, told.__setitem__)
+    assert streamed.tolist() == pytest.approx(kept.tolist(), abs=1e-12)
+    assert told == dict(enumerate(streamed.tolist()))
+    with pytest.raises(ConfigError, match="memory_limit_mib"):
+        replace(SMALL, memory_limit_mib=0)

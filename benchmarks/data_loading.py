@@ -1,0 +1,213 @@
+"""Images a second of the lazy image folder, beside the usual torch DataLoader, in one run.
+
+    python benchmarks/data_loading.py --json F
+
+JPEGs of about 500×375 pixels are made in a temporary folder: smooth shapes with sensor-like noise, about 75 KB each,
+as ImageNet's are on average large. Every way is given the same files, the same batch size and number of workers, and
+gives normalised float32 batches at 224×224:
+
+- `train`: `hwnas.training.batches.Batches` as data=imagenet has it: random crop, flip, brightness and saturation.
+- `train, no colours`: the same without brightness and saturation.
+- `dataloader`: torch's DataLoader over a plain Dataset, as most training scripts have it: Pillow decodes the whole
+  photograph, a random crop is resized, flipped, made a normalised float tensor, and batches are collated. No colours.
+- `evaluation`: `network_inputs` of the test images; a part that does not fit memory.
+
+Ways take turns within each repeat, and figures are medians. Beside F a markdown table of the same name is written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+
+from hwnas.data.config import AugmentConfig, ImageFolderConfig
+from hwnas.data.decode import RandomCrop
+from hwnas.data.image_tree import list_images
+from hwnas.data.inputs import network_inputs
+from hwnas.data.load import ImageData, load_data
+from hwnas.files import write_json, write_text
+from hwnas.progress import no_progress
+from hwnas.training.batches import Batches
+
+RESOLUTION, BATCH = 224, 32
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+COLOURS = AugmentConfig(crop_padding=0, crop_scale=(0.08, 1.0), brightness=32 / 255, saturation=0.5)
+
+
+def main() -> None:
+    arguments = parse()
+    torch.set_num_threads(1)  # what is measured is decoding; training would take the other threads
+    speeds: dict[tuple[str, int], list[float]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        tree = make_tree(Path(folder), arguments.images)
+        kilobytes = np.mean([path.stat().st_size for path in tree.rglob("*.JPEG")]) / 1000
+        for repeat in range(arguments.repeats):
+            for workers in arguments.workers:
+                for name, batches in ways(tree, workers, arguments.steps).items():
+                    speed = images_per_s(batches, arguments.steps)
+                    speeds.setdefault((name, workers), []).append(speed)
+                    print(f"repeat {repeat + 1}, {workers} workers, {name}: {speed:.0f} images/s", flush=True)
+    rows = [
+        {"way": name, "workers": workers, "images_per_s": statistics.median(values), "repeats": values}
+        for (name, workers), values in speeds.items()
+    ]
+    about = {
+        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+        "machine": processor(),
+        "cores": os.cpu_count(),
+        "load_average_at_the_end": os.getloadavg()[0],
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in ("torch", "pillow", "kornia", "numpy")},
+        "image_kilobytes": round(float(kilobytes), 1),
+        "batch": BATCH,
+        "resolution": RESOLUTION,
+        "steps": arguments.steps,
+        "repeats": arguments.repeats,
+    }
+    write_json(arguments.json, {"about": about, "rows": rows})
+    write_text(arguments.json.with_suffix(".md"), markdown(rows, about, arguments.workers))
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, required=True)
+    parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--images", type=int, default=256, help="distinct JPEGs a class, of two")
+    parser.add_argument("--steps", type=int, default=12, help=f"timed batches of {BATCH}")
+    parser.add_argument("--repeats", type=int, default=3)
+    return parser.parse_args()
+
+
+def make_tree(root: Path, per_class: int) -> Path:
+    rng = np.random.default_rng(0)
+    for split, count in (("train", per_class), ("val", per_class)):
+        for name in ("a", "b"):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                width, height = (int(size) for size in rng.integers((460, 340), (540, 410)))
+                shapes = Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8))
+                smooth = np.asarray(shapes.resize((width, height), Image.Resampling.BICUBIC), dtype=np.float64)
+                noisy = smooth + rng.normal(0, 12, smooth.shape)
+                Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(folder / f"{number}.JPEG", quality=90)
+    return root
+
+
+def ways(tree: Path, workers: int, steps: int) -> dict[str, Callable[[], Iterable[Any]]]:
+    """Name to a callable that starts the way anew and gives its batches."""
+    plain = replace(COLOURS, brightness=0.0, saturation=0.0)
+    return {
+        "train": lambda: training(load(tree, workers, COLOURS), steps),
+        "train, no colours": lambda: training(load(tree, workers, plain), steps),
+        "dataloader": lambda: DataLoader(
+            Photos(tree),
+            BATCH,
+            shuffle=True,
+            num_workers=workers,
+            drop_last=True,
+            prefetch_factor=2 if workers else None,
+        ),
+        "evaluation": lambda: evaluation(load(tree, workers, COLOURS)),
+    }
+
+
+def load(tree: Path, workers: int, augment: AugmentConfig) -> ImageData:
+    config = ImageFolderConfig(
+        root=str(tree), image_size=RESOLUTION, held_out=2, crop_pct=0.875, workers=workers, in_memory=False,
+        memory_limit_mib=1, mean=MEAN, std=STD, augment=augment,
+    )  # fmt: skip
+    return load_data(config, 0, no_progress)
+
+
+def training(data: ImageData, steps: int) -> Iterable[Any]:
+    batches = Batches(data, BATCH, seed=0, resolution_at=lambda _: RESOLUTION)
+    for step in range(steps + 1):
+        yield batches(step, RESOLUTION)
+    batches.close()
+
+
+def evaluation(data: ImageData) -> Iterable[Any]:
+    return network_inputs(data.test, RESOLUTION, data.preprocessing, BATCH)
+
+
+class Photos(Dataset[tuple[torch.Tensor, int]]):
+    """What most training scripts do to a photograph, by Pillow and torch."""
+
+    def __init__(self, tree: Path) -> None:
+        self.paths, self.labels = list_images(tree / "train", ("a", "b"))
+        self.crop = RandomCrop((0.08, 1.0), (3 / 4, 4 / 3))
+        self.mean, self.std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        rng = np.random.default_rng(torch.initial_seed() % 2**32 + index)
+        with Image.open(self.paths[index]) as opened:
+            image = opened.convert("RGB")
+        cut = image.crop(self.crop.box(*image.size, rng)).resize((RESOLUTION, RESOLUTION), Image.Resampling.BILINEAR)
+        if rng.random() < 0.5:
+            cut = cut.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        pixels = torch.from_numpy(np.array(cut)).permute(2, 0, 1).contiguous().float().div_(255)
+        return pixels.sub_(self.mean).div_(self.std), self.labels[index]
+
+
+def images_per_s(start: Callable[[], Iterable[Any]], steps: int) -> float:
+    """Over `steps` batches after the first, which waits for the workers to start."""
+    began, taken = 0.0, 0
+    for number, (images, _) in enumerate(start()):
+        if number == 0:
+            began = time.perf_counter()
+            continue
+        taken += len(images)
+        if number == steps:
+            break
+    return taken / (time.perf_counter() - began)
+
+
+def markdown(rows: list[dict[str, Any]], about: dict[str, Any], workers: list[int]) -> str:
+    speeds = {(row["way"], row["workers"]): row["images_per_s"] for row in rows}
+    names = list(dict.fromkeys(row["way"] for row in rows))
+    lines = [
+        f"Images a second, {RESOLUTION}×{RESOLUTION}, by number of worker processes; medians of {about['repeats']}.",
+        "",
+        "| way | " + " | ".join(f"{count} workers" for count in workers) + " |",
+        "|---|" + "---|" * len(workers),
+        *(f"| {name} | " + " | ".join(f"{speeds[name, count]:.0f}" for count in workers) + " |" for name in names),
+        "",
+        "See `benchmarks/data_loading.py` for what the ways are. JPEGs of about 500×375 pixels,"
+        f" {about['image_kilobytes']} KB on average.",
+        "",
+        f"{about['date']}; {about['machine']}, {about['cores']} cores; Python {about['python']}, "
+        + ", ".join(f"{name} {number}" for name, number in about["versions"].items())
+        + f". Load average at the end {about['load_average_at_the_end']:.1f}: taken beside other work on the machine.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def processor() -> str:
+    """The processor's name where the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+if __name__ == "__main__":
+    main()
