@@ -53,6 +53,8 @@ class MadeAhead(Generic[T]):
         try:
             self._fill()
             result = self._waiting.popleft().result()
+            self._first += 1
+            self._fill()
         except BrokenProcessPool as error:
             self.close()
             raise DataError(
@@ -62,8 +64,6 @@ class MadeAhead(Generic[T]):
         except BaseException:
             self.close()
             raise
-        self._first += 1
-        self._fill()
         return result
 
     def close(self) -> None:

@@ -96,5 +96,5 @@ def _grey(images: Tensor) -> Tensor:
     """`[B, 1, H, W]`; of one channel, itself."""
     if images.shape[1] != 3:
         return images.mean(dim=1, keepdim=True)
-    red, green, blue = images.split(1, dim=1)
+    red, green, blue = images[:, :1], images[:, 1:2], images[:, 2:]
     return (red * _GREY[0]).add_(green, alpha=_GREY[1]).add_(blue, alpha=_GREY[2])

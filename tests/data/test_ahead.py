@@ -75,6 +75,18 @@ def test_a_worker_that_dies_is_an_error_and_no_hang() -> None:
         list(map(ahead, range(4)))
 
 
+def test_a_worker_killed_between_two_calls_is_the_same_error() -> None:
+    others = set(psutil.Process().children())
+    ahead = MadeAhead(square, 2)
+    ahead(0)
+    for worker in set(psutil.Process().children()) - others:
+        worker.kill()
+    with pytest.raises(DataError, match="worker process that decodes images died"):
+        list(map(ahead, range(1, 50)))
+    assert ahead(3).tolist() == [3, 9]  # with new workers
+    ahead.close()
+
+
 ENDLESS = """
 from hwnas.data.ahead import MadeAhead
 import time
