@@ -2,9 +2,9 @@
 
     python benchmarks/data_loading.py --json F
 
-JPEGs of about 500×375 pixels are made in a temporary folder: smooth shapes with sensor-like noise, about 75 KB each,
-as ImageNet's are on average large. Every way is given the same files, the same batch size and number of workers, and
-gives normalised float32 batches at 224×224:
+JPEGs of about 500×375 pixels are made in a temporary folder: smooth shapes with sensor-like noise, about 77 KB each
+(ILSVRC2012's training images: 108 KB on average). Every way is given the same files, batch size and number of workers,
+and gives normalised float32 batches at 224×224:
 
 - `train`: `hwnas.training.batches.Batches` as data=imagenet has it: random crop, flip, brightness and saturation.
 - `train, no colours`: the same without brightness and saturation.
@@ -186,7 +186,7 @@ def markdown(rows: list[dict[str, Any]], about: dict[str, Any], workers: list[in
     lines = [
         f"Images a second, {RESOLUTION}×{RESOLUTION}, by number of worker processes; medians of {about['repeats']}.",
         "",
-        "| way | " + " | ".join(f"{count} workers" for count in workers) + " |",
+        "| way | " + " | ".join(f"{count} worker{'s' * (count != 1)}" for count in workers) + " |",
         "|---|" + "---|" * len(workers),
         *(f"| {name} | " + " | ".join(f"{speeds[name, count]:.0f}" for count in workers) + " |" for name in names),
         "",
