@@ -43,6 +43,7 @@ from hwnas.data.load import ImageData, load_data
 from hwnas.files import write_json, write_text
 from hwnas.progress import no_progress
 from hwnas.training.batches import Batches
+from hwnas.training.processes import Processes
 
 RESOLUTION, BATCH = 224, 32
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -135,7 +136,7 @@ def load(tree: Path, workers: int, augment: AugmentConfig) -> ImageData:
 
 
 def training(data: ImageData, steps: int) -> Iterable[Any]:
-    batches = Batches(data, BATCH, seed=0, resolution_at=lambda _: RESOLUTION)
+    batches = Batches(data, BATCH, seed=0, processes=Processes(), resolution_at=lambda _: RESOLUTION)
     for step in range(steps + 1):
         yield batches(step, RESOLUTION)
     batches.close()

@@ -108,7 +108,12 @@ class _Images:
         return calibrated_subnet(supernet, genotype, batches_of(images, self._config.calibration_batch))
 
     def accuracies(
-        self, supernet: TrainedNetwork, genotypes: Genotypes, rows: NDArray[np.int64], split: str, pool: ThreadPoolExecutor
+        self,
+        supernet: TrainedNetwork,
+        genotypes: Genotypes,
+        rows: NDArray[np.int64],
+        split: str,
+        pool: ThreadPoolExecutor,
     ) -> Iterator[tuple[int, float]]:
         """Each of `rows` and the accuracy of its subnet, as they get known."""
         resolution = self.resolution(supernet, genotypes[rows[0]])

@@ -13,6 +13,7 @@ from hwnas.data.load import ImageData, load_data
 from hwnas.errors import ConfigError, DataError
 from hwnas.progress import no_progress
 from hwnas.training.batches import Batches
+from hwnas.training.processes import Processes
 from tests.data.trees import make_photos
 
 PADDED = AugmentConfig(crop_padding=2)
@@ -36,6 +37,13 @@ def run(batches: Batches, steps: range) -> list[tuple[torch.Tensor, torch.Tensor
     return taken
 
 
+def half(rank: int) -> Processes:
+    """One of two processes, as far as batches are concerned."""
+    processes = Processes()
+    processes.rank, processes.count = rank, 2
+    return processes
+
+
 def resolution(step: int) -> int:
     return (32, 24, 16)[step % 3]
 
@@ -49,42 +57,47 @@ def assert_equal(one: list[tuple[torch.Tensor, torch.Tensor]], other: list[tuple
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_resumed_run_sees_the_same_images(tree: Path, workers: int, augment: AugmentConfig) -> None:
     """18 images in batches of 4: four steps an epoch, and a resumption in the middle of the second."""
-    whole = run(Batches(load(tree, 0, augment), 4, seed=1), range(10))
-    resumed = run(Batches(load(tree, workers, augment), 4, seed=1), range(6, 10))
+    whole = run(Batches(load(tree, 0, augment), 4, seed=1, processes=Processes()), range(10))
+    resumed = run(Batches(load(tree, workers, augment), 4, seed=1, processes=Processes()), range(6, 10))
     assert_equal(whole[6:], resumed)
-    assert not whole[0][0].equal(run(Batches(load(tree, 0, augment), 4, seed=2), range(1))[0][0])
+    assert not whole[0][0].equal(run(Batches(load(tree, 0, augment), 4, seed=2, processes=Processes()), range(1))[0][0])
 
 
 @pytest.mark.parametrize("augment", [PADDED, CROPPED], ids=["padded", "cropped"])
 def test_the_parts_of_two_processes_are_the_batch_of_one(tree: Path, augment: AugmentConfig) -> None:
     data = load(tree, 0, augment)
-    whole = run(Batches(data, 6, seed=0), range(4))
-    halves = [run(Batches(data, 6, seed=0, rank=rank, world_size=2), range(4)) for rank in (0, 1)]
+    whole = run(Batches(data, 6, seed=0, processes=Processes()), range(4))
+    halves = [run(Batches(data, 6, seed=0, processes=half(rank)), range(4)) for rank in (0, 1)]
     joined = [tuple(torch.cat(parts) for parts in zip(*pair, strict=True)) for pair in zip(*halves, strict=True)]
     assert_equal(whole, joined)  # type: ignore[arg-type]
 
 
 def test_crops_in_the_size_that_the_network_takes(tree: Path) -> None:
     data = load(tree)
-    known = run(Batches(data, 6, seed=0, resolution_at=resolution), range(3))
-    guessed = run(Batches(data, 6, seed=0), range(3))
+    known = run(Batches(data, 6, seed=0, processes=Processes(), resolution_at=resolution), range(3))
+    guessed = run(Batches(data, 6, seed=0, processes=Processes()), range(3))
     assert [images.shape[-1] for images, _ in known] == [32, 24, 16]
     assert known[0][0].equal(guessed[0][0])  # the size of the data set
     assert all(m.equal(n) for (_, m), (_, n) in zip(known, guessed, strict=True))
     assert [images.shape for images, _ in known] == [images.shape for images, _ in guessed]
     assert not known[2][0].equal(guessed[2][0])
-    assert_equal(known, run(Batches(load(tree, 2), 6, seed=0, resolution_at=resolution), range(3)))
+    assert_equal(
+        known, run(Batches(load(tree, 2), 6, seed=0, processes=Processes(), resolution_at=resolution), range(3))
+    )
 
 
 def test_padded_images_are_those_in_memory(tree: Path) -> None:
     memory, lazy = load(tree, 0, PADDED, in_memory=True), load(tree, 0, PADDED)
     assert memory.mean == lazy.mean
-    assert_equal(run(Batches(memory, 5, seed=0), range(5)), run(Batches(lazy, 5, seed=0), range(5)))
+    assert_equal(
+        run(Batches(memory, 5, seed=0, processes=Processes()), range(5)),
+        run(Batches(lazy, 5, seed=0, processes=Processes()), range(5)),
+    )
 
 
 def test_an_epoch_shows_each_image_once(tree: Path) -> None:
     plain = load(tree, 0, AugmentConfig(flip=False, crop_padding=0))
-    batches = Batches(plain, 9, seed=0)
+    batches = Batches(plain, 9, seed=0, processes=Processes())
     shown = torch.cat([batches(step, 32)[0] for step in range(2)])
     assert len({image.numpy().tobytes() for image in shown}) == 18
 
@@ -92,25 +105,24 @@ def test_an_epoch_shows_each_image_once(tree: Path) -> None:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_broken_image_stops_training_by_name_or_is_replaced(tmp_path: Path, workers: int) -> None:
     root = make_photos(tmp_path)
-    clean = run(Batches(load(root, workers, held_out=3), 7, seed=0), range(3))
+    clean = run(Batches(load(root, workers, held_out=3), 7, seed=0, processes=Processes()), range(3))
     path = root / "train" / "n02" / "004.JPEG"
     path.write_bytes(path.read_bytes()[:-300])
     statistics = {"held_out": 3, "mean": (0.5,) * 3, "std": (0.2,) * 3}
-    stopped = Batches(load(root, workers, **statistics), 7, seed=0)
+    stopped = Batches(load(root, workers, **statistics), 7, seed=0, processes=Processes())
     with pytest.raises(DataError, match=r"n02/004\.JPEG cannot be decoded"):
         run(stopped, range(3))
     stopped.close()
     data = load(root, workers, **statistics, skip_broken=True)
-    replaced = run(Batches(data, 7, seed=0), range(3))
+    replaced = run(Batches(data, 7, seed=0, processes=Processes()), range(3))
     assert [images.shape for images, _ in replaced] == [images.shape for images, _ in clean]
     assert list(data.train.passed_over) == [str(path)]
-    assert_equal(replaced, run(Batches(load(root, 0, **statistics, skip_broken=True), 7, seed=0), range(3)))
+    assert_equal(
+        replaced,
+        run(Batches(load(root, 0, **statistics, skip_broken=True), 7, seed=0, processes=Processes()), range(3)),
+    )
 
 
 def test_a_batch_size_that_does_not_divide_is_refused(data: ImageData) -> None:
     with pytest.raises(ConfigError, match="at most the 90 training images, got 91"):
-        Batches(data, 91, seed=0)
-    with pytest.raises(ConfigError, match=r"a multiple of the 4 processes with 2 images or more .* got 30"):
-        Batches(data, 30, seed=0, world_size=4)
-    with pytest.raises(ConfigError, match="2 images or more for each, got 2"):
-        Batches(data, 2, seed=0, world_size=2)
+        Batches(data, 91, seed=0, processes=Processes())
