@@ -26,9 +26,10 @@ _Made = tuple[NDArray[np.uint8], NDArray[np.int64], dict[str, str]]
 class Batches:
     """The training images of a data set, shuffled anew each epoch; an incomplete last batch is left out.
 
-    A process gets its share of each batch, the same images as if there were one process alone. Images that are decoded lazily are decoded and augmented by worker processes
-    ahead of the step. With `resolution_at`, the resolution of a step known beforehand, these cut random crops in the
-    size that the network takes; without, in the data set's image size, and `prepare` resizes them.
+    A process gets its share of each batch, the same images as if there were one process alone. Images that are decoded
+    lazily are decoded and augmented by worker processes ahead of the step. With `resolution_at`, the resolution of a
+    step known beforehand, these cut random crops in the size that the network takes; without, in the data set's image
+    size, and `prepare` resizes them.
     """
 
     def __init__(
