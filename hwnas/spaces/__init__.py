@@ -5,6 +5,8 @@ from __future__ import annotations
 from hwnas.spaces.arch import Arch
 from hwnas.spaces.build import FAMILIES, SpaceConfig, make_space, space_from_dict
 from hwnas.spaces.ofa_mbv3 import OfaMbv3Config, OfaMbv3Space
+from hwnas.spaces.ofa_proxyless import OfaProxylessConfig, OfaProxylessSpace
+from hwnas.spaces.ofa_resnet50 import OfaResNet50Config, OfaResNet50Space
 from hwnas.spaces.operators import Operator, make_divisible
 from hwnas.spaces.space import Gene, Genotypes, Slot, Space
 
@@ -15,6 +17,10 @@ __all__ = [
     "Genotypes",
     "OfaMbv3Config",
     "OfaMbv3Space",
+    "OfaProxylessConfig",
+    "OfaProxylessSpace",
+    "OfaResNet50Config",
+    "OfaResNet50Space",
     "Operator",
     "Slot",
     "Space",

@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Any
+from typing import Any, overload
 
 from hwnas.errors import ConfigError, choices
 from hwnas.spaces.ofa_mbv3 import OfaMbv3Config, OfaMbv3Space
+from hwnas.spaces.ofa_proxyless import OfaProxylessConfig, OfaProxylessSpace
+from hwnas.spaces.ofa_resnet50 import OfaResNet50Config, OfaResNet50Space
+from hwnas.spaces.space import Space
 
 __all__ = ["FAMILIES", "SpaceConfig", "make_space", "space_from_dict"]
 
-SpaceConfig = OfaMbv3Config
+SpaceConfig = OfaMbv3Config | OfaProxylessConfig | OfaResNet50Config
 
-FAMILIES: dict[str, type[SpaceConfig]] = {kind.family: kind for kind in (OfaMbv3Config,)}
+FAMILIES: dict[str, type[SpaceConfig]] = {
+    kind.family: kind for kind in (OfaMbv3Config, OfaProxylessConfig, OfaResNet50Config)
+}
 """The config of each family of spaces, by the family's name."""
 
 
-def make_space(config: SpaceConfig) -> OfaMbv3Space:
-    """The space that `config` describes."""
-    return OfaMbv3Space(config)
+@overload
+def make_space(config: OfaMbv3Config) -> OfaMbv3Space: ...
+@overload
+def make_space(config: OfaProxylessConfig) -> OfaProxylessSpace: ...
+@overload
+def make_space(config: OfaResNet50Config) -> OfaResNet50Space: ...
+def make_space(config: SpaceConfig) -> Space:
+    """The space that `config` describes. Raises ConfigError where its classes or channels are 0."""
+    if isinstance(config, OfaResNet50Config):
+        return OfaResNet50Space(config)
+    return OfaProxylessSpace(config) if isinstance(config, OfaProxylessConfig) else OfaMbv3Space(config)
 
 
-def space_from_dict(values: dict[str, Any]) -> OfaMbv3Space:
+def space_from_dict(values: dict[str, Any]) -> Space:
     """The space whose `Space.config()` was written to a checkpoint, table or result.
 
     Raises ConfigError for a family that doesn't exist, and for missing or unknown keys.

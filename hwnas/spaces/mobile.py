@@ -91,8 +91,8 @@ def check_common(config: Any, rising: tuple[str, ...]) -> None:
     """Raise ConfigError where one of the lists named by `rising` is not rising, or the data's numbers are negative."""
     for key in rising:
         values = getattr(config, key)
-        if not values or any(value < 1 for value in values) or list(values) != sorted(set(values)):
-            raise ConfigError(f"space.{key}: expected rising positive integers, got {list(values)}")
+        if not values or any(value <= 0 for value in values) or list(values) != sorted(set(values)):
+            raise ConfigError(f"space.{key}: expected rising positive numbers, got {list(values)}")
     if config.in_channels < 0 or config.classes < 0:
         raise ConfigError("space.in_channels and space.classes: expected 0 (as the data set has) or more")
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields
 
 __all__ = ["ACTIVATIONS", "KINDS", "Operator", "make_divisible"]
 
-KINDS = ("conv", "mbconv", "pool", "linear")
+KINDS = ("conv", "mbconv", "bottleneck", "max_pool", "pool", "linear")
 ACTIVATIONS = ("none", "relu", "relu6", "h_swish")
 
 
@@ -23,9 +23,11 @@ def make_divisible(value: float, divisor: int = 8) -> int:
 class Operator:
     """One operator at one place: what a latency table has a row for.
 
-    Kinds: `conv` (convolution, batch norm where `norm`, activation), `mbconv` (inverted residual: 1×1 expansion
-    unless `mid_channels == in_channels`, depthwise k×k, squeeze-and-excitation where `se`, 1×1 projection, addition
-    where `residual`), `pool` (global average), `linear` (fully connected, with bias).
+    Kinds: `conv` (convolution, batch norm where `norm`, activation, addition where `residual`), `mbconv` (inverted
+    residual: 1×1 expansion unless `mid_channels == in_channels`, depthwise k×k, squeeze-and-excitation where `se`, 1×1
+    projection, addition where `residual`), `bottleneck` (ResNet-D's: 1×1, k×k, 1×1, addition of the input where
+    `residual`, else of its average pool, where strided, and 1×1; activation), `max_pool`, `pool` (global average),
+    `linear` (fully connected, with bias).
     """
 
     kind: str
@@ -78,8 +80,14 @@ class Operator:
             return pixels_out * self.in_channels * self.out_channels * self.kernel**2
         if self.kind == "linear":
             return self.in_channels * self.out_channels
-        if self.kind == "pool":
+        if self.kind in ("pool", "max_pool"):
             return 0
+        if self.kind == "bottleneck":
+            outer = self.mid_channels * self.out_channels + (
+                0 if self.residual else self.in_channels * self.out_channels
+            )
+            inner = self.mid_channels**2 * self.kernel**2
+            return pixels_in * self.in_channels * self.mid_channels + pixels_out * (inner + outer)
         expansion = pixels_in * self.in_channels * self.mid_channels if self.expands else 0
         depthwise = pixels_out * self.mid_channels * self.kernel**2
         squeeze = 2 * self.mid_channels * self.se_channels
@@ -94,8 +102,14 @@ class Operator:
             return self.in_channels * self.out_channels * self.kernel**2 + norm * self.out_channels
         if self.kind == "linear":
             return self.in_channels * self.out_channels + self.out_channels
-        if self.kind == "pool":
+        if self.kind in ("pool", "max_pool"):
             return 0
+        if self.kind == "bottleneck":
+            first = (self.in_channels + norm) * self.mid_channels
+            second = (self.mid_channels * self.kernel**2 + norm) * self.mid_channels
+            third = (self.mid_channels + norm) * self.out_channels
+            shortcut = 0 if self.residual else (self.in_channels + norm) * self.out_channels
+            return first + second + third + shortcut
         expansion = (self.in_channels + norm) * self.mid_channels if self.expands else 0
         depthwise = (self.kernel**2 + norm) * self.mid_channels
         squeeze = 2 * self.mid_channels * self.se_channels + self.mid_channels + self.se_channels if self.se else 0
@@ -113,9 +127,9 @@ class Operator:
     def __str__(self) -> str:
         shape = f"{self.in_height}x{self.in_width}x{self.in_channels}->{self.out_channels}"
         parts = [self.kind, shape]
-        if self.kind == "mbconv":
+        if self.mid_channels:
             parts.append(f"mid{self.mid_channels}")
-        if self.kind in ("conv", "mbconv"):
+        if self.kind not in ("pool", "linear"):
             parts.append(f"k{self.kernel}s{self.stride}")
         parts += [name for name in ("residual", "se") if getattr(self, name)]
         if self.activation != "none":

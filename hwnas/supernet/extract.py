@@ -27,9 +27,10 @@ def extract(supernet: TrainedNetwork, genotype: Genotypes) -> Subnet:
     subnet.to_empty(device=supernet.device)
     for name, operator in space.named_operators(genotype).items():
         layer = supernet.layers[name]
-        weights = layer.state_dict()
         if isinstance(layer, ElasticLayer):
-            weights |= layer.weights_of(operator)
+            weights = {**layer.full.state_dict(), **layer.weights_of(operator)}
+        else:
+            weights = layer.state_dict()
         for key, target in subnet.get_submodule(name).state_dict().items():
             target.copy_(weights[key][tuple(slice(size) for size in target.shape)])
     return subnet.train(supernet.training)

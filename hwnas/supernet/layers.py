@@ -14,8 +14,10 @@ from hwnas.spaces import Operator
 
 __all__ = [
     "ACTIVATION_FUNCTIONS",
+    "Bottleneck",
     "ConvBlock",
     "InvertedResidual",
+    "ResidualConvBlock",
     "SqueezeExcite",
     "activation",
     "set_norm_eps",
@@ -40,12 +42,17 @@ def static_layer(operator: Operator) -> nn.Module:
     """The plain module of an operator, its weights as the constructors leave them."""
     if operator.kind == "mbconv":
         return InvertedResidual(operator)
+    if operator.kind == "bottleneck":
+        return Bottleneck(operator)
     if operator.kind == "pool":
         return nn.AdaptiveAvgPool2d(1)
+    if operator.kind == "max_pool":
+        return nn.MaxPool2d(operator.kernel, operator.stride, operator.kernel // 2)
     if operator.kind == "linear":
         return nn.Linear(operator.in_channels, operator.out_channels)
     sizes = operator.in_channels, operator.out_channels, operator.kernel, operator.stride
-    return ConvBlock(*sizes, act=operator.activation, norm=operator.norm)
+    block = ResidualConvBlock if operator.residual else ConvBlock
+    return block(*sizes, act=operator.activation, norm=operator.norm)
 
 
 def set_norm_eps(network: nn.Module, eps: float) -> None:
@@ -79,6 +86,15 @@ class ConvBlock(nn.Sequential):
             self.norm = nn.BatchNorm2d(out_channels)
         if act != "none":
             self.act = activation(act)
+
+
+class ResidualConvBlock(ConvBlock):
+    """A `ConvBlock` whose input is added to its output."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, C, H, W]` to the same."""
+        inner: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
+        return x + inner
 
 
 class SqueezeExcite(nn.Module):
@@ -118,3 +134,37 @@ class InvertedResidual(nn.Module):
         for part in self.children():
             inner = part(inner)
         return x + inner if self.residual else inner
+
+
+class PooledProjection(nn.Sequential):
+    """A bottleneck's shortcut where shapes change: average `pool`, where strided, and `project`, 1×1 with BatchNorm."""
+
+    def __init__(self, operator: Operator) -> None:
+        super().__init__()
+        if operator.stride > 1:
+            self.pool = nn.AvgPool2d(operator.stride, ceil_mode=True)
+        self.project = ConvBlock(operator.in_channels, operator.out_channels)
+
+
+class Bottleneck(nn.Module):
+    """The static form of a `bottleneck` operator: `conv1` to `conv3`, and `downsample` where the shortcut has weights.
+
+    As ResNet-D has it (He et al., 2019): the stride is in `conv2`, and in an average pool before the shortcut's 1×1.
+    """
+
+    def __init__(self, operator: Operator) -> None:
+        super().__init__()
+        mid, act = operator.mid_channels, operator.activation
+        self.conv1 = ConvBlock(operator.in_channels, mid, act=act)
+        self.conv2 = ConvBlock(mid, mid, operator.kernel, operator.stride, act=act)
+        self.conv3 = ConvBlock(mid, operator.out_channels)
+        if not operator.residual:
+            self.downsample = PooledProjection(operator)
+        self.residual = operator.residual
+        self.act = activation(act)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, C, H, W]` to the operator's output shape."""
+        shortcut = x if self.residual else self.downsample(x)
+        result: Tensor = self.act(self.conv3(self.conv2(self.conv1(x))) + shortcut)
+        return result

@@ -12,11 +12,19 @@ from torch import Tensor, nn
 
 from hwnas.spaces import Genotypes, Operator, Slot, Space
 from hwnas.supernet.elastic import ElasticInvertedResidual, ElasticLayer
+from hwnas.supernet.elastic_width import ElasticBottleneck, ElasticConv, ElasticLinear
 from hwnas.supernet.layers import set_norm_eps, static_layer
 
 __all__ = ["Supernet", "slot_operators"]
 
-_ELASTIC: dict[str, type[ElasticLayer]] = {"mbconv": ElasticInvertedResidual}
+_ELASTIC: dict[str, type[ElasticLayer]] = {
+    "mbconv": ElasticInvertedResidual,
+    "bottleneck": ElasticBottleneck,
+    "conv": ElasticConv,
+    "linear": ElasticLinear,
+}
+
+_WITHOUT_WEIGHTS = ("pool", "max_pool")
 
 
 class Supernet(nn.Module):
@@ -66,4 +74,6 @@ def slot_operators(space: Space, slot: Slot, mask: Sequence[NDArray[np.int64]] |
 
 
 def _layer(operators: Sequence[Operator]) -> nn.Module:
-    return static_layer(operators[0]) if len(operators) == 1 else _ELASTIC[operators[0].kind](operators)
+    if len(operators) == 1 or operators[0].kind in _WITHOUT_WEIGHTS:
+        return static_layer(operators[0])
+    return _ELASTIC[operators[0].kind](operators)

@@ -89,7 +89,7 @@ def test_counts_of_the_published_space():
 
 def test_identity_transforms_give_centre_crops(space):
     block = build_supernet(space).layers["block0"]
-    full = block.depthwise.conv.weight
+    full = block.full.depthwise.conv.weight
     assert torch.equal(block.filters(7, 16), full[:16])
     assert torch.equal(block.filters(5, 16), full[:16, :, 1:6, 1:6])
     assert torch.equal(block.filters(3, 32), full[:32, :, 2:5, 2:5])
@@ -97,7 +97,9 @@ def test_identity_transforms_give_centre_crops(space):
 
 def test_a_smaller_kernel_is_a_transform_of_the_transformed_larger_one(supernet):
     block = supernet.layers["block0"]
-    five = F.linear(block.depthwise.conv.weight[:8, 0, 1:6, 1:6].flatten(1), block.transforms["7to5"]).view(8, 5, 5)
+    five = F.linear(block.full.depthwise.conv.weight[:8, 0, 1:6, 1:6].flatten(1), block.transforms["7to5"]).view(
+        8, 5, 5
+    )
     three = F.linear(five[:, 1:4, 1:4].flatten(1), block.transforms["5to3"]).view(8, 1, 3, 3)
     torch.testing.assert_close(block.filters(3, 8), three)
 
@@ -127,7 +129,7 @@ def test_reordering_preserves_the_largest_network_and_sorts(supernet, space, ima
         torch.testing.assert_close(supernet(images, largest), before, atol=1e-5, rtol=1e-5)
         assert (supernet(images, space.extreme(False)) - smaller).abs().max() > 1e-3
     for block in supernet.elastic_layers.values():
-        importance = block.projection.conv.weight.abs().sum(dim=(0, 2, 3))
+        importance = block.full.projection.conv.weight.abs().sum(dim=(0, 2, 3))
         assert torch.all(importance[:-1] >= importance[1:])
 
 
