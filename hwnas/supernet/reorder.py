@@ -15,7 +15,7 @@ from hwnas.supernet.elastic import ElasticInvertedResidual, ElasticLayer
 from hwnas.supernet.layers import ConvBlock, SqueezeExcite
 from hwnas.supernet.supernet import Supernet, slot_operators
 
-__all__ = ["reorder_channels"]
+__all__ = ["importance", "reorder_channels"]
 
 
 @torch.no_grad()

@@ -1,0 +1,177 @@
+"""Once-for-all's public checkpoints, read into supernets of the same space.
+
+The public code names layers otherwise, in an older and a newer way: segments of a key that repeat (`conv.conv`) or say
+`mobile_inverted_conv` are made one before keys are compared.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections.abc import Mapping
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hwnas.errors import CheckpointError
+from hwnas.spaces import Space
+from hwnas.supernet.build import build_supernet
+from hwnas.supernet.supernet import Supernet
+
+__all__ = ["is_ofa_checkpoint", "load_ofa_checkpoint", "load_ofa_state_dict"]
+
+_MAGIC = (b"PK\x03\x04", b"\x80\x02")
+"""How torch's files begin: a zip archive, or a pickle of protocol 2 before torch 1.6."""
+
+_CLASSIFIER = ("classifier.linear.weight", "classifier.linear.bias")
+
+_MOBILE_SLOTS = {
+    "stem": "first_conv",
+    "first_block": "blocks.0.conv",
+    "final_expand": "final_expand_layer",
+    "feature_mix": "feature_mix_layer",
+    "classifier": "classifier.linear",
+}
+_RESNET_SLOTS = {
+    "stem": "input_stem.0",
+    "stem_residual": "input_stem.1.conv",
+    "stem_out": "input_stem.2",
+    "classifier": "classifier.linear",
+}
+_PARTS = (
+    ("expansion.", "inverted_bottleneck."),
+    ("depthwise.", "depth_conv."),
+    ("se.", "depth_conv.se.fc."),
+    ("projection.", "point_linear."),
+    ("downsample.project.", "downsample."),
+)
+_FAMILIES = {
+    "input_stem.0.conv.weight": "ofa_resnet50",
+    "final_expand_layer.conv.weight": "ofa_mbv3",
+    "first_conv.conv.weight": "ofa_proxyless",
+}
+"""A key that tells a family from those after it."""
+
+
+def is_ofa_checkpoint(path: Path) -> bool:
+    """Whether `path` begins like a file of `torch.save`, as the public checkpoints do, and hwnas's never."""
+    try:
+        with Path(path).open("rb") as file:
+            start = file.read(4)
+    except OSError:
+        return False
+    return start.startswith(_MAGIC)
+
+
+def load_ofa_checkpoint(path: Path, space: Space, dropout: float = 0.0, classifier: bool = True) -> Supernet:
+    """The supernet of `space` with the weights of a public checkpoint, in eval mode on the CPU.
+
+    Read with `weights_only=True`: nothing in the file is run. Raises CheckpointError as `load_ofa_state_dict` does, and
+    for a file that is missing, truncated or holds anything else.
+    """
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"no such checkpoint: {path}") from error
+    except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        reason = " ".join(str(error).split())[:150]
+        raise CheckpointError(f"{path} is truncated or no file of weights ({reason}): download it again") from error
+    supernet = build_supernet(space, dropout)
+    try:
+        load_ofa_state_dict(supernet, loaded, classifier)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    return supernet.eval()
+
+
+@torch.no_grad()
+def load_ofa_state_dict(supernet: Supernet, state_dict: Mapping[str, Any], classifier: bool = True) -> None:
+    """Copy the weights of a once-for-all network, as the public code saves them, into `supernet`.
+
+    `state_dict` may be wrapped in `{"state_dict": …}` and its keys in `module.`. With `classifier=False` the supernet
+    keeps its own classifier, for another number of classes. Raises CheckpointError, before anything is copied, for
+    missing or unknown keys, and for weights of another shape: another family, width or number of classes.
+    """
+    given = _tensors(state_dict)
+    space = supernet.space
+    own = {_published_name(space, key): value for key, value in supernet.state_dict().items()}
+    own = {name: value for name, value in own.items() if not name.endswith("num_batches_tracked")}
+    if not classifier:
+        own = {name: value for name, value in own.items() if name not in _CLASSIFIER}
+        given = {name: value for name, value in given.items() if name not in _CLASSIFIER}
+    _check_keys(space, own, given)
+    _check_shapes(space, own, given)
+    for name, value in own.items():
+        value.copy_(given[name])
+
+
+def _tensors(state_dict: Any) -> dict[str, Tensor]:
+    """Published names, in their common form, to weights."""
+    if isinstance(state_dict, Mapping) and isinstance(state_dict.get("state_dict"), Mapping):
+        state_dict = state_dict["state_dict"]
+    if not isinstance(state_dict, Mapping) or not all(isinstance(value, Tensor) for value in state_dict.values()):
+        raise CheckpointError(
+            "expected a mapping from names to tensors, as once-for-all's public checkpoints have it under 'state_dict'"
+        )
+    plain = {_common(str(key).removeprefix("module.")): value for key, value in state_dict.items()}
+    return {name: value for name, value in plain.items() if not name.endswith("num_batches_tracked")}
+
+
+def _common(key: str) -> str:
+    segments = ["conv" if segment == "mobile_inverted_conv" else segment for segment in key.split(".")]
+    return ".".join(segment for segment, _ in groupby(segments))
+
+
+def _published_name(space: Space, key: str) -> str:
+    """The published name, in its common form, of a key of `Supernet.state_dict()`."""
+    resnet = "stem_out" in {slot.name for slot in space.slots}
+    _, slot, rest = key.split(".", 2)
+    rest = rest.removeprefix("full.")
+    if transform := re.fullmatch(r"transforms\.(\d+to\d+)", rest):
+        rest = f"depthwise.conv.{transform[1]}_matrix"
+    if block := re.fullmatch(r"block(\d+)", slot):
+        prefix = f"blocks.{block[1]}" if resnet else f"blocks.{int(block[1]) + 1}.conv"
+    else:
+        prefix = (_RESNET_SLOTS if resnet else _MOBILE_SLOTS)[slot]
+    for own, published in _PARTS:
+        if rest.startswith(own):
+            rest = published + rest.removeprefix(own)
+    return _common(f"{prefix}.{rest}".replace(".norm.", ".bn."))
+
+
+def _check_keys(space: Space, own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
+    missing, extra = [sorted(set(one) - set(other)) for one, other in ((own, given), (given, own))]
+    if not missing and not extra:
+        return
+    expected, found = (next((f for key, f in _FAMILIES.items() if key in keys), None) for keys in (own, given))
+    if found is not None and found != expected:
+        raise CheckpointError(f"weights of {found}, expected those of {expected}: choose space={found}")
+    parts = [f"{len(keys)} {what}: {_some(keys)}" for what, keys in (("missing", missing), ("unknown", extra)) if keys]
+    raise CheckpointError(
+        f"not the weights of space {space.name}: {'; '.join(parts)}; expected once-for-all's names and as many blocks,"
+        " kernels and depths as the space has"
+    )
+
+
+def _check_shapes(space: Space, own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
+    wrong = [name for name, value in own.items() if value.shape != given[name].shape]
+    if not wrong:
+        return
+    shapes = f"{wrong[0]} is {list(given[wrong[0]].shape)}, expected {list(own[wrong[0]].shape)}"
+    if set(wrong) <= set(_CLASSIFIER):
+        raise CheckpointError(
+            f"weights for {len(given[wrong[0]])} classes, expected {space.classes}: give"
+            f" space.classes={len(given[wrong[0]])}, or load all but the classifier"
+            " (load_ofa_state_dict(…, classifier=False)) and train that"
+        )
+    raise CheckpointError(
+        f"weights of another width than space {space.name}: {shapes} ({len(wrong)} differ); set space.width_mult,"
+        " space.widths and space.expand_ratios to the checkpoint's"
+    )
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
