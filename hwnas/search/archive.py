@@ -28,6 +28,12 @@ class Archive:
     def __init__(self) -> None:
         self._seen: set[bytes] = set()
         self._rows: list[tuple[Genotypes, Floats, Floats]] = []
+        self._added = 0
+
+    @property
+    def added(self) -> int:
+        """How many rows `arrays` holds."""
+        return self._added
 
     def __len__(self) -> int:
         return len(self._seen)
@@ -41,9 +47,14 @@ class Archive:
                 fresh[row] = True
         return fresh
 
+    def holds(self, genotypes: Genotypes) -> NDArray[np.bool_]:
+        """Which of the canonical `genotypes` were claimed before, `[N]`."""
+        return np.array([key in self._seen for key in _keys(genotypes)], dtype=bool)
+
     def add(self, genotypes: Genotypes, accuracy: Floats, latency_ms: Floats) -> None:
         """Keep what was evaluated of rows that `claim` found to be new."""
         self._rows.append((genotypes, accuracy, latency_ms))
+        self._added += len(genotypes)
 
     def arrays(self) -> tuple[Genotypes, Floats, Floats]:
         """Genotypes `[N, G]`, accuracy `[N]`, latency in ms `[N]`."""

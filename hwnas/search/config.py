@@ -6,10 +6,21 @@ import math
 from dataclasses import dataclass, field
 
 from hwnas.errors import ConfigError, choices
+from hwnas.search.quantities import parse_quantity
 
-__all__ = ["SEARCHERS", "EvolutionConfig", "IslandsConfig", "NsgaConfig", "RandomSearchConfig", "SearchConfig"]
+__all__ = [
+    "SEARCHERS",
+    "BananasConfig",
+    "EvolutionConfig",
+    "IslandsConfig",
+    "LocalSearchConfig",
+    "NsgaConfig",
+    "RandomSearchConfig",
+    "RegularizedConfig",
+    "SearchConfig",
+]
 
-SEARCHERS = ("islands", "evolution", "nsga2", "random")
+SEARCHERS = ("islands", "evolution", "regularized", "nsga2", "local", "bananas", "random")
 
 
 @dataclass(frozen=True)
@@ -126,19 +137,97 @@ class RandomSearchConfig:
 
 
 @dataclass(frozen=True)
+class RegularizedConfig:
+    """Regularised evolution (Real et al., AAAI 2019); see `hwnas.search.regularized`.
+
+    Of `population` networks, `tournament` random ones compete for each child, which one mutation makes; the oldest
+    dies. `children` are made at a time, as if by so many workers. Ends after `evaluations`.
+    """
+
+    population: int = 100
+    tournament: int = 25
+    children: int = 10
+    evaluations: int = 10_000
+
+    def __post_init__(self) -> None:
+        if self.population < 2:
+            raise ConfigError(f"search.regularized.population: expected 2 or more to compete, got {self.population}")
+        if not 1 <= self.tournament <= self.population:
+            raise ConfigError(
+                f"search.regularized.tournament: expected 1 to the population ({self.population}), got"
+                f" {self.tournament}"
+            )
+        if not 1 <= self.children <= self.population:
+            raise ConfigError(
+                f"search.regularized.children: expected 1 to the population ({self.population}), got {self.children}"
+            )
+        if self.evaluations < 1:
+            raise ConfigError(f"search.regularized.evaluations: expected 1 or more, got {self.evaluations}")
+
+
+@dataclass(frozen=True)
+class LocalSearchConfig:
+    """Local search (see `hwnas.search.local`) from `starts` random networks, one after another.
+
+    `pairs`: how many exchanges of two gene groups a round tries where no single change helps; 0 for none.
+    """
+
+    starts: int = 20
+    pairs: int = 300
+
+    def __post_init__(self) -> None:
+        if self.starts < 1:
+            raise ConfigError(f"search.local.starts: expected 1 or more, got {self.starts}")
+        if self.pairs < 0:
+            raise ConfigError(f"search.local.pairs: expected 0 (none) or more, got {self.pairs}")
+
+
+@dataclass(frozen=True)
+class BananasConfig:
+    """Bayesian optimisation as BANANAS does it (White et al., AAAI 2021); see `hwnas.search.bananas`.
+
+    `initial` random networks, then `batch` at a time up to `evaluations`, chosen by independent Thompson sampling
+    among mutations of the best `parents`, `candidates` of them; each has 1 to `mutations` genes groups redrawn.
+    """
+
+    initial: int = 20
+    batch: int = 20
+    evaluations: int = 200
+    candidates: int = 500
+    parents: int = 10
+    mutations: int = 3
+
+    def __post_init__(self) -> None:
+        for key, least in (("initial", 10), ("batch", 1), ("candidates", 1), ("parents", 1), ("mutations", 1)):
+            if getattr(self, key) < least:
+                raise ConfigError(f"search.bananas.{key}: expected {least} or more, got {getattr(self, key)}")
+        if self.evaluations < self.initial:
+            raise ConfigError(
+                f"search.bananas.evaluations: expected search.bananas.initial ({self.initial}) or more, got"
+                f" {self.evaluations}"
+            )
+
+
+@dataclass(frozen=True)
 class SearchConfig:
     """What is searched for on each device.
 
+    `objectives` by name (see `hwnas.search.quantities`): the first is what the network of each budget is the best
+    of, all of them make up the front. `constraints`: name to the most (of accuracy: the least) that is allowed, for
+    every network; `latency_ms` on the target itself is what `budgets` are for, `latency_ms@DEVICE` is another's.
     `budgets`: latency budgets. Where empty, `budget_quantiles` of the latency of `budget_samples` random networks
     stand in for them, so that one config fits every device. `comparison_networks` random networks whose latency is
     within `comparison_tolerance` (a fraction) of the chosen network's are what the result is compared with.
     `confidence`: the probability with which a network's latency has to be within the budget, for estimates that have
     a standard deviation; 0.5 compares the mean. `upper_bound` asks for the proof of how much better any network could
     be, where accuracy and latency add up (`predictor.method=ridge`, a table without slowdown): see
-    `hwnas.search.exact`, which also adds its network to the search.
+    `hwnas.search.exact`, which also adds its network to the search. `evaluate_top`: so many of each budget's best
+    networks are measured with the supernet's weights on held-out images, and the best of these is chosen; 0 for none.
     """
 
     method: str = "islands"
+    objectives: tuple[str, ...] = ("accuracy", "latency_ms")
+    constraints: dict[str, float] = field(default_factory=dict)
     budgets: tuple[float, ...] = ()
     budget_quantiles: tuple[float, ...] = (0.25, 0.75)
     budget_samples: int = 10_000
@@ -146,14 +235,19 @@ class SearchConfig:
     comparison_tolerance: float = 0.05
     confidence: float = 0.5
     upper_bound: bool = False
+    evaluate_top: int = 0
     islands: IslandsConfig = field(default_factory=IslandsConfig)
     evolution: EvolutionConfig = field(default_factory=EvolutionConfig)
+    regularized: RegularizedConfig = field(default_factory=RegularizedConfig)
     nsga2: NsgaConfig = field(default_factory=NsgaConfig)
+    local: LocalSearchConfig = field(default_factory=LocalSearchConfig)
+    bananas: BananasConfig = field(default_factory=BananasConfig)
     random: RandomSearchConfig = field(default_factory=RandomSearchConfig)
 
     def __post_init__(self) -> None:
         if self.method not in SEARCHERS:
             raise ConfigError(f"search.method: {self.method!r} unknown; {choices(self.method, SEARCHERS)}")
+        self._check_quantities()
         wrong = [budget for budget in self.budgets if not (math.isfinite(budget) and budget > 0)]
         if wrong:
             raise ConfigError(f"search.budgets: expected positive milliseconds, got {wrong[0]}")
@@ -172,3 +266,24 @@ class SearchConfig:
             raise ConfigError(
                 f"search.comparison_tolerance: expected a fraction between 0 and 1, got {self.comparison_tolerance}"
             )
+        if self.evaluate_top < 0:
+            raise ConfigError(f"search.evaluate_top: expected 0 (none) or more, got {self.evaluate_top}")
+
+    def _check_quantities(self) -> None:
+        if not self.objectives:
+            raise ConfigError("search.objectives: expected one or more, such as [accuracy,latency_ms]")
+        for text in self.objectives:
+            parse_quantity("search.objectives", text)
+            if self.objectives.count(text) > 1:
+                raise ConfigError(f"search.objectives: {text} stands there twice")
+        for text, value in self.constraints.items():
+            quantity, device = parse_quantity("search.constraints", text)
+            if quantity.name == "latency_ms" and device is None:
+                raise ConfigError(
+                    "search.constraints: latency_ms on the target itself is a budget: give search.budgets=[…], or"
+                    " latency_ms@DEVICE for another device"
+                )
+            largest = 1.0 if quantity.name == "accuracy" else math.inf
+            if not (math.isfinite(value) and 0 < value <= largest):
+                expected = "a fraction above 0" if quantity.name == "accuracy" else f"positive {quantity.unit}"
+                raise ConfigError(f"search.constraints: {text}: expected {expected}, got {value}")

@@ -34,7 +34,9 @@ class Guide:
     as the children are checked by the true latency.
     """
 
-    def __init__(self, space: Space, latency_ms: Objective, slopes: Slopes, rng: np.random.Generator) -> None:
+    def __init__(
+        self, space: Space, latency_ms: Objective, fastest: Genotypes, slopes: Slopes, rng: np.random.Generator
+    ) -> None:
         self._space, self._slopes, self._latency_ms = space, slopes, latency_ms
         # Genes that more than one slot depends on: resolution and depths.
         users = np.bincount([gene for slot in space.slots for gene in slot.genes], minlength=len(space.genes))
@@ -42,6 +44,9 @@ class Guide:
         most = int(space.cardinalities.max())
         self._valid = np.arange(most) < space.cardinalities[:, None]
         rows = space.sample(_SAMPLES, rng)
+        finite = np.isfinite(latency_ms(rows))
+        if not finite.all():
+            rows = self._within(rows, finite, fastest, rng)
         features = space.features(rows)
         centred = features - features.mean(axis=0)
         latency = latency_ms(rows)
@@ -49,6 +54,20 @@ class Guide:
         weights = np.linalg.solve(normal, centred.T @ (latency - latency.mean()))
         self._cost = np.zeros((len(space.genes), most), dtype=np.float32)
         self._cost[self._valid] = weights
+
+    def _within(
+        self, rows: Genotypes, finite: NDArray[np.bool_], fastest: Genotypes, rng: np.random.Generator
+    ) -> Genotypes:
+        """Networks of finite latency: those of `rows`, and the others with as many genes of `fastest` as it takes."""
+        kept, over = [rows[finite]], rows[~finite]
+        for share in (0.25, 0.5, 0.75, 0.9, 1.0):
+            mixed = self._space.canonical(np.where(rng.random(over.shape) < share, fastest, over))
+            finite = np.isfinite(self._latency_ms(mixed))
+            kept.append(mixed[finite])
+            over = over[~finite]
+            if not len(over):
+                break
+        return np.concatenate(kept)
 
     def children(
         self, parents: Genotypes, prices: Floats, count: int, rng: np.random.Generator

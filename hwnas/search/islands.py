@@ -57,7 +57,7 @@ def evolve_islands(
     recorders = [Recorder(archive) for _ in problems]
     budgets = np.array(budgets_ms, dtype=np.float64)
     group = _group_of_genes(space)
-    guide = None if slopes is None else Guide(space, latency_ms, slopes, rng)
+    guide = None if slopes is None else Guide(space, latency_ms, problems[0].fastest, slopes, rng)
     islands = _settle(problems, archive, config, rng, initial, guide)
     merge_at = round(config.apart * config.generations)
 

@@ -1,6 +1,6 @@
-"""NSGA-II for accuracy and latency: the whole front in one run (Deb et al., IEEE TEC 2002).
+"""NSGA-II for accuracy, latency and whatever else: the whole front in one run (Deb et al., IEEE TEC 2002).
 
-Shapes: N architectures, P population, B budgets.
+Shapes: N architectures, P population, B budgets, K objectives, of all of which less is better.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from hwnas.progress import Progress, no_progress
 from hwnas.search.archive import Archive, ranked
 from hwnas.search.config import NsgaConfig
-from hwnas.search.pareto import non_dominated
+from hwnas.search.pareto import non_dominated_values
 from hwnas.search.problem import Objective, Problem
 from hwnas.search.result import Recorder, SearchResult
 from hwnas.spaces import Genotypes, Space
@@ -33,11 +33,13 @@ def nsga2(
     progress: Progress = no_progress,
     *,
     initial: Genotypes | None = None,
+    more: Sequence[Objective] = (),
 ) -> list[SearchResult]:
     """One search up to the largest of `budgets_ms`, and of all that it evaluated the best for each of them, `[B]`.
 
     Parents are drawn by tournaments of two (rank, then crowding), children crossed over and mutated; what exceeds the
-    largest budget is repaired as in `evolve`. Results share evaluations and time. Ties and errors as in `evolve`.
+    largest budget is repaired as in `evolve`. `more` objectives, of which less is better, join accuracy and latency in
+    what makes a front; a network must then be found good at a budget on the way to other ends. Results share evaluations and time. Ties and errors as in `evolve`.
     """
     problems = [Problem(space, accuracy, latency_ms, budget, fastest) for budget in budgets_ms]
     widest = max(problems, key=lambda problem: problem.budget_ms)
@@ -48,8 +50,7 @@ def nsga2(
     known = widest.fastest[None]
     if initial is not None:
         known = np.concatenate([known, space.canonical(space.check(initial))])
-    rows, costs = np.empty((0, len(space.genes)), dtype=np.int64), np.empty(0)
-    found = np.empty(0)
+    rows, values = np.empty((0, len(space.genes)), dtype=np.int64), np.empty((0, 2 + len(more)))
     rank, spread = np.empty(0, dtype=np.int64), np.empty(0)
     children = np.concatenate([known, space.sample(config.population, rng)])
     for generation in range(config.generations + 1):
@@ -66,12 +67,13 @@ def nsga2(
                     bests[number] = max(
                         bests[number], (float(measured[top]), float(latency[top])), key=lambda pair: (pair[0], -pair[1])
                     )
-            rows, found = np.concatenate([rows, children]), np.concatenate([found, measured])
-            costs = np.concatenate([costs, latency])
-            rank = ranks(found, costs, config.population)
-            spread = crowding(found, costs, rank)
+            others = [np.asarray(objective(children), dtype=np.float64) for objective in more]
+            rows = np.concatenate([rows, children])
+            values = np.concatenate([values, np.stack([-measured, latency, *others], axis=1)])
+            rank = ranks(values, config.population)
+            spread = crowding(values, rank)
             kept = np.lexsort((-spread, rank))[: config.population]
-            rows, found, costs, rank, spread = rows[kept], found[kept], costs[kept], rank[kept], spread[kept]
+            rows, values, rank, spread = rows[kept], values[kept], rank[kept], spread[kept]
         for recorder, best in zip(recorders, bests, strict=True):
             recorder.record(*best)
         progress(generation / max(config.generations, 1), f"{int((rank == 0).sum())} on the front")
@@ -82,24 +84,25 @@ def nsga2(
     return [recorder.result(budget) for recorder, budget in zip(recorders, budgets_ms, strict=True)]
 
 
-def ranks(accuracy: Floats, latency_ms: Floats, enough: int) -> NDArray[np.int64]:
-    """The front that each of N stands on, 0 the best, `[N]`; once `enough` have one, the rest share the next."""
-    rank = np.full(len(accuracy), -1, dtype=np.int64)
-    left, level = np.arange(len(accuracy)), 0
-    while len(left) and len(accuracy) - len(left) < enough:
-        on_front = non_dominated(accuracy[left], latency_ms[left])
+def ranks(values: Floats, enough: int) -> NDArray[np.int64]:
+    """The front that each of `values` `[N, K]` stands on, 0 the best, `[N]`; once `enough` have one, the rest share
+    the next."""
+    rank = np.full(len(values), -1, dtype=np.int64)
+    left, level = np.arange(len(values)), 0
+    while len(left) and len(values) - len(left) < enough:
+        on_front = non_dominated_values(values[left])
         rank[left[on_front]] = level
         left, level = left[~on_front], level + 1
     rank[left] = level
     return rank
 
 
-def crowding(accuracy: Floats, latency_ms: Floats, rank: NDArray[np.int64]) -> Floats:
+def crowding(values: Floats, rank: NDArray[np.int64]) -> Floats:
     """How far the neighbours on its own front are from each, as a share of the front's extent, `[N]`; ends infinite."""
     distance = np.zeros(len(rank))
-    for values in (accuracy, latency_ms):
-        order = np.lexsort((values, rank))
-        ordered, level = values[order], rank[order]
+    for column in values.T:
+        order = np.lexsort((column, rank))
+        ordered, level = column[order], rank[order]
         starts = np.concatenate([[True], level[1:] != level[:-1]])
         ends = np.concatenate([starts[1:], [True]])
         begin = np.flatnonzero(starts)

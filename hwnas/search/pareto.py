@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hwnas.spaces.space import Floats
 
-__all__ = ["front", "hypervolume", "non_dominated"]
+__all__ = ["front", "hypervolume", "non_dominated", "non_dominated_values"]
 
 
 def non_dominated(accuracy: Floats, latency_ms: Floats) -> NDArray[np.bool_]:
@@ -25,6 +25,26 @@ def non_dominated(accuracy: Floats, latency_ms: Floats) -> NDArray[np.bool_]:
     np.maximum.at(best, level, accuracy)
     best_faster = np.concatenate([[-np.inf], np.maximum.accumulate(best)[:-1]])
     kept: NDArray[np.bool_] = (accuracy == best[level]) & (accuracy > best_faster[level])
+    return kept
+
+
+def non_dominated_values(values: Floats) -> NDArray[np.bool_]:
+    """As `non_dominated`, for any number of objectives of all of which less is better: `[N, K]` to `[N]`.
+
+    In O(N log N) for two objectives; for more, in O(N F) where F are on the front.
+    """
+    if values.shape[1] == 2:
+        return non_dominated(-values[:, 0], values[:, 1])
+    if not np.isfinite(values).all():
+        raise ValueError("objectives: expected finite numbers")
+    # In this order nobody is dominated by a later one, so that the first that is left is on the front.
+    order = np.lexsort(values.T[::-1])
+    left, kept = order, np.zeros(len(values), dtype=bool)
+    while len(left):
+        point, others = values[left[0]], values[left]
+        equal = (others == point).all(axis=1)
+        kept[left[equal]] = True
+        left = left[(others < point).any(axis=1)]
     return kept
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.search.archive import Archive, ranked
+from hwnas.search.pareto import front, hypervolume
 from hwnas.spaces import Genotypes
 from hwnas.spaces.space import Floats
 
@@ -21,20 +22,25 @@ __all__ = ["Recorder", "SearchHistory", "SearchResult"]
 
 @dataclass(frozen=True)
 class SearchHistory:
-    """The best so far after each step (generation or batch), `[T]` each; step 0 is the first population."""
+    """The best so far after each step (generation or batch), `[T]` each; step 0 is the first population.
+
+    `archived`: how many rows of the result's archive there were.
+    """
 
     evaluations: NDArray[np.int64]
     accuracy: Floats
     latency_ms: Floats
     elapsed_s: Floats
+    archived: NDArray[np.int64]
 
-    def to_dict(self) -> dict[str, list[Any]]:
-        """JSON-able columns."""
+    def to_dict(self, steps: NDArray[np.int64] | None = None) -> dict[str, list[Any]]:
+        """JSON-able columns of all `steps`, or of those given by number."""
+        chosen = slice(None) if steps is None else steps
         return {
-            "evaluations": self.evaluations.tolist(),
-            "accuracy": self.accuracy.tolist(),
-            "latency_ms": self.latency_ms.tolist(),
-            "elapsed_s": np.round(self.elapsed_s, 4).tolist(),
+            "evaluations": self.evaluations[chosen].tolist(),
+            "accuracy": self.accuracy[chosen].tolist(),
+            "latency_ms": self.latency_ms[chosen].tolist(),
+            "elapsed_s": np.round(self.elapsed_s[chosen], 4).tolist(),
         }
 
 
@@ -60,6 +66,23 @@ class SearchResult:
         """Archive indices of the `count` best (all, where there are fewer), best first: for true re-evaluation."""
         return ranked(self.archive_accuracy, self.archive_latency_ms)[:count]
 
+    def history_dict(self, most: int, reference_accuracy: float, reference_latency_ms: float) -> dict[str, list[Any]]:
+        """At most `most` steps of the history, evenly spread, the last among them, JSON-able; with the `hypervolume` of
+        all that had been found by then (see `hwnas.search.pareto.hypervolume` for the reference).
+        """
+        count = len(self.history.evaluations)
+        steps = np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(np.int64))
+        accuracy, latency, before = np.empty(0), np.empty(0), 0
+        volumes = []
+        for rows in self.history.archived[steps]:
+            accuracy = np.concatenate([accuracy, self.archive_accuracy[before:rows]])
+            latency = np.concatenate([latency, self.archive_latency_ms[before:rows]])
+            # What is dominated now stays so.
+            kept = front(accuracy, latency)
+            accuracy, latency, before = accuracy[kept], latency[kept], int(rows)
+            volumes.append(hypervolume(accuracy, latency, reference_accuracy, reference_latency_ms))
+        return {**self.history.to_dict(steps), "hypervolume": volumes}
+
 
 @dataclass
 class Recorder:
@@ -67,30 +90,27 @@ class Recorder:
 
     archive: Archive
     started: float = field(default_factory=time.perf_counter)
-    steps: list[tuple[int, float, float, float]] = field(default_factory=list)
+    steps: list[tuple[int, float, float, float, int]] = field(default_factory=list)
 
     def record(self, accuracy: float, latency_ms: float) -> None:
         """The best so far after one more step."""
-        self.steps.append((len(self.archive), accuracy, latency_ms, time.perf_counter() - self.started))
+        elapsed_s = time.perf_counter() - self.started
+        self.steps.append((len(self.archive), accuracy, latency_ms, elapsed_s, self.archive.added))
 
     def result(self, budget_ms: float = np.inf) -> SearchResult:
         """The best of the archive within `budget_ms`, ties to the faster network, then to the earlier one."""
         genotypes, accuracy, latency = self.archive.arrays()
+        evaluations, best_accuracy, best_latency, elapsed, archived = map(np.array, zip(*self.steps, strict=True))
         if budget_ms < np.inf:
             within = latency <= budget_ms
+            archived = np.cumsum(np.append(0, within))[archived]
             genotypes, accuracy, latency = genotypes[within], accuracy[within], latency[within]
         best = ranked(accuracy, latency)[0]
-        evaluations, best_accuracy, best_latency, elapsed = zip(*self.steps, strict=True)
         return SearchResult(
             genotype=genotypes[best],
             accuracy=float(accuracy[best]),
             latency_ms=float(latency[best]),
-            history=SearchHistory(
-                np.array(evaluations, dtype=np.int64),
-                np.array(best_accuracy),
-                np.array(best_latency),
-                np.array(elapsed),
-            ),
+            history=SearchHistory(evaluations, best_accuracy, best_latency, elapsed, archived),
             evaluations=len(self.archive),
             elapsed_s=time.perf_counter() - self.started,
             archive_genotypes=genotypes,

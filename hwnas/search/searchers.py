@@ -7,13 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from hwnas.progress import Progress, no_progress, part
+from hwnas.search.bananas import Surrogate, bananas
 from hwnas.search.config import SearchConfig
 from hwnas.search.evolution import evolve
 from hwnas.search.guided import Slopes
 from hwnas.search.islands import evolve_islands
+from hwnas.search.local_search import local_search
 from hwnas.search.nsga2 import nsga2
 from hwnas.search.problem import Objective
 from hwnas.search.random_search import random_search
+from hwnas.search.regularized import regularized_evolution
 from hwnas.search.result import SearchResult
 from hwnas.spaces import Genotypes, Space
 
@@ -32,22 +35,32 @@ def search(
     *,
     initial: Genotypes | None = None,
     slopes: Slopes | None = None,
+    surrogate: Surrogate | None = None,
+    more: Sequence[Objective] = (),
 ) -> SearchResult:
     """The most accurate network within `budget_ms` by `config.method`; everything else as in `evolve`.
 
-    `slopes`, where the predictor has them, are for `islands` (see `hwnas.search.guided`).
+    `slopes`, where the predictor has them, are for `islands` (see `hwnas.search.guided`); `more` objectives, of
+    which less is better, for `nsga2`; `surrogate` is what `bananas` learns with, and needs.
     """
-    objectives = (space, accuracy, latency_ms)
+    task = (space, accuracy, latency_ms, budget_ms, fastest)
     if config.method == "random":
-        return random_search(*objectives, budget_ms, fastest, config.random, rng, progress, initial=initial)
+        return random_search(*task, config.random, rng, progress, initial=initial)
     if config.method == "evolution":
-        return evolve(*objectives, budget_ms, fastest, config.evolution, rng, progress, initial=initial)
-    if config.method == "nsga2":
-        return nsga2(*objectives, [budget_ms], fastest, config.nsga2, rng, progress, initial=initial)[0]
-    (result,) = evolve_islands(
-        *objectives, [budget_ms], fastest, config.islands, rng, progress, initial=initial, slopes=slopes
-    )
-    return result
+        return evolve(*task, config.evolution, rng, progress, initial=initial)
+    if config.method == "regularized":
+        return regularized_evolution(*task, config.regularized, rng, progress, initial=initial)
+    if config.method == "local":
+        return local_search(*task, config.local, rng, progress, initial=initial)
+    if config.method == "bananas":
+        if surrogate is None:
+            raise TypeError("search.method=bananas: expected a surrogate to learn with")
+        return bananas(*task, config.bananas, rng, progress, surrogate=surrogate, initial=initial)
+    results, _, _ = search_budgets(
+        space, accuracy, latency_ms, [budget_ms], fastest, config, rng, progress,
+        initial=initial, slopes=slopes, more=more,
+    )  # fmt: skip
+    return results[0]
 
 
 def search_budgets(
@@ -62,6 +75,8 @@ def search_budgets(
     *,
     initial: Genotypes | None = None,
     slopes: Slopes | None = None,
+    surrogate: Surrogate | None = None,
+    more: Sequence[Objective] = (),
 ) -> tuple[list[SearchResult], int, float]:
     """`search` for each of `budgets_ms`, rising; the evaluations of all of them together, and their seconds.
 
@@ -75,14 +90,14 @@ def search_budgets(
             *objectives, budgets_ms, fastest, config.islands, rng, progress, initial=initial, slopes=slopes
         )
     elif config.method == "nsga2":
-        results = nsga2(*objectives, budgets_ms, fastest, config.nsga2, rng, progress, initial=initial)
+        results = nsga2(*objectives, budgets_ms, fastest, config.nsga2, rng, progress, initial=initial, more=more)
     else:
         results = []
         for number, budget in enumerate(budgets_ms):
             results.append(
                 search(
                     *objectives, budget, fastest, config, rng, part(progress, number, len(budgets_ms)),
-                    initial=np.concatenate([known, *(one.genotype[None] for one in results)]),
+                    initial=np.concatenate([known, *(one.genotype[None] for one in results)]), surrogate=surrogate,
                 )
             )  # fmt: skip
         return results, sum(one.evaluations for one in results), sum(one.elapsed_s for one in results)

@@ -57,11 +57,11 @@ def test_nsga2_finds_the_front_of_a_space_that_can_be_enumerated(tiny: Any) -> N
 
 
 def test_ranks_and_crowding_of_known_points() -> None:
-    accuracy, latency = np.array([3.0, 2.0, 1.0, 1.0, 0.5]), np.array([3.0, 2.0, 1.0, 2.5, 3.0])
-    rank = ranks(accuracy, latency, 5)
+    values = np.array([[-3.0, 3.0], [-2.0, 2.0], [-1.0, 1.0], [-1.0, 2.5], [-0.5, 3.0]])
+    rank = ranks(values, 5)
     assert rank.tolist() == [0, 0, 0, 1, 2]
-    assert ranks(accuracy, latency, 1).tolist() == [0, 0, 0, 1, 1]
-    assert crowding(accuracy, latency, rank).tolist() == [np.inf, 2.0, np.inf, np.inf, np.inf]
+    assert ranks(values, 1).tolist() == [0, 0, 0, 1, 1]
+    assert crowding(values, rank).tolist() == [np.inf, 2.0, np.inf, np.inf, np.inf]
 
 
 def test_slopes_are_the_derivatives_of_the_network(tiny: Any) -> None:
@@ -106,3 +106,15 @@ def test_slopes_help_where_there_are_some(full: Any) -> None:
         )  # fmt: skip
         found.append(result.accuracy)
     assert found[1] > found[0]
+
+
+def test_more_objectives_keep_what_is_best_in_them(full: Any) -> None:
+    def shortness(rows: np.ndarray) -> np.ndarray:
+        return -full.space.active(rows).sum(axis=1).astype(float)
+
+    config, budget = NsgaConfig(population=60, generations=40), full.quantile_ms(0.5)
+    task = (full.space, full.accuracy, full.latency_ms, [budget], full.fastest, config)
+    (two,) = nsga2(*task, np.random.default_rng(0))
+    (three,) = nsga2(*task, np.random.default_rng(0), more=[shortness])
+    # Deep networks of low accuracy are on the front now.
+    assert shortness(three.archive_genotypes).mean() < shortness(two.archive_genotypes).mean() - 1

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hwnas.search.pareto import front, hypervolume, non_dominated
+from hwnas.search.pareto import front, hypervolume, non_dominated, non_dominated_values
 
 # Few values, so that ties in one or both are common.
 points = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=30).map(
@@ -28,6 +28,13 @@ def brute_force(accuracy: np.ndarray, latency: np.ndarray) -> list[bool]:
 @given(points=points)
 def test_mask_equals_comparing_every_pair(points: tuple[np.ndarray, np.ndarray]) -> None:
     assert non_dominated(*points).tolist() == brute_force(*points)
+
+
+@given(rows=st.lists(st.tuples(*[st.integers(0, 3)] * 3), max_size=30))
+def test_any_number_of_objectives_equals_comparing_every_pair(rows: list[tuple[int, int, int]]) -> None:
+    values = np.array(rows, dtype=float).reshape(-1, 3)
+    dominated = [any((other <= one).all() and (other < one).any() for other in values) for one in values]
+    assert non_dominated_values(values).tolist() == [not each for each in dominated]
 
 
 @given(points=points)

@@ -1,0 +1,98 @@
+"""Regularised evolution: parents by tournament, and death by age (Real et al., AAAI 2019).
+
+Shapes: N architectures, G genes, P population, C children.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwnas.progress import Progress, no_progress
+from hwnas.search.archive import Archive, ranked
+from hwnas.search.config import RegularizedConfig
+from hwnas.search.problem import Objective, Problem
+from hwnas.search.result import Recorder, SearchResult
+from hwnas.spaces import Genotypes, Space
+
+__all__ = ["mutate_groups", "regularized_evolution"]
+
+_TIRED = 50
+
+
+def regularized_evolution(
+    space: Space,
+    accuracy: Objective,
+    latency_ms: Objective,
+    budget_ms: float,
+    fastest: Genotypes,
+    config: RegularizedConfig,
+    rng: np.random.Generator,
+    progress: Progress = no_progress,
+    *,
+    initial: Genotypes | None = None,
+) -> SearchResult:
+    """The most accurate network found within `budget_ms`, after `config.evaluations` of them.
+
+    Children over the budget are repaired as in `evolve`, and what was evaluated before is not evaluated again: it
+    neither joins nor counts. Ends early where 50 generations in a row bring nothing new, as in a small space.
+    `initial` `[N, G]` joins the first population. Ties and errors as in `evolve`.
+    """
+    problem = Problem(space, accuracy, latency_ms, budget_ms, fastest)
+    archive = Archive()
+    recorder = Recorder(archive)
+    first = [problem.fastest[None], space.sample(config.population, rng)]
+    if initial is not None:
+        first.insert(1, space.canonical(space.check(initial)))
+    children = np.concatenate(first)
+    # Rows stand in the order of their age, the oldest first.
+    rows, found = np.empty((0, len(space.genes)), dtype=np.int64), np.empty(0)
+    best, idle, evaluated = (-np.inf, np.inf), 0, 0
+    progress(0.0, "first population")
+    while True:
+        children, latency = problem.repair(children, rng)
+        fresh = archive.claim(children)
+        idle = 0 if fresh.any() else idle + 1
+        if fresh.any():
+            children, latency = children[fresh], latency[fresh]
+            measured = problem.measure_accuracy(children)
+            archive.add(children, measured, latency)
+            evaluated += len(children)
+            top = ranked(measured, latency)[0]
+            best = max(best, (float(measured[top]), float(latency[top])), key=lambda pair: (pair[0], -pair[1]))
+            rows = np.concatenate([rows, children])[-config.population :]
+            found = np.concatenate([found, measured])[-config.population :]
+        recorder.record(*best)
+        done = evaluated >= config.evaluations or idle >= _TIRED
+        progress(1.0 if done else evaluated / config.evaluations, f"accuracy {best[0]:.4f}")
+        if done:
+            return recorder.result()
+        count = min(config.children, config.evaluations - evaluated)
+        entrants = rng.integers(0, len(rows), size=(count, config.tournament))
+        winners = entrants[np.arange(count), found[entrants].argmax(axis=1)]
+        children = mutate_groups(space, rows[winners], np.ones(count, dtype=np.int64), rng)
+
+
+def mutate_groups(space: Space, genotypes: Genotypes, counts: NDArray[np.int64], rng: np.random.Generator) -> Genotypes:
+    """`counts` `[N]` gene groups of each row drawn anew, among those with an effect, `[N, G]`, canonical.
+
+    A group may be drawn as it was; a group without effect would make no new network.
+    """
+    names = list(dict.fromkeys(gene.group for gene in space.genes))
+    group = np.array([names.index(gene.group) for gene in space.genes])
+    effective = np.zeros((len(genotypes), len(names)), dtype=bool)
+    active = space.active(genotypes) & (space.cardinalities > 1)
+    for column, number in enumerate(group):
+        effective[:, number] |= active[:, column]
+    order = np.argsort(np.where(effective, rng.random(effective.shape), 2.0), axis=1)
+    rank = np.empty_like(order)
+    np.put_along_axis(rank, order, np.broadcast_to(np.arange(len(names)), order.shape), axis=1)
+    fresh = rng.integers(0, space.cardinalities, size=genotypes.shape)
+    # One gene of a group at least differs: its choice is moved on by a random step.
+    steps = rng.integers(1, np.maximum(space.cardinalities, 2), size=genotypes.shape)
+    moved = (genotypes + steps) % space.cardinalities
+    same = np.ones((len(genotypes), len(names)), dtype=bool)
+    for column, number in enumerate(group):
+        same[:, number] &= fresh[:, column] == genotypes[:, column]
+    fresh = np.where(same[:, group], moved, fresh)
+    return space.canonical(np.where((rank < counts[:, None])[:, group], fresh, genotypes))
