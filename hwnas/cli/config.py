@@ -96,6 +96,7 @@ class PipelineConfig:
     predictor: PredictorConfig = field(default_factory=PredictorConfig)
     accuracy: AccuracyConfig = field(default_factory=AccuracyConfig)
     device: DeviceConfig = field(default_factory=DeviceConfig)
+    devices: tuple[str, ...] = ()
     runtime: Any = ("onnxruntime", "litert")
     profiling: ProfilingConfig = field(default_factory=ProfilingConfig)
     latency: LatencyConfig = field(default_factory=LatencyConfig)
@@ -110,6 +111,8 @@ class PipelineConfig:
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise ConfigError(f"seed: expected 0 or more, got {self.seed}")
+        if len(set(self.devices)) < len(self.devices) or not all(self.devices):
+            raise ConfigError(f"devices: expected distinct names of devices, got {list(self.devices)}")
         unknown = [name for name in self.runtimes if name not in RUNTIMES]
         if unknown or not self.runtimes:
             raise ConfigError(f"runtime: {unknown or 'none'} unknown: {choices((unknown or [''])[0], RUNTIMES)}")

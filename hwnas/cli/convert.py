@@ -62,6 +62,8 @@ def _thaw(node: Any) -> None:
     children: list[Any] = []
     if isinstance(node, DictConfig):
         children = [node._get_node(key) for key in node]
+        if node._metadata.object_type is dict:
+            node._set_flag("struct", False)  # a plain mapping takes new keys
     elif isinstance(node, ListConfig):
         children = [node._get_node(index) for index in range(len(node))]
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -11,6 +11,7 @@ from hwnas.accuracy.predictor import AccuracyEstimate, AccuracyPredictor
 from hwnas.accuracy.published import PublishedPredictor
 from hwnas.cli.config import PipelineConfig
 from hwnas.cli.inputs import input_path, table_files, tables_of
+from hwnas.devices.config import DeviceConfig
 from hwnas.errors import StorageError
 from hwnas.latency.estimate import LatencyEstimate
 from hwnas.latency.lookup import TableEstimator, require_coverage
@@ -106,19 +107,56 @@ def latency_targets(config: PipelineConfig, folder: Path, space: Space) -> list[
     """The targets that `latency` names, each covered by its tables when opened (else CoverageError)."""
     given = input_path(config.latency.path, folder, "profile", "", "latency.path")
     if config.latency.format == "ofa":
-        if not given.is_dir():
-            raise StorageError(f"latency.path: expected a folder of published tables, got {given}")
-        files = {f"latency table at {resolution}": path for resolution, path in ofa_files(given, space).items()}
-        return [TargetSource("published tables", files, lambda: _open_published(given, space))]
-    tables = tables_of(config, given)
+        return _published_targets(config, given, space)
     return [
         TargetSource(
-            runtime,
-            {f"{runtime} {role}": file for role, file in table_files(path).items()},
+            name,
+            {f"{name} {role}": file for role, file in table_files(path).items()},
             lambda path=path: _open_table(path, space),  # type: ignore[misc]
         )
-        for runtime, path in tables.items()
+        for name, path in _tables(config, given).items()
     ]
+
+
+def _published_targets(config: PipelineConfig, given: Path, space: Space) -> list[TargetSource]:
+    """Once-for-all's files: of one device in `given`, or of each of `devices` in a folder of its name."""
+    if not given.is_dir():
+        raise StorageError(f"latency.path: expected a folder of published tables, got {given}")
+    sources = []
+    for folder in [given / device for device in config.devices] or [given]:
+        if not folder.is_dir():
+            raise StorageError(f"devices: expected a folder of published tables a device, found none at {folder}")
+        name = folder.name if config.devices else "published tables"
+        role = f"{name}: latency table" if config.devices else "latency table"
+        files = {f"{role} at {resolution}": path for resolution, path in ofa_files(folder, space).items()}
+        sources.append(TargetSource(name, files, lambda folder=folder: _open_published(folder, space)))  # type: ignore[misc]
+    return sources
+
+
+def _tables(config: PipelineConfig, given: Path) -> dict[str, Path]:
+    """Target name to the table that it has in `given`, whether that exists or not.
+
+    `given` may be one table itself. In a folder, those of `devices` (or `device`) and `runtime`; where a device has
+    none for any `runtime`, such as an imported one, all that it has. A folder that knows nothing of the default device
+    gives all its tables.
+    """
+    if given.is_file():
+        return {given.stem: given}
+    devices = config.devices or (config.device.name,)
+    if not config.devices and config.device.name == DeviceConfig().name and not (given / config.device.name).exists():
+        devices = tuple(sorted({path.parent.name for path in _tables_in(given, "*")})) or devices
+    found: dict[str, Path] = {}
+    for device in devices:
+        own = tables_of(replace(config, device=replace(config.device, name=device)), given)
+        present = _tables_in(given, device)
+        if present and not any(path.exists() for path in own.values()):
+            own = {path.stem: path for path in present}
+        found |= {name if len(devices) == 1 else f"{device} {name}": path for name, path in own.items()}
+    return found
+
+
+def _tables_in(folder: Path, device: str) -> list[Path]:
+    return [path for path in sorted(folder.glob(f"{device}/*.csv")) if not path.stem.endswith(".networks")]
 
 
 def _open_published(folder: Path, space: Space) -> Target:

@@ -25,13 +25,15 @@ class TableEstimator:
     """A LatencyEstimator: the sum of each network's `in_network_ms`, times the table's slowdown for its parameters.
 
     `std_ms` is the spread of networks held out of the table's correction around it, relative to the mean, or None
-    for a table without whole networks.
+    for a table without whole networks. `operator_energy_mj` `[O]`: of the space's operators, None where the
+    table has no energy.
     """
 
     def __init__(self, table: LatencyTable, space: Space) -> None:
         self.space = space
         cost = dict(zip(table.operators.operators, table.operators.in_network_ms, strict=True))
         self._costs = np.array([cost.get(operator, np.nan) for operator in space.operators])
+        self.operator_energy_mj = _energy(table, space)
         self._parameters = np.array([operator.parameters for operator in space.operators], dtype=np.float64)
         self._slowdown, self._spread = _correction(table.provenance)
 
@@ -115,6 +117,15 @@ def require_coverage(missing: Sequence[Operator]) -> None:
             f"the latency table lacks {len(missing)} operators: {named}{more}; measure a table for this space and its"
             " resolutions with hwnas profile"
         )
+
+
+def _energy(table: LatencyTable, space: Space) -> NDArray[np.float64] | None:
+    """The energy of each of the space's operators in mJ, `[O]`, NaN where it is not known; None without that column."""
+    values = table.operators.energy_mj
+    if values is None:
+        return None
+    known = dict(zip(table.operators.operators, values, strict=True))
+    return np.array([known.get(operator, np.nan) for operator in space.operators])
 
 
 def _correction(provenance: dict[str, Any]) -> tuple[Slowdown, float | None]:

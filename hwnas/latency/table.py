@@ -27,6 +27,7 @@ __all__ = ["LatencyTable", "NetworkRows", "OperatorRows", "read_table", "table_p
 Floats = NDArray[np.float64]
 
 OPERATOR_VALUES = ("median_ms", "p10_ms", "p90_ms", "samples", "in_network_ms", "error")
+ENERGY = "energy_mj"  # the last column, where a table has it
 NETWORK_VALUES = ("arch", "median_ms", "p10_ms", "p90_ms", "samples", "isolated_sum_ms", "held_out_ms")
 PROVENANCE_KEYS = ("device", "runtime", "runtime_version", "precision", "threads", "reference", "operators", "networks")
 
@@ -35,7 +36,8 @@ PROVENANCE_KEYS = ("device", "runtime", "runtime_version", "precision", "threads
 class OperatorRows:
     """Operators measured alone, `[O]` each. `in_network_ms`: what one costs inside a network, see `correction.py`.
 
-    Where the runtime rejected an operator, `errors` says why and the numbers are NaN (`samples` 0).
+    Where the runtime rejected an operator, `errors` says why and the numbers are NaN (`samples` 0). `energy_mj`: of one
+    inference, None for tables without that column.
     """
 
     operators: tuple[Operator, ...]
@@ -45,6 +47,7 @@ class OperatorRows:
     samples: NDArray[np.int64]
     in_network_ms: Floats
     errors: tuple[str, ...]
+    energy_mj: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -94,8 +97,10 @@ def write_table(table: LatencyTable, path: Path | str) -> Path:
     provenance_path.unlink(missing_ok=True)
     rows = table.operators
     numbers = (rows.median_ms, rows.p10_ms, rows.p90_ms, rows.samples, rows.in_network_ms)
-    content = _csv((*Operator.field_names(), *OPERATOR_VALUES), (
-        [*operator.to_dict().values(), *(_cell(column[row]) for column in numbers), rows.errors[row]]
+    energy = () if rows.energy_mj is None else (rows.energy_mj,)
+    content = _csv((*Operator.field_names(), *OPERATOR_VALUES, *((ENERGY,) if energy else ())), (
+        [*operator.to_dict().values(), *(_cell(column[row]) for column in numbers), rows.errors[row],
+         *(_cell(column[row]) for column in energy)]
         for row, operator in enumerate(rows.operators)
     ))  # fmt: skip
     write_text(path, content)
@@ -140,7 +145,8 @@ def _read_operators(path: Path, expected: object) -> OperatorRows:
     found: dict[Operator, int] = {}
     values: list[list[float]] = []
     errors: list[str] = []
-    for number, row in _rows(path, columns, expected):
+    energies: list[float] = []
+    for number, row in _rows(path, columns, expected, optional=ENERGY):
         try:
             operator = Operator(**{key: _PARSE[key](row[key]) for key in Operator.field_names()})
         except (ValueError, KeyError) as error:
@@ -151,8 +157,11 @@ def _read_operators(path: Path, expected: object) -> OperatorRows:
         rejected = bool(row["error"])
         values.append([_number(path, number, key, row[key], rejected) for key in OPERATOR_VALUES[:-1]])
         errors.append(row["error"])
+        if ENERGY in row:
+            energies.append(_number(path, number, ENERGY, row[ENERGY], rejected))
     median, p10, p90, samples, in_network = _columns(values, 5)
-    return OperatorRows(tuple(found), median, p10, p90, _integers(samples), in_network, tuple(errors))
+    energy = np.array(energies) if energies else None
+    return OperatorRows(tuple(found), median, p10, p90, _integers(samples), in_network, tuple(errors), energy)
 
 
 def _read_networks(path: Path, expected: object) -> NetworkRows:
@@ -175,8 +184,8 @@ def _read_networks(path: Path, expected: object) -> NetworkRows:
     return NetworkRows(tuple(archs), median, p10, p90, _integers(samples), isolated, held_out)
 
 
-def _rows(path: Path, columns: Sequence[str], expected: object) -> list[tuple[int, dict[str, str]]]:
-    """The rows of a CSV file with their numbers, the header being row 1."""
+def _rows(path: Path, columns: Sequence[str], expected: object, optional: str = "") -> list[tuple[int, dict[str, str]]]:
+    """The rows of a CSV file with their numbers, the header being row 1. An `optional` column comes last."""
     try:
         content = path.read_text()
     except FileNotFoundError as error:
@@ -184,6 +193,8 @@ def _rows(path: Path, columns: Sequence[str], expected: object) -> list[tuple[in
     except (OSError, UnicodeDecodeError) as error:
         raise TableError(f"{path} is not readable ({error}); {_REMEDY}") from error
     lines = list(csv.reader(io.StringIO(content)))
+    if optional and lines and lines[0][-1:] == [optional]:
+        columns = (*columns, optional)
     if not lines or tuple(lines[0]) != tuple(columns):
         unknown = sorted(set(lines[0] if lines else ()) - set(columns))
         lacking = [column for column in columns if not lines or column not in lines[0]]

@@ -31,6 +31,10 @@ _CAPTIONS = {
         "Subnets that the predictor was not fitted on: accuracy measured with recalibrated batch norm on held-out"
         " images over the prediction. The search needs the order to be right, which Kendall's τ measures."
     ),
+    "search": (
+        "The best network found so far for each device, runtime and budget, as predicted, over the networks evaluated,"
+        " and how much of the final front had been found by then."
+    ),
     "training": (
         "One training of the whole supernet, phase after phase. Accuracy is of the largest and the smallest subnet that"
         " the phase trains, at its end: weights as inherited, batch norm recalibrated, no fine-tuning."

@@ -30,7 +30,10 @@ from hwnas.report.style import (
     write,
 )
 
-__all__ = ["draw_all", "plot_accuracy_predictor", "plot_front", "plot_latency", "plot_training"]
+__all__ = ["draw_all", "plot_accuracy_predictor", "plot_front", "plot_latency", "plot_search", "plot_training"]
+
+_HISTORY_COLUMNS = {"id", "evaluations", "latency_ms", "elapsed_s", "hypervolume", "hypervolume_reference"}
+_MOST_NAMED = 8
 
 
 def draw_all(result: Result, folder: Path) -> dict[str, Path]:
@@ -52,6 +55,8 @@ def draw_all(result: Result, folder: Path) -> dict[str, Path]:
     history = result.get("history") or []
     if any(row["event"] == "steps" for row in history):
         plots["training"] = plot_training(history, folder / "training.png")
+    if len(searched := result.get("search_history") or []):
+        plots["search"] = plot_search(searched, folder / "search.png")
     return plots
 
 
@@ -180,6 +185,32 @@ def plot_training(history: Sequence[Mapping[str, Any]], path: Path) -> Path:
             accuracy_axes.legend(loc="best")
         _shade_phases(loss_axes, steps, named=True)
         _shade_phases(accuracy_axes, steps, named=False)
+        return write(drawn, path)
+
+
+def plot_search(history: Sequence[Mapping[str, Any]], path: Path) -> Path:
+    """The best so far of each budget's search, and what its front dominates, over the networks evaluated.
+
+    `history` is `result["history"]` of a search. The hypervolume is a share of each search's last.
+    """
+    with style():
+        drawn = Figure(figsize=SIZE, layout="constrained")
+        best_axes, volume_axes = drawn.subplots(2, 1, sharex=True)
+        named = len(history) <= _MOST_NAMED
+        for entry in history:
+            (name,) = set(entry) - _HISTORY_COLUMNS
+            evaluations = np.maximum(entry["evaluations"], 1)
+            label = entry["id"] if named else None
+            best_axes.plot(evaluations, entry[name], lw=1.4, drawstyle="steps-post", label=label)
+            volume = np.array(entry["hypervolume"], dtype=float)
+            volume_axes.plot(evaluations, volume / (volume[-1] or 1.0), lw=1.4, drawstyle="steps-post")
+            best_axes.set(ylabel=f"best so far: {name}")
+            if name == "accuracy":
+                percent(best_axes, "y")
+        best_axes.set_title("Search: the best so far")
+        volume_axes.set(ylabel="share of final hypervolume", xlabel="networks evaluated", xscale="log")
+        if named:
+            best_axes.legend(loc="best", fontsize=7.5)
         return write(drawn, path)
 
 

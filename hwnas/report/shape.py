@@ -27,6 +27,9 @@ The rest is optional; what is absent is left out of the page:
   "test": 10000}}`.
 - `supernet`: `{"space", "subnets", "parameters", "train_s", "accuracy_largest", "accuracy_smallest"}`, all optional.
 - `search`: `{"evaluations", "generations", "elapsed_s"}`, all optional.
+- `search_history`: one entry a device, runtime and budget, columns of equal length: `[{"id": "local-litert-tight",
+  "evaluations": […], "accuracy": […] (or what else was optimised), "latency_ms": […], "elapsed_s": […],
+  "hypervolume": […], "hypervolume_reference": {…}}, …]`, the best so far after so many networks.
 - `provenance`: headings to `{name: value}`, shown as they are: machine, versions, seeds, noise.
 - `title`, `elapsed_s`, `version`, `seed`, `created`.
 """

@@ -125,12 +125,12 @@ def _priced(space: Space, limits: Sequence[Limit]) -> tuple[Genotypes, bool]:
 
 def _descend(space: Space, limits: Sequence[Limit], starts: Genotypes) -> tuple[Genotypes, float]:
     """The network with the smallest largest load that single changes lead to, and that load."""
-    loads = _loads(space, limits, starts)
+    loads = _loads(limits, starts)
     place = np.lexsort(loads.T)[0]
     current, load = starts[place], loads[place]
     while load[-1] > 1:
         rows = space.canonical(changes(space, current)[0])
-        loads = _loads(space, limits, rows)
+        loads = _loads(limits, rows)
         place = np.lexsort(loads.T)[0]
         if tuple(loads[place][::-1]) >= tuple(load[::-1]):
             break
@@ -138,7 +138,7 @@ def _descend(space: Space, limits: Sequence[Limit], starts: Genotypes) -> tuple[
     return current, float(load[-1])
 
 
-def _loads(space: Space, limits: Sequence[Limit], rows: Genotypes) -> Floats:
+def _loads(limits: Sequence[Limit], rows: Genotypes) -> Floats:
     """What is over the limits added up, and the largest load, `[N, 2]`: compared by the last, then by the first."""
     loads = np.stack([limit.load(rows) for limit in limits], axis=1)
     return np.stack([np.maximum(loads - 1, 0).sum(axis=1), loads.max(axis=1)], axis=1)

@@ -28,7 +28,7 @@ def local_search(
     *,
     initial: Genotypes | None = None,
 ) -> SearchResult:
-    """The best of the ends of climbs (`improve`) from `initial` `[M, G]`, `fastest` and `config.starts` random networks.
+    """The best end of climbs (`improve`) from `fastest`, `initial` `[M, G]` and `config.starts` random networks.
 
     Starts over the budget are repaired as in `evolve`. Neighbours over the budget are evaluated as well, since what
     they gain says which exchanges to try. Ties and errors as in `evolve`.

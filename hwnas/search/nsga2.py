@@ -39,7 +39,7 @@ def nsga2(
 
     Parents are drawn by tournaments of two (rank, then crowding), children crossed over and mutated; what exceeds the
     largest budget is repaired as in `evolve`. `more` objectives, of which less is better, join accuracy and latency in
-    what makes a front; a network must then be found good at a budget on the way to other ends. Results share evaluations and time. Ties and errors as in `evolve`.
+    what makes a front. Results share evaluations and time. Ties and errors as in `evolve`.
     """
     problems = [Problem(space, accuracy, latency_ms, budget, fastest) for budget in budgets_ms]
     widest = max(problems, key=lambda problem: problem.budget_ms)

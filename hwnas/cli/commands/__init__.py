@@ -49,7 +49,7 @@ COMMANDS = {
     "profile": _command("profile", "Measure a device into latency tables, one a runtime", "space", "data", *_DEVICE),
     "search": _command(
         "search", "Choose the most accurate network within each latency budget",
-        "accuracy", "latency", "space", "data", *_DEVICE, "search",
+        "accuracy", "latency", "checkpoint", "space", "data", "evaluation", "devices", *_DEVICE, "search",
     ),
     "export": _command(
         "export", "Write chosen networks as ONNX and TFLite files and check them against torch",

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hwnas.accuracy.predictor import AccuracyPredictor
 from hwnas.accuracy.scoring import cross_validate
@@ -17,8 +14,8 @@ from hwnas.cli.config import PipelineConfig
 from hwnas.cli.console import Reporter
 from hwnas.cli.convert import to_plain
 from hwnas.cli.inputs import data_inputs, input_path, load_images, resolve_space
+from hwnas.cli.labels import Labels
 from hwnas.cli.steps import files_digest, run_step
-from hwnas.files import write_text
 from hwnas.progress import no_progress
 from hwnas.spaces import Genotypes, Space
 
@@ -57,7 +54,7 @@ def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, 
         with reporter.step(f"evaluate: {len(genotypes)} subnets on held-out images, batch norm recalibrated") as bar:
             supernet, _ = load_supernet(checkpoint, space.config())
             data = load_images(config, space, no_progress)
-            labels = _Labels(folder / ACCURACIES, space, genotypes)
+            labels = Labels(folder / ACCURACIES, space, genotypes)
             accuracies = measure_accuracy(
                 supernet, genotypes, data, "held_out", config.evaluation.measure, bar, labels.known, labels.add
             )
@@ -83,33 +80,3 @@ def _subnets(space: Space, count: int, rng: np.random.Generator) -> Genotypes:
     """The largest, the smallest and random ones, distinct; fewer than `count` only where the space has no more."""
     ends = np.stack([space.extreme(True), space.extreme(False)])
     return space.unique(np.concatenate([ends, space.sample(4 * count, rng)]))[:count]
-
-
-class _Labels:
-    """Measured accuracies in a CSV file, one subnet a row, written now and then while they come in."""
-
-    WRITE_EVERY = 10
-
-    def __init__(self, path: Path, space: Space, genotypes: Genotypes) -> None:
-        self._path = path
-        self._archs = [json.dumps(space.arch(genotype).to_dict()) for genotype in genotypes]
-        self.known: NDArray[np.float64] = np.full(len(genotypes), np.nan)
-        self._new = 0
-        if path.exists():
-            with path.open(newline="") as file:
-                read = {row["arch"]: float(row["accuracy"]) for row in csv.DictReader(file)}
-            self.known = np.array([read.get(arch, np.nan) for arch in self._archs])
-
-    def add(self, row: int, accuracy: float) -> None:
-        self.known[row] = accuracy
-        self._new += 1
-        if self._new % self.WRITE_EVERY == 0:
-            self.write()
-
-    def write(self) -> None:
-        lines = ["arch,accuracy"]
-        for arch, accuracy in zip(self._archs, self.known, strict=True):
-            if not np.isnan(accuracy):
-                quoted = arch.replace('"', '""')
-                lines.append(f'"{quoted}",{float(accuracy)!r}')
-        write_text(self._path, "\n".join(lines) + "\n")

@@ -59,6 +59,7 @@ def collect(run_folder: Path) -> dict[str, Any]:
             "accuracy_largest": train["largest"]["held_out_accuracy"],
             "accuracy_smallest": train["smallest"]["held_out_accuracy"],
         },
+        "search_history": search["history"],
         "search": {"evaluations": search["evaluations"], "elapsed_s": search["elapsed_s"]},
         "elapsed_s": sum(seconds.values()),
         "version": hwnas.__version__,

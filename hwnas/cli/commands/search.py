@@ -8,179 +8,222 @@ from typing import Any
 
 import numpy as np
 
+from hwnas.cli.commands.train import CHECKPOINT
 from hwnas.cli.config import PipelineConfig
 from hwnas.cli.console import Reporter
 from hwnas.cli.convert import to_plain
-from hwnas.cli.inputs import resolve_space
-from hwnas.cli.sources import Predictor, Target, accuracy_file, latency_targets, load_predictor, slopes_of
+from hwnas.cli.inputs import data_inputs, input_path, load_images, resolve_space
+from hwnas.cli.labels import Labels
+from hwnas.cli.quantities import Quantities
+from hwnas.cli.search_target import Found, kept, search_target, target_id
+from hwnas.cli.sources import Predictor, Target, accuracy_file, latency_targets, load_predictor
 from hwnas.cli.steps import files_digest, run_step
-from hwnas.progress import Progress, part
-from hwnas.search.budgets import Budget, resolve_budgets, sample_near_latency
-from hwnas.search.exact import ExactResult, additive_weights, search_exact
-from hwnas.search.pareto import front
-from hwnas.search.searchers import search_budgets
+from hwnas.errors import ConfigError
+from hwnas.progress import no_progress, part
+from hwnas.search.budgets import sample_near_latency
+from hwnas.search.quantities import parse_quantity
 from hwnas.spaces import Genotypes, Space
-from hwnas.spaces.space import Floats
 
 __all__ = ["run", "step"]
 
-RANDOM_SUBNETS_SHOWN = 500
+STATE = "state"
+MEASURED = "evaluated.csv"
+HISTORY = "history.png"
 
 
 def run(config: PipelineConfig, folder: Path) -> None:
     reporter = Reporter()
     result = step(config, folder, reporter)
+    measured = any("accuracy_measured" in entry for entry in result["selected"])
+    columns = ["target", "budget ms", "latency ms", "predicted accuracy", *(["measured accuracy"] if measured else [])]
     rows = [
-        (entry["id"], f"{entry['budget_ms']:.4g}", f"{entry['latency_ms']:.4g}", f"{entry['accuracy_predicted']:.4f}")
+        (
+            entry["id"], f"{entry['budget_ms']:.4g}", f"{entry['latency_ms']:.4g}",
+            f"{entry['accuracy_predicted']:.4f}", *([f"{entry['accuracy_measured']:.4f}"] if measured else []),
+        )
         for entry in result["selected"]
-    ]
-    reporter.table("chosen networks", ("target", "budget ms", "latency ms", "predicted accuracy"), rows)
+    ]  # fmt: skip
+    reporter.table("chosen networks", columns, rows)
     reporter.say(f"result: {folder / 'result.json'}")
 
 
 def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, Any]:
-    """The result of the search, made or read (see `hwnas.cli.steps`)."""
+    """The result of the search, made or read (see `hwnas.cli.steps`). Targets searched before a kill are kept."""
     space = resolve_space(config)
     predictor_path = accuracy_file(config, folder)
-    targets = latency_targets(config, folder, space)
-    files = {role: file for target in targets for role, file in target.files.items()}
-    inputs = {
-        "space": space.config(),
-        "search": to_plain(config.search),
-        "files": files_digest({"accuracy predictor": predictor_path, **files}),
-    }
+    sources = latency_targets(config, folder, space)
+    files = {role: file for source in sources for role, file in source.files.items()}
+    inputs: dict[str, Any] = {"space": space.config(), "search": to_plain(config.search)}
+    if config.search.evaluate_top:
+        checkpoint = input_path(config.checkpoint, folder, "train", CHECKPOINT, "checkpoint")
+        files["checkpoint"] = checkpoint
+        inputs |= {"data": data_inputs(config.data_config), "measure": to_plain(config.evaluation.measure)}
+    inputs["files"] = files_digest({"accuracy predictor": predictor_path, **files})
 
     def work() -> dict[str, Any]:
         predictor = load_predictor(config, predictor_path, space)
-        names = ", ".join(target.name for target in targets)
-        with reporter.step(f"search: {config.search.method} over {_subnets(space)}, on {names}") as progress:
-            found = [
-                _search_target(target.open(), predictor, space, config, np.random.default_rng([config.seed, number]),
-                               part(progress, number, len(targets)))
-                for number, target in enumerate(targets)
-            ]  # fmt: skip
-        return {
-            "selected": [entry for part in found for entry in part["selected"]],
-            "front": [part["front"] for part in found],
-            "history": [entry for part in found for entry in part["history"]],
-            "evaluations": sum(part["evaluations"] for part in found),
-            "elapsed_s": sum(part["elapsed_s"] for part in found),
+        targets = [source.open() for source in sources]
+        found = _search_all(config, folder, space, predictor, targets, reporter)
+        measured: dict[bytes, float] = {}
+        if config.search.evaluate_top:
+            measured = _evaluate(config, folder, space, checkpoint, found, reporter)
+        selected = []
+        for number, (target, one) in enumerate(zip(targets, found, strict=True)):
+            quantities = Quantities(space, predictor, target, targets, config.search)
+            rng = np.random.default_rng([config.seed, number, 1])
+            selected += _entries(one, quantities, measured, rng)
+        result = {
+            "selected": selected,
+            "objectives": [_described(text) for text in config.search.objectives],
+            "constraints": [{**_described(text), "bound": bound} for text, bound in config.search.constraints.items()],
+            "front": [one.front for one in found],
+            "history": [entry for one in found for entry in one.history],
+            "evaluations": sum(one.evaluations for one in found),
+            "elapsed_s": round(sum(one.elapsed_s for one in found), 3),
             "space": space.config(),
         }
+        _draw(result, folder)
+        return result
 
     return run_step("search", folder, inputs, config.seed, work, reporter.say)
 
 
-def _search_target(
-    target: Target,
-    predictor: Predictor,
-    space: Space,
+def _search_all(
     config: PipelineConfig,
-    rng: np.random.Generator,
-    progress: Progress,
-) -> dict[str, Any]:
-    estimator = target.estimator
-
-    def safe_latency_ms(genotypes: Genotypes) -> Floats:
-        return estimator.estimate(genotypes).upper_ms(config.search.confidence)
-
-    fastest, _ = estimator.fastest()
-    budgets = resolve_budgets(space, estimator.latency_ms, config.search, rng)
-    values = [budget.budget_ms for budget in budgets]
-    proven = _prove(target, predictor, space, values, config, rng)
-    archives, evaluations, elapsed_s = search_budgets(
-        space, predictor.mean, safe_latency_ms, values, fastest, config.search, rng, progress,
-        initial=np.array([one.genotype for one in proven if one.genotype is not None] or [fastest]),
-        slopes=slopes_of(predictor, space),
-    )  # fmt: skip
-    selected = [
-        _entry(archive.genotype, budget, target, predictor, space, rng, config)
-        for archive, budget in zip(archives, budgets, strict=True)
-    ]
-    for entry, one in zip(selected, proven, strict=False):
-        entry["upper_bound"] = one.upper_bound
-    random = space.sample(RANDOM_SUBNETS_SHOWN, rng)
-    fronts = [one.archive_genotypes[front(one.archive_accuracy, one.archive_latency_ms)] for one in archives]
-    seen = np.concatenate([random, *fronts])
-    seen_latency, seen_accuracy = estimator.latency_ms(seen), predictor.mean(seen)
-    best = front(seen_accuracy, seen_latency)
-    return {
-        "selected": selected,
-        "front": {
-            "device": target.device,
-            "runtime": target.runtime,
-            "random": _cloud(seen_latency[: len(random)], seen_accuracy[: len(random)]),
-            "pareto": _cloud(seen_latency[best], seen_accuracy[best]),
-        },
-        "history": [
-            {"id": entry["id"], **archive.history.to_dict()} for entry, archive in zip(selected, archives, strict=True)
-        ],
-        "evaluations": evaluations,
-        "elapsed_s": round(elapsed_s, 3),
-    }
-
-
-def _prove(
-    target: Target,
-    predictor: Predictor,
+    folder: Path,
     space: Space,
-    budgets_ms: Sequence[float],
+    predictor: Predictor,
+    targets: Sequence[Target],
+    reporter: Reporter,
+) -> list[Found]:
+    """Each target's search; a later one starts from what the earlier ones found, on whatever device."""
+    ids = [f"{target.device}-{target.runtime}" for target in targets]
+    if twice := sorted({name for name in ids if ids.count(name) > 1}):
+        raise ConfigError(f"latency: several tables of {', '.join(twice)}: give devices=[…] and runtime=… for one each")
+    found: list[Found] = []
+    title = f"search: {config.search.method} over {_subnets(space)}, on {', '.join(ids)}"
+    with reporter.step(title) as progress:
+        for number, target in enumerate(targets):
+            quantities = Quantities(space, predictor, target, targets, config.search)
+            rng = np.random.default_rng([config.seed, number])
+            bar = part(progress, number, len(targets))
+            pareto = [row for one in found for row in one.pareto]
+            known = space.unique(np.array(pareto, dtype=np.int64)) if pareto else None
+            found.append(
+                kept(
+                    folder / STATE / f"{number}-{ids[number]}.json",
+                    lambda quantities=quantities, rng=rng, bar=bar, known=known: (  # type: ignore[misc]
+                        search_target(quantities, rng, bar, known)
+                    ),
+                )
+            )
+    return found
+
+
+def _evaluate(
     config: PipelineConfig,
-    rng: np.random.Generator,
-) -> list[ExactResult]:
-    """The exact result of each budget where `search.upper_bound` asks for it and both objectives add up, else none."""
-    factors = target.estimator.factors
-    if not config.search.upper_bound or factors is None:
-        return []
-    if config.search.confidence != 0.5 and target.estimator.estimate(space.sample(1, rng)).std_ms is not None:
-        return []  # what has to meet the budget is more than the sum then
-    weights = additive_weights(space, predictor.mean, rng)
-    return [] if weights is None else search_exact(space, *weights, factors, budgets_ms)
+    folder: Path,
+    space: Space,
+    checkpoint: Path,
+    found: Sequence[Found],
+    reporter: Reporter,
+) -> dict[bytes, float]:
+    """The held-out accuracy of each target's and budget's best networks, each measured once."""
+    from hwnas.accuracy.measure import measure_accuracy
+    from hwnas.training.checkpoint import load_supernet
+
+    rows = [row for one in found for best in one.best for row in best]
+    genotypes = space.unique(np.array(rows, dtype=np.int64))
+    title = f"search: accuracy of the {len(genotypes)} best networks on held-out images, batch norm recalibrated"
+    with reporter.step(title) as progress:
+        supernet, _ = load_supernet(checkpoint, space.config())
+        data = load_images(config, space, no_progress)
+        labels = Labels(folder / MEASURED, space, genotypes)
+        accuracies = measure_accuracy(
+            supernet, genotypes, data, "held_out", config.evaluation.measure, progress, labels.known, labels.add
+        )
+        labels.write()
+    return {row.tobytes(): float(accuracy) for row, accuracy in zip(genotypes, accuracies, strict=True)}
+
+
+def _entries(
+    found: Found, quantities: Quantities, measured: dict[bytes, float], rng: np.random.Generator
+) -> list[dict[str, Any]]:
+    """The chosen network of each budget: the best by measured accuracy where that was asked for, else by prediction."""
+    entries = []
+    for budget, best, bound in zip(found.budgets, found.best, found.upper_bounds, strict=True):
+        rows = np.array(best, dtype=np.int64)
+        accuracy = [measured[row.tobytes()] for row in rows] if measured else []
+        place = int(np.argmax(accuracy)) if measured else 0  # ties go to the better prediction
+        entry = _entry(rows[place], budget, bound, quantities, rng)
+        if measured:
+            entry |= {
+                "accuracy_measured": accuracy[place],
+                "evaluated": {
+                    "accuracy_predicted": quantities.predictor.mean(rows).tolist(),
+                    "accuracy_measured": accuracy,
+                    "latency_ms": quantities.target.estimator.latency_ms(rows).tolist(),
+                },
+            }
+        entries.append(entry)
+    return entries
 
 
 def _entry(
     genotype: Genotypes,
-    budget: Budget,
-    target: Target,
-    predictor: Predictor,
-    space: Space,
+    budget: dict[str, Any],
+    bound: float | None,
+    quantities: Quantities,
     rng: np.random.Generator,
-    config: PipelineConfig,
 ) -> dict[str, Any]:
-    estimator = target.estimator
+    space, target, search = quantities.space, quantities.target, quantities.config
     row = genotype[None]
-    latency_ms = float(estimator.latency_ms(row)[0])
-    accuracy = predictor.predict(row)
+    latency_ms = float(target.estimator.latency_ms(row)[0])
+    accuracy = quantities.predictor.predict(row)
     random = sample_near_latency(
         space,
-        estimator.latency_ms,
+        target.estimator.latency_ms,
         latency_ms,
-        config.search.comparison_tolerance,
-        config.search.comparison_networks,
+        search.comparison_tolerance,
+        search.comparison_networks,
         rng,
         excluded=row,
     )
     return {
-        "id": f"{target.device}-{target.runtime}-{budget.name}",
+        "id": target_id(target, budget["name"]),
         "device": target.device,
         "runtime": target.runtime,
         "precision": target.precision,
         "threads": target.threads,
-        "budget": budget.name,
-        "budget_ms": budget.budget_ms,
+        "budget": budget["name"],
+        "budget_ms": budget["budget_ms"],
         "latency_ms": latency_ms,
         "accuracy_predicted": float(accuracy.mean[0]),
-        "upper_bound": None,
+        "upper_bound": bound,
         "accuracy_predicted_std": None if accuracy.std is None else float(accuracy.std[0]),
         "macs": int(space.macs(row)[0]),
         "parameters": int(space.parameters(row)[0]),
+        **({} if not (extra := _extra(quantities, row)) else {"quantities": extra}),
         "arch": space.arch(genotype).to_dict(),
         "random_archs": [space.arch(other).to_dict() for other in random],
     }
 
 
-def _cloud(latency: Any, accuracy: Any) -> dict[str, list[float]]:
-    return {"latency_ms": np.round(latency, 6).tolist(), "accuracy": np.round(accuracy, 6).tolist()}
+def _extra(quantities: Quantities, row: Genotypes) -> dict[str, float]:
+    """The values of what was asked for by name beside accuracy and latency."""
+    names = dict.fromkeys([*quantities.config.objectives, *quantities.config.constraints])
+    return {name: float(quantities.objective(name)(row)[0]) for name in names if name not in ("accuracy", "latency_ms")}
+
+
+def _described(text: str) -> dict[str, str]:
+    quantity, _ = parse_quantity("search", text)
+    return {"name": text, "unit": quantity.unit, "direction": "maximise" if quantity.more_is_better else "minimise"}
+
+
+def _draw(result: dict[str, Any], folder: Path) -> None:
+    from hwnas.report.plots import plot_search
+
+    plot_search(result["history"], folder / HISTORY)
 
 
 def _subnets(space: Space) -> str:
