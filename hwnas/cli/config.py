@@ -106,6 +106,8 @@ class PipelineConfig:
     targets: str | None = None
     exported: str | None = None
     folder: str | None = None
+    format: str | None = None
+    path: str | None = None
     arch: Any = None
 
     def __post_init__(self) -> None:

@@ -24,7 +24,7 @@ from hwnas.spaces import Genotypes, Operator, Space
 from hwnas.spaces.elimination import Factor, minimise_sum
 from hwnas.spaces.space import Floats
 
-__all__ = ["OfaTableEstimator", "ofa_files", "operator_key"]
+__all__ = ["OfaTableEstimator", "ofa_files", "operator_key", "published_files"]
 
 _NAME = re.compile(r"(?P<device>.+)_w(?P<width>\d+)_(?P<resolution>\d+)")
 _BLOCK = 4096  # what stays in a core's cache
@@ -59,6 +59,17 @@ def ofa_files(folder: Path | str, space: Space) -> dict[int, Path]:
 
     Raises TableError where a resolution has no file, or where files of several devices or widths stand there.
     """
+    _, files = published_files(folder)
+    if missing := [str(resolution) for resolution in space.resolutions if resolution not in files]:
+        raise TableError(
+            f"{folder}: no table for resolution {', '.join(missing)}; set space.resolution to some of"
+            f" {', '.join(map(str, sorted(files)))}"
+        )
+    return {resolution: files[resolution] for resolution in space.resolutions}
+
+
+def published_files(folder: Path | str) -> tuple[str, dict[int, Path]]:
+    """The device of the published tables in `folder`, and their files by resolution. Raises as `ofa_files`."""
     folder = Path(folder)
     named = {path: _NAME.fullmatch(path.stem) for path in sorted(folder.glob("*.yaml"))}
     found = [(path, match) for path, match in named.items() if match]
@@ -66,13 +77,7 @@ def ofa_files(folder: Path | str, space: Space) -> dict[int, Path]:
         raise TableError(f"{folder}: no published tables: expected files named like note10_w12_224.yaml; {_REMEDY}")
     if len(settings := {f"{match['device']}_w{match['width']}" for _, match in found}) > 1:
         raise TableError(f"{folder}: tables of several settings ({', '.join(sorted(settings))}): keep one a folder")
-    files = {int(match["resolution"]): path for path, match in found}
-    if missing := [str(resolution) for resolution in space.resolutions if resolution not in files]:
-        raise TableError(
-            f"{folder}: no table for resolution {', '.join(missing)}; set space.resolution to some of"
-            f" {', '.join(map(str, sorted(files)))}"
-        )
-    return {resolution: files[resolution] for resolution in space.resolutions}
+    return found[0][1]["device"], {int(match["resolution"]): path for path, match in found}
 
 
 class OfaTableEstimator:

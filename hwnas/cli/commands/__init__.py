@@ -47,6 +47,10 @@ COMMANDS = {
         "checkpoint", "space", "data", *_JUDGE,
     ),
     "profile": _command("profile", "Measure a device into latency tables, one a runtime", "space", "data", *_DEVICE),
+    "import-table": _command(
+        "import_table", "Bring a published latency table (ofa, proxyless or csv) into hwnas's format",
+        "format", "path", "device", "space", "data",
+    ),
     "search": _command(
         "search", "Choose the most accurate network within each latency budget",
         "accuracy", "latency", "checkpoint", "space", "data", "evaluation", "devices", *_DEVICE, "search",
