@@ -1,9 +1,10 @@
 """Published latency tables as rows of ours: once-for-all's, ProxylessNAS's, and plain CSV files.
 
-`ofa`: a folder with one YAML file a resolution (see `hwnas.latency.ofa_table`), or one of these files. `proxyless`: one YAML file, whose
-older keys give `expand` as a ratio, have neither `se` nor `hs`, and whose entries have `var` in place of `std`; its
-`Logits` start at the feature map, which pools it on the way (Cai et al., ICLR 2019). `csv`: one operator a row, columns
-named as the fields of `Operator`, with `latency_ms` and, where known, `p10_ms`, `p90_ms`, `samples`, `energy_mj`.
+`ofa`: a folder with one YAML file a resolution (see `hwnas.latency.ofa_table`), or one of these files. `proxyless`: one
+YAML file, whose older keys give `expand` as a ratio, have neither `se` nor `hs`, and whose entries have `var` in place
+of `std`; its `Logits` start at the feature map, which is pooled on the way (Cai et al., ICLR 2019). `csv`: one operator
+a row, columns named as the fields of `Operator`, with `latency_ms` and, where known, `p10_ms`, `p90_ms`, `samples`,
+`energy_mj`.
 """
 
 from __future__ import annotations
@@ -53,7 +54,9 @@ def import_table(path: Path | str, kind: str, device: str) -> LatencyTable:
     """The table that stands at `path` in format `kind`, as of `device`; '' takes the device that the files name.
 
     Where several files hold an operator, as the files of two resolutions do, it gets the mean of all their samples (in
-    once-for-all's the median difference is 0.4 %): networks sum to what one file says within 0.1 %. Raises TableError, naming file and key or row, for what is missing, malformed or no number.
+    once-for-all's the median difference is 0.4 %): networks sum to what one file says within 0.1 %.
+
+    Raises TableError, naming file and key or row, for what is missing, malformed or no number.
     """
     path = Path(path)
     if not path.exists():

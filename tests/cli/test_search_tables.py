@@ -15,11 +15,12 @@ from hwnas.cli.compose import compose_config
 from hwnas.cli.config import register_schemas, to_pipeline_config
 from hwnas.cli.inputs import resolve_space, tables_of
 from hwnas.latency.table import LatencyTable, NetworkRows, OperatorRows, write_table
+from hwnas.search.config import SEARCHERS
 from hwnas.spaces import OfaMbv3Space
 from tests.running import run_hwnas
 
 
-def written_table(space: OfaMbv3Space, path: Path, runtime: str, slowdown: float) -> None:
+def written_table(space: OfaMbv3Space, path: Path, runtime: str, slowdown: float, device: str = "localhost") -> None:
     rng = np.random.default_rng(0)
     cost = np.array([operator.macs / 1e6 + 0.01 for operator in space.operators]) * rng.uniform(
         0.8, 1.2, len(space.operators)
@@ -28,7 +29,7 @@ def written_table(space: OfaMbv3Space, path: Path, runtime: str, slowdown: float
     latency, samples = space.sum_over_operators(rows, cost), np.full(len(rows), 9)
     archs = tuple(space.arch(row).to_dict() for row in rows)
     provenance: dict[str, Any] = {
-        "device": "localhost", "runtime": runtime, "runtime_version": "1", "precision": "fp32", "threads": 1,
+        "device": device, "runtime": runtime, "runtime_version": "1", "precision": "fp32", "threads": 1,
         "reference": {"arch": archs[0], "seed": 0, "latency_ms": 1.0},
         "correction": {"slowdown": {"gain": slowdown, "threshold": 1e4, "width": 0.3}, "held_out_std": 0.02},
     }  # fmt: skip
@@ -58,7 +59,7 @@ def inputs(tmp_path: Path) -> list[str]:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("method", ["islands", "nsga2", "evolution", "random"])
+@pytest.mark.parametrize("method", [*SEARCHERS[:5], "random"])
 def test_every_method_finds_a_network_for_each_runtime_and_budget(
     inputs: list[str], tmp_path: Path, method: str
 ) -> None:
@@ -76,3 +77,104 @@ def test_every_method_finds_a_network_for_each_runtime_and_budget(
     assert [front["runtime"] for front in result["front"]] == ["onnxruntime", "litert"]
     assert [steps["id"] for steps in result["history"]] == [entry["id"] for entry in result["selected"]]
     assert all(steps["evaluations"][-1] <= result["evaluations"] for steps in result["history"])
+
+
+def test_bananas_learns_with_its_ensemble(inputs: list[str], tmp_path: Path) -> None:
+    short = ("search.bananas.evaluations=60", "search.budget_quantiles=[0.5]", "runtime=litert")
+    done = run_hwnas("search", *inputs, "search.method=bananas", *short)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "search" / "result.json").read_text())["result"]
+    assert result["evaluations"] == 60
+    steps = result["history"][0]
+    assert steps["accuracy"][-1] > steps["accuracy"][0]
+
+
+SHORT = ("search.islands.generations=5", "search.comparison_networks=0")
+
+
+def test_objectives_and_constraints_are_met_and_shown(inputs: list[str], tmp_path: Path) -> None:
+    asked = ("search.objectives=[accuracy,macs,file_bytes]", "search.constraints={parameters: 9000, macs: 4e5}")
+    done = run_hwnas("search", *inputs, *asked, *SHORT)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "search" / "result.json").read_text())["result"]
+    assert result["objectives"][1] == {"name": "macs", "unit": "MACs", "direction": "minimise"}
+    assert [entry["bound"] for entry in result["constraints"]] == [9000, 4e5]
+    for entry in result["selected"]:
+        assert entry["parameters"] <= 9000
+        assert entry["macs"] <= 4e5
+        assert entry["quantities"]["macs"] == entry["macs"]
+        assert 3.4 * entry["parameters"] < entry["quantities"]["file_bytes"] < 4 * entry["parameters"]
+    for front in result["front"]:
+        values = np.array([front["objectives"][name] for name in ("accuracy", "macs", "file_bytes")]) * [[-1], [1], [1]]
+        assert len(front["archs"]) == values.shape[1] > 1
+        assert not any(
+            ((other <= one).all() and (other < one).any()) for one in values.T[:50] for other in values.T
+        )  # fmt: skip
+
+
+def test_another_quantity_may_come_first(inputs: list[str], tmp_path: Path) -> None:
+    asked = ("search.objectives=[macs,latency_ms]", "search.constraints={accuracy: 0.6}", "runtime=onnxruntime")
+    done = run_hwnas("search", *inputs, *asked, *SHORT, "search.budget_quantiles=[0.9]")
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "search" / "result.json").read_text())["result"]
+    (entry,) = result["selected"]
+    assert entry["accuracy_predicted"] >= 0.6
+    assert result["history"][0]["macs"][-1] == entry["macs"] <= result["history"][0]["macs"][0]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("search.constraints={parameters: 5}", "no network of space ofa_mbv3_smoke meets parameters <= 5"),
+        ("search.constraints={energy_mj: 5}", "has no column energy_mj"),
+        ("search.constraints={latency_ms@moon: 5}", "moon is no device of this search; valid: localhost-onnxruntime"),
+        ("search.constraints={latency_ms@localhost: 5}", "localhost has several latency tables"),
+        ("search.constraints={marcs: 5}", "did you mean 'macs'"),
+        ("search.objectives=[accuracy,energy_mj]", "has no column energy_mj"),
+        ("devices=[local,local]", "distinct names"),
+        ("devices=[moon]", "no such file"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_refused_in_one_line(inputs: list[str], override: str, message: str) -> None:
+    done = run_hwnas("search", *inputs, override, *SHORT)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_several_devices_are_searched_in_one_run_and_may_limit_each_other(inputs: list[str], tmp_path: Path) -> None:
+    register_schemas()
+    space = resolve_space(to_pipeline_config(compose_config("search", ["experiment=smoke"])))
+    for device, slowdown in (("alpha", 0.0), ("beta", 0.3)):
+        for runtime in ("onnxruntime", "litert"):
+            path = tmp_path / "tables" / device / f"{runtime}-fp32-1t.csv"
+            path.parent.mkdir(exist_ok=True)
+            written_table(space, path, runtime, slowdown, device)
+    asked = ("devices=[alpha,beta]", "runtime=litert", "search.constraints={latency_ms@beta: 0.5}")
+    done = run_hwnas("search", *inputs, *asked, *SHORT, "search.budgets=[0.4,0.6,0.8]")
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "search" / "result.json").read_text())["result"]
+    assert [entry["id"] for entry in result["selected"]] == [
+        f"{device}-litert-{budget}ms" for device in ("alpha", "beta") for budget in (0.4, 0.6, 0.8)
+    ]
+    assert all(entry["quantities"]["latency_ms@beta"] <= 0.5 for entry in result["selected"])
+
+
+def test_what_was_searched_before_a_kill_is_kept(inputs: list[str], tmp_path: Path) -> None:
+    folder = tmp_path / "search"
+    assert run_hwnas("search", *inputs, *SHORT).returncode == 0
+    whole = json.loads((folder / "result.json").read_text())["result"]
+    first, second = sorted((folder / "state").iterdir())
+    # As a kill within the second target leaves it.
+    (folder / "result.json").unlink()
+    second.unlink()
+    before = first.stat().st_mtime_ns
+    assert run_hwnas("search", *inputs, *SHORT).returncode == 0
+    again = json.loads((folder / "result.json").read_text())["result"]
+    assert first.stat().st_mtime_ns == before
+    timed = ("elapsed_s", "history")
+    assert {k: v for k, v in whole.items() if k not in timed} == {k: v for k, v in again.items() if k not in timed}
+    for one, other in zip(whole["history"], again["history"], strict=True):
+        assert {k: v for k, v in one.items() if k != "elapsed_s"} == {
+            k: v for k, v in other.items() if k != "elapsed_s"
+        }
