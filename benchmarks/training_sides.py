@@ -1,0 +1,185 @@
+"""The two sides of `training_throughput.py`: hwnas and the `ofa` package, each as its users run it."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hwnas.spaces import OfaMbv3Config, make_space
+from hwnas.supernet.extract import extract
+from hwnas.supernet.fold import fold_batch_norm
+from hwnas.supernet.layout import channels_last
+from hwnas.supernet.supernet import Supernet
+from hwnas.training.config import TrainingConfig
+from hwnas.training.loss import distilled_loss
+from hwnas.training.memory import keep_freed_memory
+from hwnas.training.optimiser import make_optimiser
+from hwnas.training.shards import ShardedGradients
+
+__all__ = ["SIDES", "Hwnas", "Reference"]
+
+LABEL_SMOOTHING, WEIGHT_DECAY, LEARNING_RATE = 0.1, 3e-5, 1e-3
+
+
+class Side:
+    """A network, its optimiser and one batch of images a resolution; `rows` are genotypes `[n, G]`."""
+
+    layout = torch.contiguous_format
+
+    def __init__(self, device: str, batch_size: int, bf16: bool) -> None:
+        self.space = make_space(OfaMbv3Config())
+        self.device, self.batch_size, self.bf16 = torch.device(device), batch_size, bf16
+        self._generator = torch.Generator().manual_seed(0)
+        self._images: dict[int, Tensor] = {}
+        self.labels = torch.randint(0, 1000, (batch_size,), generator=self._generator).to(self.device)
+
+    def images(self, resolution: int) -> Tensor:
+        if resolution not in self._images:
+            shape = self.batch_size, 3, resolution, resolution
+            drawn = torch.randn(shape, generator=self._generator).to(self.device)
+            self._images = {resolution: drawn.contiguous(memory_format=self.layout)}
+        return self._images[resolution]
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
+
+    def train(self, rows: np.ndarray, resolution: int, subnets_per_step: int) -> float:
+        """Seconds of the steps that train all of `rows`."""
+        images = self.images(resolution)
+        return self._timed(
+            lambda: [
+                self.step(rows[start : start + subnets_per_step], images)
+                for start in range(0, len(rows), subnets_per_step)
+            ]
+        )
+
+    def evaluate(self, rows: np.ndarray, resolution: int, kind: str) -> float:
+        """Seconds of two batches through each subnet, whatever has to be done to it first included."""
+        images = self.images(resolution)
+
+        def run() -> None:
+            with torch.inference_mode(), self.autocast():
+                for row in rows:
+                    network = self.prepared(row, kind)
+                    for _ in range(2):
+                        network(images).argmax(dim=1).sum().item()
+
+        return self._timed(run)
+
+    def _timed(self, run: Callable[[], Any]) -> float:
+        self._wait()
+        start = time.perf_counter()
+        run()
+        self._wait()
+        return time.perf_counter() - start
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    def step(self, rows: np.ndarray, images: Tensor) -> float:
+        raise NotImplementedError
+
+    def prepared(self, row: np.ndarray, kind: str) -> Callable[[Tensor], Tensor]:
+        raise NotImplementedError
+
+
+class Hwnas(Side):
+    """What `hwnas.training.engine` does in a step; `shards` as its config has them."""
+
+    layout = torch.channels_last
+
+    def __init__(self, device: str, batch_size: int, bf16: bool, shards: int = 1) -> None:
+        super().__init__(device, batch_size, bf16)
+        if device == "cpu":
+            keep_freed_memory()
+        network = Supernet(self.space, 0.0, torch.Generator().manual_seed(0))
+        self.network = channels_last(network.to(self.device))
+        self.optimiser = make_optimiser(self.network, TrainingConfig(weight_decay=WEIGHT_DECAY))
+        for group in self.optimiser.param_groups:
+            group["lr"] = LEARNING_RATE
+        self.sharded = None
+        if shards > 1:
+            torch.set_num_threads(max(1, torch.get_num_threads() // shards))
+            self.sharded = ShardedGradients(self.network, shards, self._loss)
+
+    def step(self, rows: np.ndarray, images: Tensor) -> float:
+        if self.sharded is not None:
+            total = self.sharded(rows, images, self.labels, None)
+        else:
+            self.network.train()
+            self.optimiser.zero_grad()
+            total = 0.0
+            for row in rows:
+                with self.autocast():
+                    loss = self._loss(self.network, row, images, self.labels, None)
+                total += float(loss.detach())
+                loss.backward()
+        self.optimiser.step()
+        return total
+
+    @staticmethod
+    def _loss(network: Supernet, row: np.ndarray, images: Tensor, labels: Tensor, soft: Tensor | None) -> Tensor:
+        return distilled_loss(network(images, row).float(), labels, soft, LABEL_SMOOTHING, 1.0)
+
+    def prepared(self, row: np.ndarray, kind: str) -> Callable[[Tensor], Tensor]:  # noqa: ARG002
+        return channels_last(fold_batch_norm(extract(self.network, row)))
+
+
+class Reference(Side):
+    """The `ofa` package's supernet, loss and optimiser, in the order of its `train_one_epoch`, data loading left out."""
+
+    def __init__(self, device: str, batch_size: int, bf16: bool, shards: int = 1) -> None:  # noqa: ARG002
+        super().__init__(device, batch_size, bf16)
+        library = torch.library.Library("torchvision", "DEF")  # torchvision may lack its compiled operators here
+        for name in ("nms", "qnms"):
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        from ofa.imagenet_classification.elastic_nn.networks import OFAMobileNetV3
+        from ofa.utils import build_optimizer, cross_entropy_with_label_smoothing
+
+        warnings.filterwarnings("ignore", message="Implicit dimension choice")
+        torch.manual_seed(0)
+        self.network = OFAMobileNetV3(
+            1000, dropout_rate=0.0, width_mult=1.0, ks_list=[3, 5, 7], expand_ratio_list=[3, 4, 6], depth_list=[2, 3, 4]
+        ).to(self.device)
+        keys = ["bn", "bias"]
+        decayed, spared = (self.network.get_parameters(keys, mode=mode) for mode in ("exclude", "include"))
+        options = {"momentum": 0.9, "nesterov": True}
+        groups = [list(decayed), list(spared)]
+        self.optimiser = build_optimizer(groups, "sgd", options, LEARNING_RATE, WEIGHT_DECAY, "bn#bias")
+        self._criterion = cross_entropy_with_label_smoothing
+
+    def _activate(self, row: np.ndarray) -> None:
+        values = self.space.arch(row).values
+        self.network.set_active_subnet(ks=values["ks"], e=values["e"], d=values["d"])
+
+    def step(self, rows: np.ndarray, images: Tensor) -> float:
+        self.network.train()
+        self.network.zero_grad()
+        total = 0.0
+        for row in rows:
+            self._activate(row)
+            with self.autocast():
+                output = self.network(images)
+            loss = self._criterion(output.float(), self.labels, LABEL_SMOOTHING)
+            total += loss.item()
+            loss.backward()
+        self.optimiser.step()
+        return total
+
+    def prepared(self, row: np.ndarray, kind: str) -> Callable[[Tensor], Tensor]:
+        self._activate(row)
+        self.network.eval()
+        network = self.network if kind == "in_supernet" else self.network.get_active_subnet().eval()
+        called: Callable[[Tensor], Tensor] = network
+        return called
+
+
+SIDES: dict[str, type[Hwnas] | type[Reference]] = {"hwnas": Hwnas, "ofa": Reference}
