@@ -134,7 +134,7 @@ class Hwnas(Side):
 
 
 class Reference(Side):
-    """The `ofa` package's supernet, loss and optimiser, in the order of its `train_one_epoch`, data loading left out."""
+    """The `ofa` package's supernet, loss and optimiser in the order of its `train_one_epoch`, without data loading."""
 
     def __init__(self, device: str, batch_size: int, bf16: bool, shards: int = 1) -> None:  # noqa: ARG002
         super().__init__(device, batch_size, bf16)
