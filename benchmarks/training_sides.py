@@ -13,15 +13,15 @@ import torch
 from torch import Tensor
 
 from hwnas.spaces import OfaMbv3Config, make_space
+from hwnas.supernet.build import build_supernet
 from hwnas.supernet.extract import extract
 from hwnas.supernet.fold import fold_batch_norm
 from hwnas.supernet.layout import channels_last
-from hwnas.supernet.supernet import Supernet
 from hwnas.training.config import TrainingConfig
-from hwnas.training.loss import distilled_loss
+from hwnas.training.gradients import Gradients
+from hwnas.training.loss import LossRule
 from hwnas.training.memory import keep_freed_memory
 from hwnas.training.optimiser import make_optimiser
-from hwnas.training.shards import ShardedGradients
 
 __all__ = ["SIDES", "Hwnas", "Reference"]
 
@@ -100,34 +100,21 @@ class Hwnas(Side):
         super().__init__(device, batch_size, bf16)
         if device == "cpu":
             keep_freed_memory()
-        network = Supernet(self.space, 0.0, torch.Generator().manual_seed(0))
+        network = build_supernet(self.space, generator=torch.Generator().manual_seed(0))
         self.network = channels_last(network.to(self.device))
-        self.optimiser = make_optimiser(self.network, TrainingConfig(weight_decay=WEIGHT_DECAY))
+        config = TrainingConfig(weight_decay=WEIGHT_DECAY)
+        self.optimiser = make_optimiser(self.network, config, config.phases[-1])
         for group in self.optimiser.param_groups:
             group["lr"] = LEARNING_RATE
-        self.sharded = None
-        if shards > 1:
-            torch.set_num_threads(max(1, torch.get_num_threads() // shards))
-            self.sharded = ShardedGradients(self.network, shards, self._loss)
+        torch.set_num_threads(max(1, torch.get_num_threads() // shards))
+        self.gradients = Gradients(self.network, shards)
+        self.rule = LossRule(LABEL_SMOOTHING)
 
     def step(self, rows: np.ndarray, images: Tensor) -> float:
-        if self.sharded is not None:
-            total = self.sharded(rows, images, self.labels, None)
-        else:
-            self.network.train()
-            self.optimiser.zero_grad()
-            total = 0.0
-            for row in rows:
-                with self.autocast():
-                    loss = self._loss(self.network, row, images, self.labels, None)
-                total += float(loss.detach())
-                loss.backward()
+        with self.autocast():
+            scores = self.gradients(rows, images, self.labels, self.rule)
         self.optimiser.step()
-        return total
-
-    @staticmethod
-    def _loss(network: Supernet, row: np.ndarray, images: Tensor, labels: Tensor, soft: Tensor | None) -> Tensor:
-        return distilled_loss(network(images, row).float(), labels, soft, LABEL_SMOOTHING, 1.0)
+        return float(scores.losses.sum())
 
     def prepared(self, row: np.ndarray, kind: str) -> Callable[[Tensor], Tensor]:  # noqa: ARG002
         return channels_last(fold_batch_norm(extract(self.network, row)))
