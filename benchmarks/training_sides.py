@@ -6,7 +6,7 @@ import time
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,9 +23,16 @@ from hwnas.training.loss import LossRule
 from hwnas.training.memory import keep_freed_memory
 from hwnas.training.optimiser import make_optimiser
 
-__all__ = ["SIDES", "Hwnas", "Reference"]
+__all__ = ["SIDES", "Hwnas", "Reference", "Seconds"]
 
 LABEL_SMOOTHING, WEIGHT_DECAY, LEARNING_RATE = 0.1, 3e-5, 1e-3
+
+
+class Seconds(NamedTuple):
+    """On the clock, and of all the process's threads: the second hardly depends on what else the machine does."""
+
+    wall: float
+    cpu: float
 
 
 class Side:
@@ -50,8 +57,8 @@ class Side:
     def autocast(self) -> AbstractContextManager[Any]:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
-    def train(self, rows: np.ndarray, resolution: int, subnets_per_step: int) -> float:
-        """Seconds of the steps that train all of `rows`."""
+    def train(self, rows: np.ndarray, resolution: int, subnets_per_step: int) -> Seconds:
+        """Of the steps that train all of `rows`."""
         images = self.images(resolution)
         return self._timed(
             lambda: [
@@ -60,8 +67,8 @@ class Side:
             ]
         )
 
-    def evaluate(self, rows: np.ndarray, resolution: int, kind: str) -> float:
-        """Seconds of two batches through each subnet, whatever has to be done to it first included."""
+    def evaluate(self, rows: np.ndarray, resolution: int, kind: str) -> Seconds:
+        """Of two batches through each subnet, whatever has to be done to it first included."""
         images = self.images(resolution)
 
         def run() -> None:
@@ -73,12 +80,12 @@ class Side:
 
         return self._timed(run)
 
-    def _timed(self, run: Callable[[], Any]) -> float:
+    def _timed(self, run: Callable[[], Any]) -> Seconds:
         self._wait()
-        start = time.perf_counter()
+        start, cpu_start = time.perf_counter(), time.process_time()
         run()
         self._wait()
-        return time.perf_counter() - start
+        return Seconds(time.perf_counter() - start, time.process_time() - cpu_start)
 
     def _wait(self) -> None:
         if self.device.type == "cuda":

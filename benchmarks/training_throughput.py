@@ -4,9 +4,10 @@
 
 Needs the package ofa (0.1.0.post202307202001) and torchvision, which are no dependencies of the project. Each side is a
 process of its own; they take turns, subnets, batch and resolution the same. A repeat's ratio is of two neighbouring
-turns, and a mode's ratio is the repeats' median. On a machine that others use too, threads that wait must not spin
-(OMP_WAIT_POLICY=PASSIVE, set here for both sides). Peak memory is the resident peak of a side's process (on CUDA: the
-allocator's) above what is there once everything is imported and built; the largest subnet is among what it ran.
+turns, and a mode's ratio is the repeats' median: of seconds on the clock, and of CPU seconds. On a machine that others
+use too, threads that wait must not spin (OMP_WAIT_POLICY=PASSIVE, set here for both sides). Peak memory is the resident
+peak of a side's process (on CUDA: the allocator's) above what is there once everything is imported and built; the
+largest subnet is among what it ran.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from training_sides import SIDES
+from training_sides import SIDES, Seconds
 
 import hwnas
 from hwnas.spaces import OfaMbv3Config, make_space
@@ -71,7 +72,7 @@ def main() -> None:
             continue
         found["modes"][name] = {**asdict(mode), **compare(mode, settings, arguments.repeats)}
         print(line(name, found["modes"][name]), flush=True)
-        for key in ("ratio_vs_ofa", "peak_memory_ratio_vs_ofa"):
+        for key in ("ratio_vs_ofa", "cpu_ratio_vs_ofa", "peak_memory_ratio_vs_ofa"):
             found[key] = {name: values[key] for name, values in found["modes"].items()}
         if arguments.json:
             arguments.json.write_text(json.dumps(found, indent=1) + "\n")
@@ -83,26 +84,31 @@ def compare(mode: Mode, settings: dict[str, Any], repeats: int) -> dict[str, Any
     drawn = space.sample((repeats + 1) * mode.subnets, np.random.default_rng(0))
     turns = np.split(drawn, repeats + 1)
     largest = np.stack([space.extreme(largest=True)] * mode.per_step)
-    seconds: dict[str, list[float]] = {side: [] for side in SIDES}
+    taken: dict[str, list[Seconds]] = {side: [] for side in SIDES}
     with worker("hwnas", mode, settings) as ours, worker("ofa", mode, settings) as theirs:
         pairs = [("hwnas", ours), ("ofa", theirs)]
         for _, ask in pairs:
             ask(largest)
         for turn, rows in enumerate(turns):
             for side, ask in pairs if turn % 2 else reversed(pairs):
-                taken = ask(rows)
+                seconds = ask(rows)
                 if turn:  # the first is to warm up
-                    seconds[side].append(taken)
+                    taken[side].append(seconds)
         memory_mib = {side: float(ask(None)) for side, ask in pairs}
     images = mode.subnets * settings["batch_size"] * (2 if mode.kind else 1)
-    ratios = [theirs / ours for ours, theirs in zip(seconds["hwnas"], seconds["ofa"], strict=True)]
+    ratios, cpu_ratios = (
+        [theirs[clock] / ours[clock] for ours, theirs in zip(taken["hwnas"], taken["ofa"], strict=True)]
+        for clock in (0, 1)
+    )
     return {
-        "images_per_s": {
-            side: round(median(images / taken for taken in values), 2) for side, values in seconds.items()
+        "images_per_s": {side: round(median(images / turn.wall for turn in turns), 2) for side, turns in taken.items()},
+        "images_per_cpu_s": {
+            side: round(median(images / turn.cpu for turn in turns), 2) for side, turns in taken.items()
         },
         "ratio_vs_ofa": round(median(ratios), 3),
+        "cpu_ratio_vs_ofa": round(median(cpu_ratios), 3),
         "ratios": [round(ratio, 3) for ratio in ratios],
-        "seconds": {side: [round(taken, 3) for taken in values] for side, values in seconds.items()},
+        "cpu_ratios": [round(ratio, 3) for ratio in cpu_ratios],
         "peak_memory_mib": {side: round(value, 1) for side, value in memory_mib.items()},
         "peak_memory_ratio_vs_ofa": round(memory_mib["hwnas"] / memory_mib["ofa"], 3),
     }
@@ -176,6 +182,7 @@ def machine(device: str) -> dict[str, Any]:
         "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
         "cores": len(os.sched_getaffinity(0)),
         "threads": torch.get_num_threads(),
+        "load_at_start": round(os.getloadavg()[0], 1),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "hwnas": hwnas.__version__,
@@ -188,6 +195,7 @@ def line(name: str, values: dict[str, Any]) -> str:
     speed, memory = values["images_per_s"], values["peak_memory_mib"]
     return (
         f"{name}: {speed['hwnas']} images/s, ofa {speed['ofa']}: {values['ratio_vs_ofa']} × (each {values['ratios']});"
+        f" of CPU time {values['cpu_ratio_vs_ofa']} ×;"
         f" peak {memory['hwnas']:.0f} MiB, ofa {memory['ofa']:.0f}: {values['peak_memory_ratio_vs_ofa']}"
     )
 
