@@ -112,3 +112,17 @@ def test_no_gradient_wanted_and_evaluation():
     with torch.no_grad():
         trained = conv_norm_act(x, weight, norm, "relu")
     torch.testing.assert_close(trained, conv_norm_act(x.requires_grad_(), weight, norm, "relu"), atol=1e-4, rtol=1e-4)
+
+
+def test_the_same_bits_each_time():
+    """What lets a resumed training end with the weights of one that was never stopped."""
+    torch.manual_seed(5)
+    x, weight = images(4, 8, 16, 16), torch.randn(24, 8, 1, 1)
+    norm = a_norm(24)
+
+    def once():
+        act = "h_swish"
+        return outcome(lambda *inputs: conv_norm_act(*inputs, act), x, weight, copy.deepcopy(norm), torch.float32)
+
+    for one, other in zip(once(), once(), strict=True):
+        assert torch.equal(one, other)
