@@ -18,7 +18,7 @@ from hwnas.export.config import ExportConfig
 from hwnas.files import packaged
 from hwnas.profiling.config import RUNTIMES, ProfilingConfig
 from hwnas.search.config import SearchConfig
-from hwnas.spaces import OfaMbv3Config
+from hwnas.spaces import FAMILIES, SpaceConfig
 from hwnas.training.config import TrainingConfig
 
 __all__ = [
@@ -89,7 +89,7 @@ class PipelineConfig:
 
     name: str = "quickstart"
     seed: int = 0
-    space: OfaMbv3Config = field(default_factory=OfaMbv3Config)
+    space: Any = MISSING
     data: Any = MISSING
     training: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
@@ -131,6 +131,13 @@ class PipelineConfig:
             raise ConfigError("data: expected data=fashion_mnist, data=image_folder, data=imagenet or data=digits")
         return self.data
 
+    @property
+    def space_config(self) -> SpaceConfig:
+        """`space` with its type: which family it is was chosen by `space=…`."""
+        if not isinstance(self.space, SpaceConfig):
+            raise ConfigError("space: expected a space of conf/space, such as space=ofa_mbv3")
+        return self.space
+
 
 def register_schemas() -> None:
     """Tell Hydra the types behind `conf/`. The files there name them as `/schema/…`."""
@@ -142,6 +149,8 @@ def register_schemas() -> None:
         ("digits", DigitsConfig),
     ):
         store.store(group="schema/data", name=name, node=schema(kind))
+    for name, family in FAMILIES.items():
+        store.store(group="schema/space", name=name, node=schema(family))
 
 
 def to_pipeline_config(config: DictConfig) -> PipelineConfig:

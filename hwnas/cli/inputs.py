@@ -14,11 +14,12 @@ from hwnas.data.config import DataConfig, ImageFolderConfig, describe
 from hwnas.data.image_tree import tree_stamp
 from hwnas.errors import ArchError, ConfigError, StorageError
 from hwnas.latency.table import table_path
-from hwnas.spaces import OfaMbv3Space, Space, SpaceConfig, make_space
+from hwnas.spaces import Space, SpaceConfig, make_space
 
 if TYPE_CHECKING:
     from hwnas.data.load import ImageData
     from hwnas.progress import Progress
+    from hwnas.supernet.single import TrainedNetwork
 
 __all__ = [
     "data_inputs",
@@ -26,15 +27,16 @@ __all__ = [
     "input_path",
     "launched_by_torchrun",
     "load_images",
+    "load_network",
     "resolve_space",
     "table_files",
     "tables_of",
 ]
 
 
-def resolve_space(config: PipelineConfig) -> OfaMbv3Space:
+def resolve_space(config: PipelineConfig) -> Space:
     """The configured space; classes and channels that are 0 are the data set's. ConfigError where they differ."""
-    settings = config.space
+    settings = config.space_config
     if settings.classes and settings.in_channels:
         return make_space(settings)
     described = describe(config.data_config)
@@ -53,6 +55,19 @@ def input_path(given: str | None, folder: Path, step: str, file: str, key: str) 
     if not path.exists():
         raise StorageError(f"no such file: {path}; run hwnas {step} first, or give {key}=PATH")
     return path
+
+
+def load_network(checkpoint: Path, space: Space) -> TrainedNetwork:
+    """What `checkpoint` holds, in eval mode: as `hwnas train` writes it, or a file that once-for-all published.
+
+    Raises CheckpointError where it is neither, or not of `space`.
+    """
+    from hwnas.supernet.published import is_ofa_checkpoint, load_ofa_checkpoint
+    from hwnas.training.checkpoint import load_supernet
+
+    if is_ofa_checkpoint(checkpoint):
+        return load_ofa_checkpoint(checkpoint, space)
+    return load_supernet(checkpoint, space.config())[0]
 
 
 def given_arch(arch: Any) -> dict[str, Any]:

@@ -95,6 +95,24 @@ class Operator:
         return expansion + depthwise + squeeze + projection
 
     @property
+    def peak_activations(self) -> int:
+        """The most numbers held at once while it runs, for batch 1: see `Space.peak_activation_bytes`."""
+        pixels_in, pixels_out = self.in_height * self.in_width, self.out_height * self.out_width
+        given, result = pixels_in * self.in_channels, pixels_out * self.out_channels
+        wide, narrow = pixels_in * self.mid_channels, pixels_out * self.mid_channels
+        if self.kind == "mbconv":
+            kept = given if self.residual else 0
+            if not self.expands:
+                return max(given + narrow, kept + narrow + result)
+            return max(given + wide, kept + wide + narrow, kept + narrow + result)
+        if self.kind == "bottleneck" and self.residual:
+            return given + max(wide + narrow, narrow + result)
+        if self.kind == "bottleneck":
+            pooled = pixels_out * self.in_channels if self.stride > 1 else 0
+            return result + max(given + pooled, given + wide, wide + narrow, narrow + result)
+        return given + result
+
+    @property
     def parameters(self) -> int:
         """Trainable parameters, batch norm's scale and shift included."""
         norm = 2 if self.norm else 0

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hwnas.errors import ConfigError
 from hwnas.spaces.operators import Operator
 from hwnas.spaces.space import Gene, Slot
 
@@ -26,7 +27,16 @@ class SlotTables:
         self._tables: dict[str, tuple[tuple[int, ...], NDArray[np.int64]]] = {}
 
     def place(self, slot: str, operator: Operator, resolution: int, choices: Mapping[str, Any] | None = None) -> None:
-        """Put `operator` into `slot` at the index `resolution`, for `choices` of genes by name: an index or a mask."""
+        """Put `operator` into `slot` at the index `resolution`, for `choices` of genes by name: an index or a mask.
+
+        Raises ConfigError where a resolution leaves a strided operator nothing to stride over.
+        """
+        if operator.stride > min(operator.in_height, operator.in_width):
+            raise ConfigError(
+                f"space.resolution: {self._genes[-1].choices[resolution]} is too small for the strides: at {slot}, of"
+                f" stride {operator.stride}, {operator.in_height}×{operator.in_width} pixels are left; give larger"
+                " resolutions or fewer strides of 2"
+            )
         choices = choices or {}
         columns = (*(self._columns[name] for name in choices), len(self._genes) - 1)
         if slot not in self._tables:

@@ -237,6 +237,18 @@ class Space(ABC):
         """Trainable parameters, `[N]`."""
         return self._whole_sums(genotypes, self._operator_parameters)
 
+    def peak_activation_bytes(self, genotypes: Genotypes, bytes_per_value: int = 4) -> NDArray[np.int64]:
+        """The most memory that activations take at once in one inference at batch 1, `[N]`, without weights.
+
+        Counted as a runtime has it that fuses BatchNorm, activations and additions into the layer before: a running
+        layer's input and output, and what a residual addition still needs. A bottleneck's projected shortcut is
+        computed first.
+        """
+        peak = np.zeros(len(genotypes))
+        for slot, table in zip(self.slots, self._slot_tables(self._operator_peaks), strict=True):
+            np.maximum(peak, table[self._columns(genotypes, slot)], out=peak)
+        return peak.astype(np.int64) * bytes_per_value
+
     # ---- helpers ------------------------------------------------------------------------------------------------
 
     @cached_property
@@ -246,6 +258,10 @@ class Space(ABC):
     @cached_property
     def _operator_parameters(self) -> Floats:
         return np.array([operator.parameters for operator in self.operators], dtype=np.float64)
+
+    @cached_property
+    def _operator_peaks(self) -> Floats:
+        return np.array([operator.peak_activations for operator in self.operators], dtype=np.float64)
 
     def _whole_sums(self, genotypes: Genotypes, values: Floats) -> NDArray[np.int64]:
         # Whole numbers below 2^53 add up exactly in float64.

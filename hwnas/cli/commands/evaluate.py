@@ -13,7 +13,7 @@ from hwnas.cli.commands.train import CHECKPOINT
 from hwnas.cli.config import PipelineConfig
 from hwnas.cli.console import Reporter
 from hwnas.cli.convert import to_plain
-from hwnas.cli.inputs import data_inputs, input_path, load_images, resolve_space
+from hwnas.cli.inputs import data_inputs, input_path, load_images, load_network, resolve_space
 from hwnas.cli.labels import Labels
 from hwnas.cli.steps import files_digest, run_step
 from hwnas.progress import no_progress
@@ -48,11 +48,10 @@ def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, 
 
     def work() -> dict[str, Any]:
         from hwnas.accuracy.measure import measure_accuracy
-        from hwnas.training.checkpoint import load_supernet
 
         genotypes = _subnets(space, config.evaluation.subnets, np.random.default_rng(config.seed))
         with reporter.step(f"evaluate: {len(genotypes)} subnets on held-out images, batch norm recalibrated") as bar:
-            supernet, _ = load_supernet(checkpoint, space.config())
+            supernet = load_network(checkpoint, space)
             data = load_images(config, space, no_progress)
             labels = Labels(folder / ACCURACIES, space, genotypes)
             accuracies = measure_accuracy(

@@ -9,7 +9,7 @@ from hwnas.cli.commands.train import CHECKPOINT
 from hwnas.cli.config import PipelineConfig
 from hwnas.cli.console import Reporter
 from hwnas.cli.convert import to_plain
-from hwnas.cli.inputs import data_inputs, given_arch, input_path, load_images, resolve_space
+from hwnas.cli.inputs import data_inputs, given_arch, input_path, load_images, load_network, resolve_space
 from hwnas.cli.steps import files_digest, read_result, run_step
 from hwnas.progress import no_progress
 
@@ -53,11 +53,10 @@ def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, 
         from hwnas.accuracy.measure import calibrate_subnet
         from hwnas.export.deploy import export_network
         from hwnas.export.formats import format_of_runtime
-        from hwnas.training.checkpoint import load_supernet
 
         entries = []
         with reporter.step(f"export: {len(targets)} networks, checked against torch on real images") as progress:
-            supernet, _ = load_supernet(checkpoint, space.config())
+            supernet = load_network(checkpoint, space)
             data = load_images(config, space, no_progress)
             for number, target in enumerate(targets):
                 progress(number / len(targets), target["id"])

@@ -13,7 +13,7 @@ from hwnas.cli.commands.train import CHECKPOINT
 from hwnas.cli.config import PipelineConfig
 from hwnas.cli.console import Reporter
 from hwnas.cli.convert import to_plain
-from hwnas.cli.inputs import data_inputs, input_path, load_images, resolve_space, table_files, tables_of
+from hwnas.cli.inputs import data_inputs, input_path, load_images, load_network, resolve_space, table_files, tables_of
 from hwnas.cli.steps import files_digest, read_result, run_step
 from hwnas.errors import StorageError
 from hwnas.latency.table import read_table
@@ -162,13 +162,12 @@ def _accuracy_of_networks(
 ) -> dict[str, dict[str, Any]]:
     """By torch, with the supernet's weights: each chosen network, and random ones of the same predicted latency."""
     from hwnas.accuracy.measure import measure_accuracy
-    from hwnas.training.checkpoint import load_supernet
 
     archs = [arch for target in selected for arch in (target["arch"], *target["random_archs"])]
     genotypes = np.stack([space.genotype(arch) for arch in archs])
     title = f"validate: test accuracy of the chosen and {len(archs) - len(selected)} random networks, by torch"
     with reporter.step(title) as progress:
-        supernet, _ = load_supernet(checkpoint, space.config())
+        supernet = load_network(checkpoint, space)
         distinct, place = np.unique(genotypes, axis=0, return_inverse=True)
         measured = measure_accuracy(supernet, distinct, data, "test", config.evaluation.measure, progress)
     accuracies = list(measured[place.reshape(-1)])
