@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from itertools import product
 from typing import Any, ClassVar
 
@@ -125,19 +126,27 @@ class MobileSpace(Space):
         return {"family": self.settings.family, **values}
 
     def active(self, genotypes: Genotypes) -> NDArray[np.bool_]:
-        kept = np.concatenate(
-            [
-                np.arange(depths[-1]) < np.asarray(depths)[self._depth_choice(genotypes, stage)][:, None]
-                for stage, depths in enumerate(self.settings.stage_depths)
-            ],
-            axis=1,
-        )
-        rest = np.ones((len(genotypes), len(self.genes) - 2 * self.settings.blocks), dtype=bool)
-        return np.concatenate([kept, kept, rest], axis=1)
+        gates, least = self._gates
+        kept: NDArray[np.bool_] = genotypes.take(gates, axis=1) >= least
+        return kept
 
-    def _depth_choice(self, genotypes: Genotypes, stage: int) -> NDArray[np.int64]:
-        column = self.gene_index.get(f"d{stage}")
-        return np.zeros(len(genotypes), dtype=np.int64) if column is None else genotypes[:, column]
+    @cached_property
+    def _gates(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """For each gene, the one that decides whether it has an effect (itself, where always), and from which choice on.
+
+        One look-up and comparison for the whole array: searches ask a dozen times a generation.
+        """
+        gates, least = np.arange(len(self.genes)), np.zeros(len(self.genes), dtype=np.int64)
+        block = 0
+        for stage, depths in enumerate(self.settings.stage_depths):
+            column = self.gene_index.get(f"d{stage}")
+            for place in range(depths[-1]):
+                if column is not None:
+                    for gene in (block, block + self.settings.blocks):
+                        gates[gene], least[gene] = column, sum(depth <= place for depth in depths)
+                block += 1
+        return gates, least
+
 
 
 def _build_slots(space: MobileSpace) -> tuple[tuple[Operator, ...], tuple[Slot, ...]]:
