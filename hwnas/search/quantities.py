@@ -38,7 +38,7 @@ QUANTITIES = {
         Quantity("energy_mj", "mJ", False, True, "energy of one inference, of tables with that column"),
         Quantity("macs", "MACs", False, False, "multiply-accumulates of one inference"),
         Quantity("parameters", "parameters", False, False, "trainable parameters"),
-        Quantity("peak_activation_bytes", "bytes", False, False, "largest input and output of an operator, together"),
+        Quantity("peak_activation_bytes", "bytes", False, False, "most memory of activations at once, layer by layer"),
         Quantity("file_bytes", "bytes", False, False, "weights in the target's precision, batch norm folded"),
     )
 }

@@ -148,7 +148,6 @@ class MobileSpace(Space):
         return gates, least
 
 
-
 def _build_slots(space: MobileSpace) -> tuple[tuple[Operator, ...], tuple[Slot, ...]]:
     """Every distinct operator at every resolution, and the slots that hold them."""
     config, tables = space.settings, SlotTables(space.genes)
