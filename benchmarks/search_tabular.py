@@ -17,6 +17,7 @@ import csv
 import gzip
 import os
 import platform
+import re
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -42,8 +43,11 @@ from hwnas.search.config import (
 from hwnas.search.searchers import search
 from hwnas.spaces import Arch, Gene, Genotypes, Space
 
-WORK, LIMITED = "raspi4", "titanrtx_256"
-EDGES, OPERATIONS = 6, 5
+WORK, LIMITED = "gold_6226", "titan_rtx_256"
+OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+EDGES = 6
+POWERS = len(OPERATIONS) ** np.arange(EDGES)[::-1]
+_OPERATION = re.compile(r"(\w+)~\d")
 LATE = 200
 MOST = 600
 
@@ -64,7 +68,7 @@ class Cells(Space):
 
     def __init__(self) -> None:
         self.name = "nasbench201_cells"
-        self.genes = tuple(Gene(f"edge{n}", tuple(range(OPERATIONS)), f"edge{n}") for n in range(EDGES))
+        self.genes = tuple(Gene(f"edge{n}", tuple(range(len(OPERATIONS))), f"edge{n}") for n in range(EDGES))
         self.operators, self.slots = (), ()
 
     def active(self, genotypes: Genotypes) -> NDArray[np.bool_]:
@@ -80,33 +84,36 @@ class Cells(Space):
         return {"name": self.name}
 
 
-def read(path: Path) -> tuple[list[str], NDArray[np.float64]]:
-    """Devices, and latencies `[cells, devices]` in the order of the table's index, which counts cells."""
+def read(path: Path) -> dict[str, NDArray[np.float64]]:
+    """Latencies of `WORK` and `LIMITED`; a cell stands at the number that its operations write in base 5."""
     with gzip.open(path, "rt", newline="") as file:
-        header, *rows = list(csv.reader(file))
-    devices = [name for name in header if name not in ("index", "arch", "arch_index")]
-    columns = [header.index(name) for name in devices]
-    return devices, np.array([[float(row[column]) for column in columns] for row in rows])
+        rows = list(csv.DictReader(file))
+    numbers = np.array([_OPERATION.findall(row["arch"]) for row in rows])
+    places = np.array([[OPERATIONS.index(name) for name in row] for row in numbers]) @ POWERS
+    found = {}
+    for device in (WORK, LIMITED):
+        values = np.full(len(OPERATIONS) ** EDGES, np.nan)
+        values[places] = [float(row[device]) for row in rows]
+        assert np.isfinite(values).all(), "expected every cell once"
+        found[device] = values
+    return found
 
 
 def task(data: Path) -> tuple[Cells, Any, Any, float, Genotypes, dict[str, Any]]:
-    devices, values = read(data / "help" / "nasbench201_latency_ms.csv.gz")
-    work = values[:, devices.index(WORK if WORK in devices else devices[0])]
-    limited = values[:, devices.index(LIMITED if LIMITED in devices else devices[-1])]
+    values = read(data / "help" / "nasbench201_latency_ms.csv.gz")
+    work, limited = values[WORK], values[LIMITED]
     budget = float(np.median(limited))
     within = limited <= budget
     middle, best = float(np.median(work[within])), float(work[within].max())
-    # A cell's number in base 5; the table's order of cells only names them differently.
-    powers = OPERATIONS ** np.arange(EDGES)[::-1]
 
     def score(rows: Genotypes) -> NDArray[np.float64]:
-        return (work[rows @ powers] - middle) / (best - middle)
+        return (work[rows @ POWERS] - middle) / (best - middle)
 
     def latency_ms(rows: Genotypes) -> NDArray[np.float64]:
-        return np.asarray(limited[rows @ powers])
+        return np.asarray(limited[rows @ POWERS])
 
     space = Cells()
-    fastest = np.array([int(limited.argmin()) // power % OPERATIONS for power in powers], dtype=np.int64)
+    fastest = np.array([int(limited.argmin()) // power % len(OPERATIONS) for power in POWERS], dtype=np.int64)
     about = {"cells": len(work), "within": int(within.sum()), "budget_ms": budget, "devices": [WORK, LIMITED]}
     return space, score, latency_ms, budget, fastest, about
 
@@ -168,19 +175,24 @@ def main() -> None:
         found["methods"][method] = run(arguments.data, method, arguments.seeds)
         print(method, f"{found['methods'][method]['cpu_s']:.1f} s of CPU", flush=True)
         write_json(arguments.json, found)
+        write_text(arguments.json.with_suffix(".md"), markdown(found))
+    print(summary(found))
+
+
+def markdown(found: dict[str, Any]) -> str:
+    """The page beside the JSON."""
     about = found["task"]
     text = [
         "# Searchers on a complete table",
         f"HELP's NAS-Bench-201 latencies, {about['cells']} cells, of which {about['within']} are within"
-        f" {about['budget_ms']:.3g} ms on {about['devices'][1]}; the score is the latency on {about['devices'][0]}, from"
-        f" the median (0) to the best (1) of those. {found['seeds']} seeds. {found['date']}, {found['machine']}, Python"
-        f" {found['python']}, numpy {found['numpy']}, hwnas {found['hwnas']}.",
+        f" {about['budget_ms']:.3g} ms on {about['devices'][1]}; the score is the latency on {about['devices'][0]},"
+        f" from the median (0) to the best (1) of those. {found['seeds']} seeds. {found['date']}, {found['machine']},"
+        f" Python {found['python']}, numpy {found['numpy']}, hwnas {found['hwnas']}.",
         summary(found),
         "Populations are small, for a table of this size. BANANAS stops at"
         f" {LATE} evaluations; its ensemble is of 3 networks, 30 epochs. Settings are the first that were tried.",
     ]
-    write_text(arguments.json.with_suffix(".md"), "\n\n".join(text) + "\n")
-    print(text[2])
+    return "\n\n".join(text) + "\n"
 
 
 if __name__ == "__main__":

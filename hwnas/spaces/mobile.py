@@ -132,7 +132,7 @@ class MobileSpace(Space):
 
     @cached_property
     def _gates(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """For each gene, the one that decides whether it has an effect (itself, where always), and from which choice on.
+        """For each gene, the one that decides whether it has an effect (itself where always), and from which choice on.
 
         One look-up and comparison for the whole array: searches ask a dozen times a generation.
         """

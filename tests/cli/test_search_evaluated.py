@@ -1,0 +1,64 @@
+"""What `hwnas search` does with a supernet and with imported tables."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hwnas.cli.commands import import_table, search
+from hwnas.cli.compose import compose_config
+from hwnas.cli.config import register_schemas, to_pipeline_config
+from hwnas.cli.console import Reporter
+from hwnas.errors import ConfigError
+from hwnas.latency.table import read_table
+
+PUBLISHED = ("space=ofa_mbv3", "space.width_mult=1.2")
+
+
+def test_the_best_by_measured_accuracy_is_chosen(smoke: Path) -> None:
+    register_schemas()
+    settings = (
+        "experiment=smoke", "runtime=litert", "search.budget_quantiles=[0.5]", "search.comparison_networks=0",
+        "search.islands.generations=5", "search.evaluate_top=3",
+    )  # fmt: skip
+    config = to_pipeline_config(compose_config("search", settings))
+    (entry,) = search.step(config, smoke / "again", Reporter())["selected"]
+    measured = entry["evaluated"]["accuracy_measured"]
+    assert len(measured) == len(entry["evaluated"]["accuracy_predicted"]) == 3
+    assert entry["accuracy_measured"] == max(measured)
+    place = measured.index(max(measured))
+    assert entry["latency_ms"] == pytest.approx(entry["evaluated"]["latency_ms"][place])
+    assert entry["accuracy_predicted"] == pytest.approx(entry["evaluated"]["accuracy_predicted"][place])
+    assert len((smoke / "again" / search.MEASURED).read_text().splitlines()) == 4
+
+
+def test_an_imported_table_is_searched_with(reference_data: Path, tmp_path: Path) -> None:
+    register_schemas()
+    published = reference_data / "ofa"
+    asked = ("format=ofa", f"path={published}", *PUBLISHED)
+    summary = import_table.step(
+        to_pipeline_config(compose_config("import-table", asked)), tmp_path / "tables", Reporter()
+    )
+    assert (summary["device"], summary["missing"]) == ("note10", [])
+    assert len(read_table(tmp_path / "tables" / summary["file"]).operators.operators) == summary["operators"]
+    settings = (
+        *PUBLISHED, f"latency.path={tmp_path / 'tables'}", "accuracy=ofa", "search.islands.generations=5",
+        f"accuracy.path={published / 'accuracy_predictor.npz'}", "search.budgets=[25]", "search.comparison_networks=0",
+    )  # fmt: skip
+    result = search.step(to_pipeline_config(compose_config("search", settings)), tmp_path / "search", Reporter())
+    (entry,) = result["selected"]
+    assert entry["id"] == "note10-published-25ms"
+    assert 20 < entry["latency_ms"] <= 25
+    assert json.loads((tmp_path / "search" / "result.json").read_text())["result"]["selected"] == result["selected"]
+    assert (tmp_path / "search" / search.HISTORY).stat().st_size > 1000
+
+
+@pytest.mark.parametrize(("asked", "message"), [(("path=x",), "format: expected one of"), (("format=csv",), "path:")])
+def test_what_is_to_be_imported_must_be_said(asked: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    register_schemas()
+    with pytest.raises(ConfigError, match=message):
+        import_table.step(
+            to_pipeline_config(compose_config("import-table", [*PUBLISHED, *asked])), tmp_path / "tables", Reporter()
+        )
