@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +24,6 @@ __all__ = [
     "data_inputs",
     "given_arch",
     "input_path",
-    "launched_by_torchrun",
     "load_images",
     "load_network",
     "resolve_space",
@@ -82,11 +80,6 @@ def given_arch(arch: Any) -> dict[str, Any]:
     if not isinstance(arch, dict):
         raise ArchError(f"arch={arch}: expected a mapping with the keys of the space's archs, such as ks, e, d, r")
     return dict(arch)
-
-
-def launched_by_torchrun() -> bool:
-    """Whether this is one of several processes of one command."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def load_images(config: PipelineConfig, space: Space, progress: Progress) -> ImageData:

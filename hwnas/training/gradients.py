@@ -88,12 +88,11 @@ class Gradients:
         scores = []
         parts = self._accumulate
         for part, expected in zip(images.chunk(parts), labels.chunk(parts), strict=True):
-            with self._processes.autocast():
-                for loss, logits in subnet_losses(network, genotypes, part, expected, rule):
-                    fresh = torch.autograd.grad(loss, self._parameters, allow_unused=True)
-                    summed = [_added(sum_so_far, gradient) for sum_so_far, gradient in zip(summed, fresh, strict=True)]
-                    right = (logits.argmax(dim=1) == expected).float().mean()
-                    scores.append(torch.stack([loss.detach(), right]))
+            for loss, logits in subnet_losses(network, genotypes, part, expected, rule):
+                fresh = torch.autograd.grad(loss, self._parameters, allow_unused=True)
+                summed = [_added(sum_so_far, gradient) for sum_so_far, gradient in zip(summed, fresh, strict=True)]
+                right = (logits.argmax(dim=1) == expected).float().mean()
+                scores.append(torch.stack([loss.detach(), right]))
         values = torch.stack(scores).double().cpu().numpy().reshape(parts, len(genotypes), 2)
         return values.sum(axis=0).T, summed
 

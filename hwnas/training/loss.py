@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -16,12 +17,16 @@ __all__ = ["LossRule", "distilled_loss", "subnet_losses"]
 
 @dataclass(frozen=True)
 class LossRule:
-    """`soften` gives a frozen teacher's class probabilities `[B, K]` of images; `in_place`: see `subnet_losses`."""
+    """`soften` gives a frozen teacher's class probabilities `[B, K]` of images; `in_place`: see `subnet_losses`.
+
+    `autocast` makes the context of forward passes, for mixed precision; losses are in full precision.
+    """
 
     label_smoothing: float = 0.0
     weight: float = 1.0
     soften: Callable[[Tensor], Tensor] | None = None
     in_place: bool = False
+    autocast: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
 def subnet_losses(
@@ -34,11 +39,16 @@ def subnet_losses(
     `in_place` (BigNAS, Yu et al., 2020): the first subnet, the largest, learns from the labels; the others learn from
     its class probabilities of this very step, detached, and from nothing else. Dropout then acts on the largest alone.
     """
-    soft_labels = rule.soften(images) if rule.soften is not None else None
+    soft_labels = None
+    if rule.soften is not None:
+        with rule.autocast():
+            soft_labels = rule.soften(images)
     for position, genotype in enumerate(genotypes):
         if rule.in_place:
             _set_dropout(network, position == 0)
-        logits = network(images, genotype).float()
+        with rule.autocast():
+            logits = network(images, genotype)
+        logits = logits.float()
         if rule.in_place and soft_labels is not None:
             loss = rule.weight * F.cross_entropy(logits, soft_labels)
         else:

@@ -7,7 +7,6 @@ processes, and all take the same step. The first process alone writes files.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hwnas.errors import ConfigError
+from hwnas.training.torchrun import process_counts
 
 __all__ = ["Processes"]
 
@@ -32,7 +32,7 @@ class Processes:
 
     def __init__(self, accelerator: str = "cpu", precision: str = "32-true") -> None:
         logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-        local, total = (int(os.environ.get(key, "1")) for key in ("LOCAL_WORLD_SIZE", "WORLD_SIZE"))
+        local, total = process_counts()
         together: dict[str, Any] = {}
         if total > 1:
             together = {"strategy": DDPStrategy(timeout=_TIMEOUT), "num_nodes": total // local}

@@ -129,7 +129,8 @@ class Run:
         soften = self.teacher.soft_labels if self.teacher and phase.config.teacher == "first_phase" else None
         config = self.config
         in_place = phase.config.teacher == "in_place"
-        rule = LossRule(config.label_smoothing, config.distillation_weight, soften, in_place)
+        autocast = self.processes.autocast
+        rule = LossRule(config.label_smoothing, config.distillation_weight, soften, in_place, autocast)
         place = self.step * self.processes.count + self.processes.rank
         with _dropout_seed(self.seed, place) if config.dropout else nullcontext():
             return self.gradients(genotypes, images, labels, rule)

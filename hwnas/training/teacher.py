@@ -32,4 +32,4 @@ class Teacher:
     def soft_labels(self, images: Tensor) -> Tensor:
         """Class probabilities `[B, K]` of images `[B, C, r, r]`."""
         logits: Tensor = self._networks[images.shape[-1]](images)
-        return logits.softmax(dim=1)
+        return logits.float().softmax(dim=1)

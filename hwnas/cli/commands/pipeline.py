@@ -8,9 +8,9 @@ from pathlib import Path
 from hwnas.cli.commands import evaluate, export, profile, report, search, train, validate
 from hwnas.cli.config import PipelineConfig
 from hwnas.cli.console import Reporter
-from hwnas.cli.inputs import launched_by_torchrun
 from hwnas.cli.steps import write_result
 from hwnas.errors import ConfigError
+from hwnas.training.torchrun import process_counts
 
 __all__ = ["run"]
 
@@ -18,7 +18,7 @@ __all__ = ["run"]
 def run(config: PipelineConfig, folder: Path) -> None:
     if config.training.network != "supernet":
         raise ConfigError("hwnas run searches a supernet: training.network=supernet; one network: hwnas train, export")
-    if launched_by_torchrun():
+    if process_counts()[1] > 1:
         raise ConfigError(
             "torchrun is for hwnas train alone: train with it, then hwnas run with the same hydra.run.dir"
         )

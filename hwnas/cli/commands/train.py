@@ -11,10 +11,11 @@ from hwnas.accuracy.measure_config import MeasureConfig
 from hwnas.cli.config import PipelineConfig
 from hwnas.cli.console import Reporter
 from hwnas.cli.convert import to_plain
-from hwnas.cli.inputs import data_inputs, given_arch, launched_by_torchrun, load_images, resolve_space
+from hwnas.cli.inputs import data_inputs, given_arch, load_images, resolve_space
 from hwnas.cli.steps import files_digest, run_step
 from hwnas.progress import no_progress
 from hwnas.spaces import Genotypes, Space
+from hwnas.training.torchrun import process_counts
 
 if TYPE_CHECKING:
     from hwnas.data.load import ImageData
@@ -86,7 +87,7 @@ def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, 
             "history": trained.history,
         }
 
-    if not launched_by_torchrun():
+    if process_counts()[1] == 1:
         return run_step("train", folder, inputs, config.seed, work, reporter.say)
 
     from hwnas.training.processes import Processes
