@@ -69,6 +69,12 @@ class Run:
 
     def run(self) -> None:
         """From the newest checkpoint, if there is one, to the end."""
+        try:
+            self._run()
+        finally:
+            self.batches.close()
+
+    def _run(self) -> None:
         saved = self.checkpoints.latest()
         if saved is not None:
             self._take_up(saved)
