@@ -29,6 +29,7 @@ from hwnas.training.phases import PlannedPhase, plan_phases
 from hwnas.training.processes import Processes
 from hwnas.training.randomness import DROPOUT, EVALUATION, SUBNETS, numpy_generator, torch_generator
 from hwnas.training.records import ClassScores, Clock, Records
+from hwnas.training.samplers import draw_resolution
 from hwnas.training.scores import held_out_accuracies
 from hwnas.training.state import CheckpointFolder, SavedState
 from hwnas.training.teacher import Teacher
@@ -55,7 +56,7 @@ class Run:
         self.space = network.space
         check_fit(config, self.space, data, processes.count)
         single = network.genotype if isinstance(network, SingleNetwork) else None
-        self.batches = Batches(data, config.batch_size, seed, processes)
+        self.batches = Batches(data, config.batch_size, seed, processes, self._resolution_at)
         self.plan = plan_phases(config.phases, self.space, self.batches.steps_per_epoch, single)
         self.identity = run_identity(config, self.space, data, seed, single, processes.count)
         self.checkpoints = CheckpointFolder(folder / "checkpoints", self.identity)
@@ -88,6 +89,12 @@ class Run:
                 self._leave(live)
         if self.records is not None:
             self.records.close()
+
+    def _resolution_at(self, step: int) -> int:
+        """What the sampler will draw for a step; workers that run ahead may ask for steps past the end."""
+        phase = next((phase for phase in self.plan if step < phase.end), self.plan[-1])
+        choice = draw_resolution(phase, numpy_generator(self.seed, SUBNETS, step))
+        return self.space.resolutions[choice]
 
     # ---- phases -------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from hwnas.spaces import Genotypes, Space
 from hwnas.training.phases import PlannedPhase
 
-__all__ = ["Sampler", "make_sampler"]
+__all__ = ["Sampler", "draw_resolution", "make_sampler"]
 
 Floats = NDArray[np.float64]
 
@@ -41,6 +41,11 @@ def make_sampler(space: Space, phase: PlannedPhase) -> Sampler:
     return kinds[phase.config.sampler](space, phase)
 
 
+def draw_resolution(phase: PlannedPhase, rng: np.random.Generator) -> int:
+    """The index of a step's resolution. Every sampler's first draw, so that it can be known before the step."""
+    return int(rng.choice(phase.allowed[-1]))
+
+
 class UniformSampler:
     """Every gene drawn uniformly from what the phase allows."""
 
@@ -48,8 +53,7 @@ class UniformSampler:
         self._space, self._phase = space, phase
 
     def draw(self, rng: np.random.Generator) -> Genotypes:
-        resolutions = self._phase.allowed[-1]
-        resolution = resolutions[rng.integers(len(resolutions))]
+        resolution = draw_resolution(self._phase, rng)
         rows = self._rows(rng)
         return self._space.canonical(np.array([[*row, resolution] for row in rows], dtype=np.int64))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -11,9 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hwnas.data.image_set import LabelledImages
+from hwnas.data.inputs import network_inputs
 from hwnas.data.load import ImageData
-from hwnas.data.preprocess import prepare
 from hwnas.spaces import Genotypes
 from hwnas.supernet.evaluate import calibrated_subnet
 from hwnas.supernet.fold import fold_batch_norm
@@ -21,7 +19,7 @@ from hwnas.supernet.layout import channels_last
 from hwnas.supernet.single import TrainedNetwork
 from hwnas.training.config import TrainingConfig
 
-__all__ = ["held_out_accuracies", "network_inputs"]
+__all__ = ["held_out_accuracies"]
 
 _BATCH = 500
 
@@ -39,30 +37,20 @@ def held_out_accuracies(
     calibration = data.train.first(config.calibration_images)
     for choice in np.unique(genotypes[:, -1]):
         resolution = network.space.resolutions[int(choice)]
-        ready = [images for images, _ in network_inputs(calibration, data, resolution, device)]
+        ready = [images for images, _ in network_inputs(calibration, resolution, data.preprocessing, _BATCH, device)]
         rows = np.flatnonzero(genotypes[:, -1] == choice)
         with ThreadPoolExecutor(config.shards, initializer=torch.set_num_threads, initargs=threads) as pool:
             subnets = list(pool.map(partial(_deployed, network, ready), genotypes[rows]))
-            right = np.zeros(len(rows))
-            for images, labels in network_inputs(data.held_out, data, resolution, device):
+            right, seen = np.zeros(len(rows)), 0
+            for images, labels in network_inputs(data.held_out, resolution, data.preprocessing, _BATCH, device):
                 right += list(pool.map(partial(_count_right, images, labels), subnets))
-        found[rows] = right / len(data.held_out)
+                seen += len(labels)
+        found[rows] = right / seen
     return found
 
 
 def _deployed(network: TrainedNetwork, calibration: list[Tensor], genotype: Genotypes) -> nn.Module:
     return channels_last(fold_batch_norm(calibrated_subnet(network, genotype, calibration)))
-
-
-def network_inputs(
-    image_set: LabelledImages, data: ImageData, resolution: int, device: torch.device
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """A set's images as inputs, channels last, and their labels, in batches of equal size up to one image."""
-    count = max(1, -(-len(image_set) // _BATCH))
-    for indices in torch.arange(len(image_set)).tensor_split(count):  # no last batch of one: BatchNorm needs two
-        images, labels = image_set.batch(indices)
-        ready = prepare(images.to(device), resolution, data.preprocessing)
-        yield ready.contiguous(memory_format=torch.channels_last), labels.to(device)
 
 
 @torch.inference_mode()

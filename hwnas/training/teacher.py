@@ -5,14 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from hwnas.data.inputs import network_inputs
 from hwnas.data.load import ImageData
 from hwnas.supernet.evaluate import calibrated_subnet
 from hwnas.supernet.fold import fold_batch_norm
 from hwnas.supernet.layout import channels_last
 from hwnas.supernet.single import TrainedNetwork
-from hwnas.training.scores import network_inputs
 
 __all__ = ["Teacher"]
+
+_BATCH = 500
 
 
 class Teacher:
@@ -22,9 +24,9 @@ class Teacher:
         self, supernet: TrainedNetwork, data: ImageData, calibration_images: int, device: torch.device
     ) -> None:
         self._networks: dict[int, nn.Module] = {}
-        largest = supernet.space.extreme(largest=True)
+        largest, calibration = supernet.space.extreme(largest=True), data.train.first(calibration_images)
         for resolution in supernet.space.resolutions:
-            inputs = network_inputs(data.train.first(calibration_images), data, resolution, device)
+            inputs = network_inputs(calibration, resolution, data.preprocessing, _BATCH, device)
             subnet = calibrated_subnet(supernet, largest, (images for images, _ in inputs))
             self._networks[resolution] = channels_last(fold_batch_norm(subnet))
 

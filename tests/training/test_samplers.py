@@ -8,7 +8,7 @@ import pytest
 from hwnas.spaces import OfaMbv3Config, OfaMbv3Space
 from hwnas.training.config import PhaseConfig
 from hwnas.training.phases import plan_phases
-from hwnas.training.samplers import ShiftedSampler, make_sampler
+from hwnas.training.samplers import ShiftedSampler, draw_resolution, make_sampler
 
 
 @pytest.fixture(scope="module")
@@ -74,3 +74,11 @@ def test_subnets_stay_within_the_phase(published):
     assert {e for arch in archs for e in arch["e"]} == {6}
     assert {d for arch in archs for d in arch["d"]} == {4}
     assert {arch["r"] for arch in archs} == {160, 192}
+
+
+@pytest.mark.parametrize("sampler", ["uniform", "sandwich", "shifted"])
+def test_the_resolution_is_known_before_the_step(published, phase, sampler):
+    own = make_sampler(published, replace(phase, config=replace(phase.config, sampler=sampler)))
+    for step in range(20):
+        known = draw_resolution(phase, np.random.default_rng(step))
+        assert (own.draw(np.random.default_rng(step))[:, -1] == known).all()
