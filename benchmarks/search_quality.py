@@ -3,8 +3,8 @@
     python benchmarks/search_quality.py --data reference --json benchmarks/results/search_quality.json [--peer]
 
 `--data` holds `ofa/` with the tables and `accuracy_predictor.npz`. `--peer` needs the packages ofa
-(0.1.0.post202307202001) and pymoo, which are no dependencies of the project. Seconds are wall-clock and CPU, of one
-process with one BLAS thread; both sides run in this process, one after another.
+(0.1.0.post202307202001, which imports torchvision and gdown) and pymoo, which are no dependencies of the project.
+Seconds are wall-clock and CPU, of one process with one BLAS thread; both sides run in this process, one after another.
 """
 
 from __future__ import annotations
