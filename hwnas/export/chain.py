@@ -43,11 +43,17 @@ class GraphBuilder(Protocol):
     def squeeze_excite(self, value: str, reduce: Affine, expand: Affine) -> str:
         """`value` × h-sigmoid(expand(ReLU(reduce(global mean of `value`))))."""
 
-    def add(self, first: str, second: str) -> str:
+    def add(self, first: str, second: str, activation: str = "none") -> str:
         """Elementwise sum."""
 
-    def pool(self, value: str) -> str:
-        """Mean over height and width, which stay as axes of length 1."""
+    def max_pool(self, value: str, kernel: int, stride: int) -> str:
+        """Padding k // 2 on every side."""
+
+    def average_pool(self, value: str, stride: int) -> str:
+        """Windows of stride × stride, those at the end cut off by the border."""
+
+    def pool(self, value: str, flat: bool = False) -> str:
+        """Mean over height and width, which stay as axes of length 1 unless `flat`."""
 
     def linear(self, value: str, affine: Affine) -> str:
         """A matrix product of the flattened `value`, and the bias."""
@@ -65,17 +71,24 @@ def build_chain(operators: Sequence[Operator], builder: GraphBuilder, value: str
         given = (before.out_height, before.out_width, before.out_channels)
         if given != (after.in_height, after.in_width, after.in_channels):
             raise ValueError(f"{after} does not fit onto {before}, which gives {given}")
-    for operator in operators:
+    for place, operator in enumerate(operators):
         if operator.kind == "mbconv":
             value = _inverted_residual(operator, builder, value, rng)
+        elif operator.kind == "bottleneck":
+            value = _bottleneck(operator, builder, value, rng)
+        elif operator.kind == "max_pool":
+            value = builder.max_pool(value, operator.kernel, operator.stride)
         elif operator.kind == "pool":
-            value = builder.pool(value)
+            following = operators[place + 1 : place + 2]
+            value = builder.pool(value, flat=bool(following) and following[0].kind == "linear")
         elif operator.kind == "linear":
             value = builder.linear(value, _affine((operator.out_channels, operator.in_channels), rng))
         else:
             shape = (operator.out_channels, operator.in_channels, operator.kernel, operator.kernel)
-            affine = _affine(shape, rng, bias=operator.norm)
-            value = builder.convolution(value, affine, stride=operator.stride, activation=operator.activation)
+            scale = RESIDUAL_SCALE if operator.residual else 1.0
+            affine = _affine(shape, rng, scale=scale, bias=operator.norm)
+            output = builder.convolution(value, affine, stride=operator.stride, activation=operator.activation)
+            value = builder.add(value, output) if operator.residual else output
     return value
 
 
@@ -95,6 +108,19 @@ def _inverted_residual(operator: Operator, builder: GraphBuilder, start: str, rn
     scale = (1 / GATE_MEAN if operator.se else 1.0) * (RESIDUAL_SCALE if operator.residual else 1.0)
     value = builder.convolution(value, _affine((operator.out_channels, mid, 1, 1), rng, scale=scale))
     return builder.add(start, value) if operator.residual else value
+
+
+def _bottleneck(operator: Operator, builder: GraphBuilder, start: str, rng: np.random.Generator) -> str:
+    mid, out, act, shortcut = operator.mid_channels, operator.out_channels, operator.activation, start
+    if not operator.residual:
+        pooled = builder.average_pool(start, operator.stride) if operator.stride > 1 else start
+        projection = _affine((out, operator.in_channels, 1, 1), rng, scale=RESIDUAL_SCALE)
+        shortcut = builder.convolution(pooled, projection)
+    value = builder.convolution(start, _affine((mid, operator.in_channels, 1, 1), rng), activation=act)
+    middle = _affine((mid, mid, operator.kernel, operator.kernel), rng)
+    value = builder.convolution(value, middle, stride=operator.stride, activation=act)
+    value = builder.convolution(value, _affine((out, mid, 1, 1), rng, scale=RESIDUAL_SCALE))
+    return builder.add(value, shortcut, activation=act)
 
 
 def _affine(shape: tuple[int, ...], rng: np.random.Generator, *, scale: float = 1.0, bias: bool = True) -> Affine:

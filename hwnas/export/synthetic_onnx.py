@@ -83,10 +83,20 @@ class _Builder:
         gate = self._node("HardSigmoid", [self.convolution(squeezed, expand)], alpha=1 / 6, beta=0.5)
         return self._node("Mul", [value, gate])
 
-    def add(self, first: str, second: str) -> str:
-        return self._node("Add", [first, second])
+    def add(self, first: str, second: str, activation: str = "none") -> str:
+        return self._activation(self._node("Add", [first, second]), activation)
 
-    def pool(self, value: str) -> str:
+    def max_pool(self, value: str, kernel: int, stride: int) -> str:
+        window = {"pads": [kernel // 2] * 4, "strides": [stride, stride], "kernel_shape": [kernel, kernel]}
+        return self._node(
+            "MaxPool", [value], storage_order=0, dilations=[1, 1], ceil_mode=0, auto_pad="NOTSET", **window
+        )
+
+    def average_pool(self, value: str, stride: int) -> str:
+        window = {"pads": [0] * 4, "strides": [stride, stride], "kernel_shape": [stride, stride]}
+        return self._node("AveragePool", [value], count_include_pad=1, ceil_mode=1, auto_pad="NOTSET", **window)
+
+    def pool(self, value: str, flat: bool = False) -> str:  # noqa: ARG002 (torch keeps the axes and reshapes)
         axes = self._constant("axes", np.array([2, 3], dtype=np.int64))
         return self._node("ReduceMean", [value, axes], keepdims=1, noop_with_empty_axes=0)
 

@@ -105,13 +105,27 @@ class _Builder:
         self._append("MUL", [int(value), int(scaled)], output, self._schema.MulOptionsT())
         return output
 
-    def add(self, first: str, second: str) -> str:
+    def add(self, first: str, second: str, activation: str = "none") -> str:
         output = self.activation_tensor(*self._shape(first))
-        self._append("ADD", [int(first), int(second)], output, self._schema.AddOptionsT())
+        options = self._schema.AddOptionsT()
+        options.fusedActivationFunction = self._fused(activation)
+        self._append("ADD", [int(first), int(second)], output, options)
         return output
 
-    def pool(self, value: str) -> str:
-        return value if self._shape(value)[:2] == (1, 1) else self.mean(value)
+    def max_pool(self, value: str, kernel: int, stride: int) -> str:
+        height, width, _ = self._shape(value)
+        same = _same_is_symmetric(height, kernel, stride) and _same_is_symmetric(width, kernel, stride)
+        size = ((height - 1) // stride + 1, (width - 1) // stride + 1)
+        padded = value if same else self._pad(value, kernel // 2, np.float32(-np.inf))
+        return self._window("MAX_POOL_2D", padded, kernel, stride, size, same)
+
+    def average_pool(self, value: str, stride: int) -> str:
+        height, width, _ = self._shape(value)
+        size = (-(-height // stride), -(-width // stride))
+        return self._window("AVERAGE_POOL_2D", value, stride, stride, size, bool(height % stride or width % stride))
+
+    def pool(self, value: str, flat: bool = False) -> str:
+        return value if self._shape(value)[:2] == (1, 1) and not flat else self.mean(value, flat)
 
     def linear(self, value: str, affine: Affine) -> str:
         output = self._tensor((1, affine.weight.shape[0]), 0)
@@ -122,10 +136,11 @@ class _Builder:
 
     # ---- the file -----------------------------------------------------------------------------------------------
 
-    def mean(self, value: str) -> str:
+    def mean(self, value: str, flat: bool = False) -> str:
         options = self._schema.ReducerOptionsT()
-        options.keepDims = True
-        output = self.activation_tensor(1, 1, self._shape(value)[2])
+        options.keepDims = not flat
+        channels = self._shape(value)[2]
+        output = str(self._tensor((1, channels), 0)) if flat else self.activation_tensor(1, 1, channels)
         self._append("MEAN", [int(value), self._shared("axes", np.array([1, 2], dtype=np.int32))], output, options)
         return output
 
@@ -155,11 +170,26 @@ class _Builder:
             signatureDefs=[signature],
         )
 
-    def _pad(self, value: str, amount: int) -> str:
+    def _window(self, kind: str, value: str, kernel: int, stride: int, size: tuple[int, int], same: bool) -> str:
+        options = self._schema.Pool2DOptionsT()
+        options.padding = self._schema.Padding.SAME if same else self._schema.Padding.VALID
+        options.strideH = options.strideW = stride
+        options.filterHeight = options.filterWidth = kernel
+        output = self.activation_tensor(*size, self._shape(value)[2])
+        self._append(kind, [int(value)], output, options)
+        return output
+
+    def _pad(self, value: str, amount: int, filling: np.float32 | None = None) -> str:
         height, width, channels = self._shape(value)
         amounts = np.array([[0, 0], [amount, amount], [amount, amount], [0, 0]], dtype=np.int32)
         output = self.activation_tensor(height + 2 * amount, width + 2 * amount, channels)
-        self._append("PAD", [int(value), self._shared(f"pad{amount}", amounts)], output, self._schema.PadOptionsT())
+        inputs = [int(value), self._shared(f"pad{amount}", amounts)]
+        if filling is None:
+            self._append("PAD", inputs, output, self._schema.PadOptionsT())
+        else:
+            self._append(
+                "PADV2", [*inputs, self._shared("filling", np.array(filling))], output, self._schema.PadV2OptionsT()
+            )
         return output
 
     def _append(self, kind: str, inputs: list[int], output: str, options: Any) -> None:

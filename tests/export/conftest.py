@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from hwnas.spaces import OfaMbv3Config, OfaMbv3Space, Operator
+from hwnas.spaces import OfaMbv3Config, OfaMbv3Space, Operator, Space
 from hwnas.supernet.build import build_subnet
 
 # 1 channel; odd and even sizes before strides; every activation; with and without squeeze-and-excitation.
@@ -29,7 +29,7 @@ SMALL = OfaMbv3Config(
 SPACES = {"small": SMALL, "full": OfaMbv3Config(resolution=(160, 176))}
 
 
-def network(space: OfaMbv3Space, seed: int) -> tuple[list[Operator], nn.Module, torch.Tensor]:
+def network(space: Space, seed: int) -> tuple[list[Operator], nn.Module, torch.Tensor]:
     """A random arch's operators, its torch network with non-trivial statistics, and an example input."""
     genotype = space.sample(1, np.random.default_rng(seed))[0]
     operators = space.operators_of(genotype)
@@ -50,7 +50,7 @@ def network(space: OfaMbv3Space, seed: int) -> tuple[list[Operator], nn.Module, 
 class Exported:
     """One network, and its files of each format."""
 
-    def __init__(self, folder: Path, space: OfaMbv3Space, seed: int) -> None:
+    def __init__(self, folder: Path, space: Space, seed: int) -> None:
         from hwnas.export.formats import FORMATS, model_format
 
         self.operators, self.module, self.example = network(space, seed)
