@@ -131,7 +131,9 @@ class _Builder:
         output = self._tensor((1, affine.weight.shape[0]), 0)
         bias = np.zeros(affine.weight.shape[0], dtype=np.float32) if affine.bias is None else affine.bias
         inputs = [int(value), self._constant(affine.weight), self._constant(bias)]
-        self._append("FULLY_CONNECTED", inputs, str(output), self._schema.FullyConnectedOptionsT())
+        options = self._schema.FullyConnectedOptionsT()
+        options.keepNumDims = len(self._tensors[int(value)].shape) == 2
+        self._append("FULLY_CONNECTED", inputs, str(output), options)
         return str(output)
 
     # ---- the file -----------------------------------------------------------------------------------------------

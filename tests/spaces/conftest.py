@@ -6,7 +6,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hwnas.spaces import OfaMbv3Config, OfaMbv3Space, Space, make_space
+from hwnas.spaces import (
+    OfaMbv3Config,
+    OfaMbv3Space,
+    OfaProxylessConfig,
+    OfaResNet50Config,
+    Space,
+    make_space,
+)
 
 SMALL = OfaMbv3Config(
     resolution=(24, 32),
@@ -34,6 +41,17 @@ TINY = OfaMbv3Config(
 )
 
 
+SPACES = [
+    OfaMbv3Config(),
+    OfaMbv3Config(width_mult=1.2, classes=100),
+    SMALL,
+    TINY,
+    OfaProxylessConfig(),
+    OfaResNet50Config(resolution=(128, 224)),
+    OfaResNet50Config(widths=(32, 48), strides=(1, 2), base_depths=(1, 1), depths=(0, 1), resolution=(32,), classes=5),
+]
+
+
 @pytest.fixture(scope="session")
 def full_space() -> OfaMbv3Space:
     return make_space(OfaMbv3Config())
@@ -44,7 +62,7 @@ def tiny_space() -> OfaMbv3Space:
     return make_space(TINY)
 
 
-@pytest.fixture(scope="session", params=[OfaMbv3Config(), OfaMbv3Config(width_mult=1.2), SMALL, TINY])
+@pytest.fixture(scope="session", params=SPACES, ids=lambda config: f"{config.name}-{config.classes}")
 def space(request: pytest.FixtureRequest) -> Space:
     return make_space(request.param)
 
