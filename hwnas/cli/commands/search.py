@@ -12,7 +12,7 @@ from hwnas.cli.commands.train import CHECKPOINT
 from hwnas.cli.config import PipelineConfig
 from hwnas.cli.console import Reporter
 from hwnas.cli.convert import to_plain
-from hwnas.cli.inputs import data_inputs, input_path, load_images, resolve_space
+from hwnas.cli.inputs import data_inputs, input_path, load_images, load_network, resolve_space
 from hwnas.cli.labels import Labels
 from hwnas.cli.quantities import Quantities
 from hwnas.cli.search_target import Found, kept, search_target, target_id
@@ -130,13 +130,12 @@ def _evaluate(
 ) -> dict[bytes, float]:
     """The held-out accuracy of each target's and budget's best networks, each measured once."""
     from hwnas.accuracy.measure import measure_accuracy
-    from hwnas.training.checkpoint import load_supernet
 
     rows = [row for one in found for best in one.best for row in best]
     genotypes = space.unique(np.array(rows, dtype=np.int64))
     title = f"search: accuracy of the {len(genotypes)} best networks on held-out images, batch norm recalibrated"
     with reporter.step(title) as progress:
-        supernet, _ = load_supernet(checkpoint, space.config())
+        supernet = load_network(checkpoint, space)
         data = load_images(config, space, no_progress)
         labels = Labels(folder / MEASURED, space, genotypes)
         accuracies = measure_accuracy(
