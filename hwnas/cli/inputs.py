@@ -60,12 +60,9 @@ def load_network(checkpoint: Path, space: Space) -> TrainedNetwork:
 
     Raises CheckpointError where it is neither, or not of `space`.
     """
-    from hwnas.supernet.published import is_ofa_checkpoint, load_ofa_checkpoint
-    from hwnas.training.checkpoint import load_supernet
+    from hwnas.training.checkpoint import load_any
 
-    if is_ofa_checkpoint(checkpoint):
-        return load_ofa_checkpoint(checkpoint, space)
-    return load_supernet(checkpoint, space.config())[0]
+    return load_any(checkpoint, space)
 
 
 def given_arch(arch: Any) -> dict[str, Any]:

@@ -118,8 +118,7 @@ class Quantities:
 
     def _peak_activation(self, target: Target) -> tuple[Objective, None]:
         size = _VALUE_BYTES.get(target.precision or "fp32", 4)
-        peaks = np.array([0.0, *(size * _peak_values(operator) for operator in self.space.operators)])
-        return lambda genotypes: np.asarray(peaks[self.space.slot_operators(genotypes) + 1].max(axis=1)), None
+        return lambda genotypes: self.space.peak_activation_bytes(genotypes, size).astype(np.float64), None
 
     def _file_bytes(self, target: Target) -> tuple[Objective, Sequence[Factor]]:
         size = _VALUE_BYTES.get(target.precision or "fp32", 4)
@@ -130,21 +129,6 @@ class Quantities:
         padded = np.append(costs, 0.0)  # operator id -1 reads the zero
         factors = [(slot.genes, padded[slot.operator_ids]) for slot in self.space.slots]
         return lambda genotypes: self.space.sum_over_operators(genotypes, costs), factors
-
-
-def _peak_values(operator: Operator) -> int:
-    """The most values that are in memory at once while an operator runs one layer after another."""
-    pixels, out_pixels = operator.in_height * operator.in_width, operator.out_height * operator.out_width
-    into, out = pixels * operator.in_channels, out_pixels * operator.out_channels
-    if operator.kind != "mbconv":
-        return into + out
-    expanded, filtered = pixels * operator.mid_channels, out_pixels * operator.mid_channels
-    layers = [expanded + filtered, filtered + out]
-    if operator.expands:
-        layers[0] += into if operator.residual else 0
-        layers.append(into + expanded)
-    layers[1] += into if operator.residual else 0
-    return max(layers)
 
 
 def _folded_parameters(operator: Operator) -> int:

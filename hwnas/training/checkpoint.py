@@ -15,12 +15,13 @@ from torch import Tensor
 
 from hwnas.errors import CheckpointError, HwnasError
 from hwnas.files import write_bytes
-from hwnas.spaces import space_from_dict
+from hwnas.spaces import Space, space_from_dict
+from hwnas.supernet.published import is_ofa_checkpoint, load_ofa_checkpoint
 from hwnas.supernet.single import SingleNetwork, TrainedNetwork
 from hwnas.supernet.subnet import Subnet
 from hwnas.supernet.supernet import Supernet
 
-__all__ = ["describe_difference", "load_supernet", "read_checkpoint", "save_supernet", "write_checkpoint"]
+__all__ = ["describe_difference", "load_any", "load_supernet", "read_checkpoint", "save_supernet", "write_checkpoint"]
 
 _HEADER = "hwnas"
 _SUPERNET, _SUBNET = "supernet", "subnet"
@@ -66,6 +67,16 @@ def load_supernet(path: Path, expected_space: Mapping[str, Any] | None = None) -
     except (HwnasError, RuntimeError, KeyError) as error:
         reason = " ".join(str(error).split())[:300]
         raise CheckpointError(f"{path} does not fit its own space ({reason}): train again") from error
+
+
+def load_any(path: Path, space: Space) -> TrainedNetwork:
+    """What `path` holds, in eval mode on the CPU: as `save_supernet` writes it, or a file that once-for-all published.
+
+    Raises CheckpointError where it is neither, or not of `space`.
+    """
+    if is_ofa_checkpoint(path):
+        return load_ofa_checkpoint(path, space)
+    return load_supernet(path, space.config())[0]
 
 
 def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> Path:

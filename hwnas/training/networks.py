@@ -12,7 +12,7 @@ from hwnas.supernet.build import build_subnet, build_supernet
 from hwnas.supernet.extract import extract
 from hwnas.supernet.single import SingleNetwork, TrainedNetwork
 from hwnas.supernet.supernet import Supernet
-from hwnas.training.checkpoint import load_supernet
+from hwnas.training.checkpoint import load_any
 from hwnas.training.config import TrainingConfig
 from hwnas.training.randomness import INITIALISATION, torch_generator
 
@@ -40,7 +40,7 @@ def make_network(
             return build_supernet(space, config.dropout, generator)
         genotype = space.extreme(largest=True) if genotype is None else genotype
         return SingleNetwork(space, genotype, build_subnet(space, genotype, config.dropout, generator))
-    loaded, _ = load_supernet(checkpoint, space.config())
+    loaded = load_any(checkpoint, space)
     if config.network == "supernet":
         if not isinstance(loaded, Supernet):
             raise ArchError(f"{checkpoint} holds one network, expected a supernet: choose training=finetune")

