@@ -9,6 +9,7 @@ __all__ = [
     "ArchError",
     "CheckpointError",
     "ConfigError",
+    "ConnectionLostError",
     "CoverageError",
     "DataError",
     "DeviceError",
@@ -65,6 +66,10 @@ class ExportError(HwnasError):
 
 class DeviceError(HwnasError):
     """A device, transport or runtime does not answer as needed."""
+
+
+class ConnectionLostError(DeviceError):
+    """A device went away while it was used: what was measured is kept, and the same command goes on."""
 
 
 class StorageError(HwnasError):

@@ -9,23 +9,47 @@ from typing import Any
 
 import yaml
 
+from hwnas.devices.config import TRANSPORTS
 from hwnas.errors import DeviceError, choices
 from hwnas.files import packaged
 
-__all__ = ["PRECISIONS", "RUNTIMES", "TRANSPORTS", "DeviceProfile", "load_profile", "profile_names"]
+__all__ = ["MACS_PER_CYCLE", "PRECISIONS", "RUNTIMES", "Cores", "DeviceProfile", "load_profile", "profile_names"]
 
-TRANSPORTS = ("local",)
-RUNTIMES = ("onnxruntime", "litert")
-PRECISIONS = ("fp32",)
+RUNTIMES = ("onnxruntime", "litert", "tvm")
+PRECISIONS = ("fp32", "int8")
+
+
+# float32 multiply-accumulates a cycle of one core: its FMA units and their width, https://en.wikichip.org/wiki/flops.
+# Cores that the page does not list are left out.
+MACS_PER_CYCLE = {
+    "Cortex-A57": 4,
+    "Cortex-A76": 8,
+    "Cortex-A77": 8,
+    "Cortex-A78": 8,
+    "Neoverse N1": 8,
+    "Neoverse N2": 8,
+    "Neoverse V1": 16,
+}
+
+
+@dataclass(frozen=True)
+class Cores:
+    """Cores of one kind: their number, and their highest clock."""
+
+    core: str
+    count: int
+    ghz: float
 
 
 @dataclass(frozen=True)
 class DeviceProfile:
     """The facts about one device.
 
-    `runtimes`: runtime to the precisions that it runs there. `peak_gmacs`: 10⁹ multiply-accumulates a second of one
-    core in fp32; `bandwidth_gib_s`: memory bandwidth. Facts that nobody has published are None, never guessed;
-    `sources` says where the others are from. `max_file_mib`: the largest model file that the device takes.
+    `runtimes`: runtime to the precisions that it runs there. `cpu`: its cores, the fastest first. `peak_gmacs`: 10⁹
+    multiply-accumulates a second of one core in fp32; where it is not given, the fastest core's clock times its
+    `MACS_PER_CYCLE`. `bandwidth_gb_s`: of the memory, 10⁹ bytes a second. Facts that nobody has published are None,
+    never guessed; `sources` says where the others are from. `max_file_mib`: the largest model file that it takes.
+    `address`: see `DeviceConfig`. `tvm_target`: LLVM's triple and processor, None for this machine's.
     """
 
     name: str
@@ -33,12 +57,19 @@ class DeviceProfile:
     transport: str
     runtimes: dict[str, tuple[str, ...]]
     soc: str | None = None
-    cores: int | None = None
+    cpu: tuple[Cores, ...] = ()
     memory_mib: int | None = None
     peak_gmacs: float | None = None
-    bandwidth_gib_s: float | None = None
+    bandwidth_gb_s: float | None = None
     max_file_mib: float | None = None
+    address: str | None = None
+    tvm_target: str | None = None
     sources: tuple[str, ...] = field(default=())
+
+    @property
+    def cores(self) -> int | None:
+        """The number of CPU cores."""
+        return sum(kind.count for kind in self.cpu) or None
 
     def check_runtime(self, runtime: str, precision: str) -> None:
         """Raises DeviceError where the device does not run `runtime` in `precision`."""
@@ -69,17 +100,21 @@ def load_profile(name: str) -> DeviceProfile:
     return _validated(path, content)
 
 
+_FACTS = ("cpu", "memory_mib", "peak_gmacs", "bandwidth_gb_s", "max_file_mib")
+
 _TYPES: dict[str, tuple[type, ...]] = {
     "name": (str,),
     "description": (str,),
     "transport": (str,),
     "runtimes": (dict,),
     "soc": (str,),
-    "cores": (int,),
+    "cpu": (list,),
     "memory_mib": (int,),
     "peak_gmacs": (int, float),
-    "bandwidth_gib_s": (int, float),
+    "bandwidth_gb_s": (int, float),
     "max_file_mib": (int, float),
+    "address": (str,),
+    "tvm_target": (str,),
     "sources": (list,),
 }
 
@@ -109,8 +144,25 @@ def _validated(path: Path, content: Any) -> DeviceProfile:
         valid = choices(content["transport"], TRANSPORTS)
         raise DeviceError(f"{path}: transport is {content['transport']!r}: {valid}")
     runtimes = {runtime: _precisions(path, runtime, value) for runtime, value in content["runtimes"].items()}
-    values = {**content, "runtimes": runtimes, "sources": tuple(str(line) for line in content.get("sources") or ())}
-    return DeviceProfile(**values)
+    cpu = tuple(_cores(path, entry) for entry in content.get("cpu") or ())
+    peak = content.get("peak_gmacs")
+    if peak is None and cpu and cpu[0].core in MACS_PER_CYCLE:
+        peak = cpu[0].ghz * MACS_PER_CYCLE[cpu[0].core]
+    sources = tuple(str(line) for line in content.get("sources") or ())
+    if not sources and any(content.get(key) for key in ("soc", *_FACTS)):
+        raise DeviceError(f"{path}: facts without a source: give the pages that they are from under sources")
+    return DeviceProfile(**{**content, "runtimes": runtimes, "cpu": cpu, "peak_gmacs": peak, "sources": sources})
+
+
+def _cores(path: Path, value: object) -> Cores:
+    if not isinstance(value, dict) or set(value) != {"core", "count", "ghz"}:
+        raise DeviceError(f"{path}: cpu has {value!r}, expected core, count and ghz")
+    count, ghz = value["count"], value["ghz"]
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        raise DeviceError(f"{path}: cpu count is {count!r}, expected a positive integer")
+    if not isinstance(ghz, (int, float)) or isinstance(ghz, bool) or not 0 < ghz < 20:
+        raise DeviceError(f"{path}: cpu ghz is {ghz!r}, expected a clock such as 2.4")
+    return Cores(str(value["core"]), count, float(ghz))
 
 
 def _precisions(path: Path, runtime: object, value: object) -> tuple[str, ...]:

@@ -15,9 +15,10 @@ class Transport(ABC):
 
     @abstractmethod
     def stage(self, files: Mapping[str, Path]) -> dict[str, str]:
-        """Brings files to the device, by name; returns the path of each there. What is there already stays.
+        """Brings files to the device, by name; returns the path of each there.
 
-        Raises DeviceError where the device can't be reached, and StorageError where it is full.
+        What is there already stays, and what was staged before and is not among `files` may be removed. Raises
+        DeviceError where the device can't be reached, and StorageError where it is full.
         """
 
     @abstractmethod

@@ -4,7 +4,7 @@ The flatbuffer is written from TFLite's schema. What litert-torch 0.10 was seen 
 ReLU and ReLU6 fused, h-swish an operator of its own; padding SAME where TFLite's rule gives the symmetric padding of
 torch, else a PAD before a VALID convolution; a convolution of one input channel is a depthwise one; the h-sigmoid of
 squeeze-and-excitation is a ReLU6 in a convolution whose bias holds the +3, and a product with 1/6; a mean over 1×1
-pixels vanishes.
+pixels vanishes. In int8 the same operators run on quantised tensors, input and output among them.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from hwnas.errors import MissingExtraError
 from hwnas.export.chain import Affine, build_chain
 from hwnas.export.flatbuffer import AlignedBuffer, pack
+from hwnas.export.synthetic_int8 import ACTIVATION_RANGES, GATE, SIGNED, Range, quantise_bias, quantise_weight
 from hwnas.files import write_bytes
 from hwnas.spaces import Operator
 
@@ -28,19 +29,22 @@ SIGNATURE = b"serving_default"
 SCHEMA_VERSION = 3
 
 
-def write(operators: Sequence[Operator], path: Path | str, seed: int = 0) -> Path:
+def write(
+    operators: Sequence[Operator], path: Path | str, seed: int = 0, *, precision: str = "fp32", batch: int = 1
+) -> Path:
     """Write the chain `operators` with random weights and return the path.
 
-    The file takes float32 `[1, H, W, C]` and has the signature `serving_default` with `args_0` and `output_0`. The
-    same operators and seed give the same bytes. Raises ValueError where the operators don't fit onto each other,
-    MissingExtraError without ai-edge-litert, StorageError where the file can't be written.
+    The file takes `[batch, H, W, C]`, float32 or, in precision `int8`, int8; it has the signature `serving_default`
+    with `args_0` and `output_0`. The same arguments give the same bytes. Raises ValueError where the
+    operators don't fit onto each other, MissingExtraError without ai-edge-litert, StorageError where
+    the file can't be written.
     """
     try:
         from ai_edge_litert import schema_py_generated as schema
     except ImportError as cause:
         raise MissingExtraError("ai-edge-litert", "litert", "writing TFLite files") from cause
     first = operators[0] if operators else None
-    builder = _Builder(schema)
+    builder = _Builder(schema, batch, precision == "int8")
     start = builder.activation_tensor(first.in_height, first.in_width, first.in_channels) if first else ""
     output = build_chain(operators, builder, start, np.random.default_rng(seed))
     if output == start:  # nothing but a pool of one pixel; a file needs an operator
@@ -54,8 +58,11 @@ class _Builder:
     Values are named by their tensor's number.
     """
 
-    def __init__(self, schema: Any) -> None:
+    def __init__(self, schema: Any, batch: int, int8: bool) -> None:
         self._schema = schema
+        self._batch = batch
+        self._int8 = int8
+        self._ranges: dict[str, Range] = {}
         self._tensors: list[Any] = []
         self._buffers: list[Any] = [schema.BufferT()]  # by TFLite's convention the first buffer is empty
         self._operators: list[Any] = []
@@ -83,13 +90,13 @@ class _Builder:
             options.depthMultiplier = out // channels
         # torch has [out, in, k, k]; TFLite [out, k, k, in], and [1, k, k, out] where depthwise.
         weight = affine.weight.transpose((1, 2, 3, 0) if depthwise else (0, 2, 3, 1))
-        bias = np.zeros(out, dtype=np.float32) if affine.bias is None else affine.bias
-        inputs = [int(value), self._constant(weight), self._constant(bias)]
+        inputs = [int(value), *self._weights(value, weight, affine.bias, 3 if depthwise else 0)]
         size = ((height - 1) // stride + 1, (width - 1) // stride + 1)
-        output = self.activation_tensor(*size, out)
+        span = SIGNED if activation == "h_swish" else ACTIVATION_RANGES[activation]
+        output = self.activation_tensor(*size, out, span)
         self._append("DEPTHWISE_CONV_2D" if depthwise else "CONV_2D", inputs, output, options)
         if activation == "h_swish":
-            swished = self.activation_tensor(*size, out)
+            swished = self.activation_tensor(*size, out, ACTIVATION_RANGES[activation])
             self._append("HARD_SWISH", [int(output)], swished, None)
             return swished
         return output
@@ -98,15 +105,14 @@ class _Builder:
         squeezed = self.convolution(self.pool(value), reduce, activation="relu")
         shifted = Affine(expand.weight, (0 if expand.bias is None else expand.bias) + np.float32(3))
         gate = self.convolution(squeezed, shifted, activation="relu6")
-        sixth = self._shared("sixth", np.array(1 / 6, dtype=np.float32))
-        scaled = self.activation_tensor(*self._shape(gate))
-        self._append("MUL", [int(gate), sixth], scaled, self._schema.MulOptionsT())
-        output = self.activation_tensor(*self._shape(value))
+        scaled = self.activation_tensor(*self._shape(gate), GATE)
+        self._append("MUL", [int(gate), self._sixth()], scaled, self._schema.MulOptionsT())
+        output = self.activation_tensor(*self._shape(value), self._range(value))
         self._append("MUL", [int(value), int(scaled)], output, self._schema.MulOptionsT())
         return output
 
     def add(self, first: str, second: str, activation: str = "none") -> str:
-        output = self.activation_tensor(*self._shape(first))
+        output = self.activation_tensor(*self._shape(first), ACTIVATION_RANGES[activation])
         options = self._schema.AddOptionsT()
         options.fusedActivationFunction = self._fused(activation)
         self._append("ADD", [int(first), int(second)], output, options)
@@ -116,7 +122,7 @@ class _Builder:
         height, width, _ = self._shape(value)
         same = _same_is_symmetric(height, kernel, stride) and _same_is_symmetric(width, kernel, stride)
         size = ((height - 1) // stride + 1, (width - 1) // stride + 1)
-        padded = value if same else self._pad(value, kernel // 2, np.float32(-np.inf))
+        padded = value if same else self._pad(value, kernel // 2, lowest=True)
         return self._window("MAX_POOL_2D", padded, kernel, stride, size, same)
 
     def average_pool(self, value: str, stride: int) -> str:
@@ -128,27 +134,36 @@ class _Builder:
         return value if self._shape(value)[:2] == (1, 1) and not flat else self.mean(value, flat)
 
     def linear(self, value: str, affine: Affine) -> str:
-        output = self._tensor((1, affine.weight.shape[0]), 0)
-        bias = np.zeros(affine.weight.shape[0], dtype=np.float32) if affine.bias is None else affine.bias
-        inputs = [int(value), self._constant(affine.weight), self._constant(bias)]
+        inputs = [int(value), *self._weights(value, affine.weight, affine.bias, None)]
+        output = self._matrix_tensor(affine.weight.shape[0], SIGNED)
         options = self._schema.FullyConnectedOptionsT()
         options.keepNumDims = len(self._tensors[int(value)].shape) == 2
-        self._append("FULLY_CONNECTED", inputs, str(output), options)
-        return str(output)
+        self._append("FULLY_CONNECTED", inputs, output, options)
+        return output
 
     # ---- the file -----------------------------------------------------------------------------------------------
 
     def mean(self, value: str, flat: bool = False) -> str:
         options = self._schema.ReducerOptionsT()
         options.keepDims = not flat
-        channels = self._shape(value)[2]
-        output = str(self._tensor((1, channels), 0)) if flat else self.activation_tensor(1, 1, channels)
+        channels, span = self._shape(value)[2], self._range(value)
+        output = self._matrix_tensor(channels, span) if flat else self.activation_tensor(1, 1, channels, span)
         self._append("MEAN", [int(value), self._shared("axes", np.array([1, 2], dtype=np.int32))], output, options)
         return output
 
-    def activation_tensor(self, height: int, width: int, channels: int) -> str:
+    def activation_tensor(self, height: int, width: int, channels: int, span: Range = SIGNED) -> str:
+        """A value `[batch, height, width, channels]`, in int8 of the range `span`."""
         self._buffers.append(self._schema.BufferT())
-        return str(self._tensor((1, height, width, channels), len(self._buffers) - 1))
+        kind = "INT8" if self._int8 else "FLOAT32"
+        name = str(self._tensor((self._batch, height, width, channels), len(self._buffers) - 1, kind))
+        self._set_range(name, span)
+        return name
+
+    def _matrix_tensor(self, channels: int, span: Range) -> str:
+        """A value `[batch, channels]`."""
+        name = str(self._tensor((self._batch, channels), 0, "INT8" if self._int8 else "FLOAT32"))
+        self._set_range(name, span)
+        return name
 
     def model(self, start: str, output: str) -> Any:
         """The finished file in object form: one subgraph, one signature."""
@@ -177,21 +192,20 @@ class _Builder:
         options.padding = self._schema.Padding.SAME if same else self._schema.Padding.VALID
         options.strideH = options.strideW = stride
         options.filterHeight = options.filterWidth = kernel
-        output = self.activation_tensor(*size, self._shape(value)[2])
+        output = self.activation_tensor(*size, self._shape(value)[2], self._range(value))
         self._append(kind, [int(value)], output, options)
         return output
 
-    def _pad(self, value: str, amount: int, filling: np.float32 | None = None) -> str:
+    def _pad(self, value: str, amount: int, lowest: bool = False) -> str:
         height, width, channels = self._shape(value)
         amounts = np.array([[0, 0], [amount, amount], [amount, amount], [0, 0]], dtype=np.int32)
-        output = self.activation_tensor(height + 2 * amount, width + 2 * amount, channels)
+        output = self.activation_tensor(height + 2 * amount, width + 2 * amount, channels, self._range(value))
         inputs = [int(value), self._shared(f"pad{amount}", amounts)]
-        if filling is None:
-            self._append("PAD", inputs, output, self._schema.PadOptionsT())
+        if lowest:
+            inputs.append(self._lowest(self._range(value)))
+            self._append("PADV2", inputs, output, self._schema.PadV2OptionsT())
         else:
-            self._append(
-                "PADV2", [*inputs, self._shared("filling", np.array(filling))], output, self._schema.PadV2OptionsT()
-            )
+            self._append("PAD", inputs, output, self._schema.PadOptionsT())
         return output
 
     def _append(self, kind: str, inputs: list[int], output: str, options: Any) -> None:
@@ -204,6 +218,49 @@ class _Builder:
             name = type(options).__name__.removesuffix("T")
             operator.builtinOptionsType = getattr(self._schema.BuiltinOptions, name)
         self._operators.append(operator)
+
+    def _weights(
+        self, value: str, weight: NDArray[np.float32], bias: NDArray[np.float32] | None, axis: int | None
+    ) -> list[int]:
+        """The weights and biases that `value` is multiplied by, with a scale for each index of `axis` in int8."""
+        channels = weight.shape[axis or 0]
+        bias = np.zeros(channels, dtype=np.float32) if bias is None else bias
+        if not self._int8:
+            return [self._constant(weight), self._constant(bias)]
+        integers = quantise_weight(weight, axis)
+        sums = quantise_bias(bias, self._range(value).scale, integers)
+        numbers = [self._constant(integers.values), self._constant(sums.values)]
+        for number, tensor in zip(numbers, (integers, sums), strict=True):
+            self._quantise(number, tensor.scales.tolist(), [0] * len(tensor.scales), tensor.axis)
+        return numbers
+
+    def _sixth(self) -> int:
+        if not self._int8:
+            return self._shared("sixth", np.array(1 / 6, dtype=np.float32))
+        number = self._shared("sixth", np.array(127, dtype=np.int8))
+        self._quantise(number, [1 / 6 / 127], [0], 0)
+        return number
+
+    def _lowest(self, span: Range) -> int:
+        """What a maximum never picks."""
+        if not self._int8:
+            return self._shared("lowest", np.array(-np.inf, dtype=np.float32))
+        number = self._shared(f"lowest{span}", np.array(-128, dtype=np.int8))
+        self._quantise(number, [span.scale], [span.zero_point], 0)
+        return number
+
+    def _range(self, value: str) -> Range:
+        return self._ranges.get(value, SIGNED)
+
+    def _set_range(self, value: str, span: Range) -> None:
+        if self._int8:
+            self._ranges[value] = span
+            self._quantise(int(value), [span.scale], [span.zero_point], 0)
+
+    def _quantise(self, number: int, scales: list[float], zero_points: list[int], axis: int) -> None:
+        parameters = self._schema.QuantizationParametersT()
+        parameters.scale, parameters.zeroPoint, parameters.quantizedDimension = scales, zero_points, axis
+        self._tensors[number].quantization = parameters
 
     def _fused(self, activation: str) -> int:
         names = {"relu": "RELU", "relu6": "RELU6"}

@@ -3,16 +3,19 @@
 It needs Python 3.8, numpy and the runtime, nothing of hwnas: a transport copies it as it is. Results go to standard
 output, one JSON object a line and flushed, so that a killed run loses one slice. Events: `facts` (about the device,
 first) or `missing` (the runtime), `loading` and `rejected` (a model; after a crash the last `loading` names the
-culprit), `sample`, `done` (last).
+culprit), `sample`, `done` (last, with what heat did to the clock).
 
 A sample is a slice: one model invoked again and again for some milliseconds, each invocation timed, timer overhead
 subtracted. Models take turns in an order shuffled every round, and the reference model is measured before every few
 of them and after the last: the drift of a shared or throttling machine is read off the reference samples around.
 It is loaded several times, and its copies take turns.
+
+For devices that run no Python, hwnas runs this file itself, with a `driver` in its job that measures there.
 """
 
 from __future__ import annotations
 
+import functools
 import gc
 import itertools
 import json
@@ -28,7 +31,7 @@ from typing import Any
 
 import numpy as np
 
-PROTOCOL = 1
+PROTOCOL = 2
 REFERENCE = "reference"
 RETAKEN = 4
 
@@ -46,7 +49,7 @@ class OnnxRuntime:
         self.options.inter_op_num_threads = 1
         self.options.log_severity_level = 3
 
-    def load(self, path: str, rng: np.random.Generator) -> Callable[[], None]:
+    def load(self, path: str, rng: np.random.Generator, _: Sequence[int]) -> Callable[[], None]:
         """A function of no arguments that runs the model once."""
         session = self.onnxruntime.InferenceSession(path, self.options, providers=["CPUExecutionProvider"])
         binding = session.io_binding()
@@ -80,7 +83,7 @@ class LiteRt:
         self.version = version("ai-edge-litert")
         self.threads = threads
 
-    def load(self, path: str, rng: np.random.Generator) -> Callable[[], None]:
+    def load(self, path: str, rng: np.random.Generator, _: Sequence[int]) -> Callable[[], None]:
         """A function of no arguments that runs the model once."""
         interpreter = self.interpreter(model_path=path, num_threads=self.threads)
         interpreter.allocate_tensors()
@@ -90,7 +93,31 @@ class LiteRt:
         return invoke
 
 
-RUNTIMES: dict[str, Any] = {"onnxruntime": OnnxRuntime, "litert": LiteRt}
+class Tvm:
+    """A library that TVM compiled, run by its Relax virtual machine."""
+
+    def __init__(self, threads: int) -> None:
+        os.environ["TVM_NUM_THREADS"] = str(threads)
+        import tvm
+        from tvm import relax
+
+        self.tvm = tvm
+        self.machine = relax.VirtualMachine
+        self.version = tvm.__version__
+
+    def load(self, path: str, rng: np.random.Generator, shape: Sequence[int]) -> Callable[[], None]:
+        """A function of no arguments that runs the model once."""
+        machine = self.machine(self.tvm.runtime.load_module(path), self.tvm.cpu())
+        machine.set_input("main", self.tvm.runtime.tensor(make_input(shape, "float32", rng)))
+        run = machine.module["invoke_stateful"]
+
+        def invoke() -> None:
+            run("main")
+
+        return invoke
+
+
+RUNTIMES: dict[str, Any] = {"onnxruntime": OnnxRuntime, "litert": LiteRt, "tvm": Tvm}
 
 
 def make_input(shape: Sequence[int], dtype: str, rng: np.random.Generator) -> Any:
@@ -206,38 +233,66 @@ def timer_overhead_ns(count: int = 2000) -> int:
 
 
 class Model:
-    """A loaded model, warmed up until two batches of invocations take the same time, or for `limit_ms`."""
+    """A loaded model, warmed up until two batches of invocations take the same time, or for `limit_ms`.
 
-    def __init__(self, identity: str, invoke: Callable[[], None], rounds: list[int], limit_ms: float) -> None:
+    `take` gives the sample of so many invocations: `ms`, `p10`, `p90`, `repeats`, and what disturbed it.
+    """
+
+    def __init__(
+        self, identity: str, take: Callable[[int], dict[str, Any]], rounds: list[int], limit_ms: float
+    ) -> None:
         self.identity = identity
-        self.invoke = invoke
+        self.take = take
         self.rounds = rounds
-        clock = time.perf_counter_ns
-        end = clock() + limit_ms * 1e6
+        end = time.monotonic() + limit_ms / 1e3
         before, stable = math.inf, False
         while not stable:
-            times = []
-            for _ in range(3):
-                start = clock()
-                invoke()
-                times.append(clock() - start)
-            now = min(times)
-            stable = abs(now - before) <= 0.03 * now or clock() > end
+            now = take(3)["ms"]
+            stable = abs(now - before) <= 0.03 * now or time.monotonic() > end
             before = min(before, now)
-        self.expected_ms = before / 1e6
+        self.expected_ms = before
+
+
+class Stopwatch:
+    """Times invocations in this process: wall time, CPU time and the hypervisor's steal."""
+
+    def __init__(self, threads: int, cpus: list[int] | None) -> None:
+        self.cpus = cpus
+        # With more threads than one, the measuring thread may sleep while the others work.
+        self.least_cpu_share = 0.9 if threads == 1 else 0.6
+        self.overhead_ns = timer_overhead_ns()
+
+    def take(self, invoke: Callable[[], None], repeats: int) -> dict[str, Any]:
+        clock, cpu_clock = time.perf_counter_ns, time.thread_time_ns
+        times = [0] * repeats
+        invoke()  # brings the weights back into the caches, where a network that is run again and again has them
+        steal = steal_ticks(self.cpus)
+        cpu_start, wall_start = cpu_clock(), clock()
+        for index in range(repeats):
+            start = clock()
+            invoke()
+            times[index] = clock() - start
+        wall, cpu = clock() - wall_start, cpu_clock() - cpu_start
+        steal = steal_ticks(self.cpus) - steal
+        p10, median, p90 = (np.percentile(times, (10, 50, 90)) - self.overhead_ns) / 1e6
+        share = cpu / max(wall, 1)
+        return {
+            "ms": max(float(median), 1e-6),
+            "p10": max(float(p10), 1e-6),
+            "p90": max(float(p90), 1e-6),
+            "repeats": repeats,
+            "cpu_share": round(share, 4),
+            "disturbed": bool(share < self.least_cpu_share or steal > 0),
+        }
 
 
 class Slices:
     """Takes samples, and takes disturbed ones again, as long as that is no more than one in `RETAKEN` of all."""
 
-    def __init__(self, job: dict[str, Any], cpus: list[int] | None) -> None:
+    def __init__(self, job: dict[str, Any]) -> None:
         self.slice_ms = job["slice_ms"]
         self.least = job["min_repeats"]
         self.retries = job["max_retries"]
-        self.cpus = cpus
-        # With more threads than one, the measuring thread may sleep while the others work.
-        self.least_cpu_share = 0.9 if job["threads"] == 1 else 0.6
-        self.overhead_ns = timer_overhead_ns()
         self.disturbed = 0
         self.allowance = 10.0
 
@@ -257,58 +312,25 @@ class Slices:
         return best
 
     def once(self, model: Model) -> dict[str, Any]:
-        clock, cpu_clock, invoke = time.perf_counter_ns, time.thread_time_ns, model.invoke
         repeats = int(min(5000, max(self.least, math.ceil(self.slice_ms / max(model.expected_ms, 1e-4)))))
-        times = [0] * repeats
-        invoke()  # brings the weights back into the caches, where a network that is run again and again has them
-        steal = steal_ticks(self.cpus)
-        cpu_start, wall_start = cpu_clock(), clock()
-        for index in range(repeats):
-            start = clock()
-            invoke()
-            times[index] = clock() - start
-        wall, cpu = clock() - wall_start, cpu_clock() - cpu_start
-        steal = steal_ticks(self.cpus) - steal
-        p10, median, p90 = (np.percentile(times, (10, 50, 90)) - self.overhead_ns) / 1e6
-        share = cpu / max(wall, 1)
-        return {
-            "at": time.time() - wall / 2e9,
-            "ms": max(float(median), 1e-6),
-            "p10": max(float(p10), 1e-6),
-            "p90": max(float(p90), 1e-6),
-            "repeats": repeats,
-            "cpu_share": round(share, 4),
-            "disturbed": bool(share < self.least_cpu_share or steal > 0),
-        }
-
-
-def chunks(models: list[dict[str, Any]], number: int, size_mib: float) -> Iterator[list[dict[str, Any]]]:
-    """`models` in groups of at most `number`, whose files have at most `size_mib` together (or one model each)."""
-    group: list[dict[str, Any]] = []
-    size = 0.0
-    for model in models:
-        mib = Path(model["file"]).stat().st_size / 2**20
-        if group and (len(group) == number or size + mib > size_mib):
-            yield group
-            group, size = [], 0.0
-        group.append(model)
-        size += mib
-    if group:
-        yield group
+        start = time.time()
+        sample = model.take(repeats)
+        # A driver does not see what disturbs the device.
+        return {"disturbed": False, "cpu_share": 1.0, **sample, "at": (start + time.time()) / 2}
 
 
 def load(runtime: Any, entry: dict[str, Any], job: dict[str, Any]) -> Model | None:
     """The loaded model, or None after reporting that the runtime rejects it."""
     emit("loading", id=entry["id"])
     try:
-        invoke = runtime.load(entry["file"], np.random.default_rng(job["seed"]))
-        return Model(entry["id"], invoke, entry.get("rounds", []), job["warm_up_ms"])
+        take = runtime(entry, np.random.default_rng(job["seed"]))
+        return Model(entry["id"], take, entry.get("rounds", []), job["warm_up_ms"])
     except Exception as error:  # noqa: BLE001 - each runtime raises types of its own, and the rest must go on
         emit("rejected", id=entry["id"], error=" ".join(str(error).split())[:300] or type(error).__name__)
         return None
 
 
-def measure_chunk(
+def measure(
     models: list[Model],
     references: Iterator[tuple[int, Model]],
     slices: Slices,
@@ -329,33 +351,50 @@ def measure_chunk(
         measure_reference(number)
 
 
+def open_runtime(job: dict[str, Any]) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """What loads a model, given its entry in the job, and the facts about device and runtime. Raises ImportError."""
+    if job.get("driver"):
+        from hwnas.profiling.drivers import make_driver
+
+        driver = make_driver(job)
+        return driver.load, {**driver.facts, "runtime_version": driver.version}
+    cpus = pin(job["threads"]) if job["pin"] else None
+    preferred = raise_priority()
+    runtime = RUNTIMES[job["runtime"]](job["threads"])
+    watch = Stopwatch(job["threads"], cpus)
+
+    def load_here(entry: dict[str, Any], rng: np.random.Generator) -> Callable[[int], dict[str, Any]]:
+        return functools.partial(watch.take, runtime.load(entry["file"], rng, entry["shape"]))
+
+    facts = {"preferred": preferred, "timer_overhead_ns": watch.overhead_ns, "runtime_version": runtime.version}
+    return load_here, {**device_facts(cpus), **facts}
+
+
 def main(path: str) -> None:
     job = json.loads(Path(path).read_text())
     start = time.time()
-    cpus = pin(job["threads"]) if job["pin"] else None
-    preferred = raise_priority()
     try:
-        runtime = RUNTIMES[job["runtime"]](job["threads"])
+        runtime, facts = open_runtime(job)
     except ImportError as error:
         emit("missing", error=str(error))
         return
-    slices = Slices(job, cpus)
-    facts = device_facts(cpus)
-    facts.update(protocol=PROTOCOL, runtime=job["runtime"], runtime_version=runtime.version, preferred=preferred)
-    emit("facts", timer_overhead_ns=slices.overhead_ns, **facts)
+    emit("facts", protocol=PROTOCOL, runtime=job["runtime"], **facts)
+    slices = Slices(job)
     # How memory happens to be laid out when a model is loaded moves its latency by a per cent or two, for good.
-    copies = [load(runtime, {"id": REFERENCE, "file": job["reference"]}, job) for _ in range(job["reference_copies"])]
+    reference = {"id": REFERENCE, "file": job["reference"], "shape": job["reference_shape"]}
+    copies = [load(runtime, reference, job) for _ in range(job["reference_copies"])]
     loaded_copies = [copy for copy in copies if copy is not None]
     if loaded_copies:
         references = itertools.cycle(enumerate(loaded_copies))
         gc.disable()
         order = random.Random(job["seed"])  # noqa: S311 - an order, not a secret
-        for group in chunks(job["models"], job["chunk_models"], job["chunk_mib"]):
-            loaded = [load(runtime, entry, job) for entry in group]
-            measure_chunk([model for model in loaded if model], references, slices, job, order)
-            del loaded
-            gc.collect()
-    emit("done", elapsed_s=time.time() - start, disturbed_slices=slices.disturbed)
+        loaded = [load(runtime, entry, job) for entry in job["models"]]
+        measure([model for model in loaded if model], references, slices, job, order)
+    after = {key: facts[key] for key in ("frequency_mhz", "temperature_c") if key in facts}
+    if after:
+        now = device_facts(facts.get("pinned_cpus"))
+        after = {key: now[key] for key in after}
+    emit("done", elapsed_s=time.time() - start, disturbed_slices=slices.disturbed, **after)
 
 
 if __name__ == "__main__":

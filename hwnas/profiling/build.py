@@ -17,14 +17,15 @@ from hwnas import __version__
 from hwnas.devices.profile import DeviceProfile
 from hwnas.devices.transport import Transport
 from hwnas.errors import TableError
-from hwnas.files import sha256_of_file, sha256_of_json
+from hwnas.files import sha256_of_file, sha256_of_json, write_text
 from hwnas.latency.correction import cross_validate, fit_correction
 from hwnas.latency.table import LatencyTable, NetworkRows, OperatorRows, read_table, table_path, write_table
+from hwnas.profiling.agent import REFERENCE
 from hwnas.profiling.config import ProfilingConfig
 from hwnas.profiling.journal import Journal, locked
 from hwnas.profiling.measure import AGENT, measure_models
-from hwnas.profiling.networks import reference_network, spread_networks
-from hwnas.profiling.runtimes import runtime_named
+from hwnas.profiling.networks import input_shape, reference_network, spread_networks
+from hwnas.profiling.runtimes import model_writer, runtime_named
 from hwnas.profiling.samples import Floats, Measurements, ModelLatency, percentage_errors
 from hwnas.progress import Progress
 from hwnas.spaces import Genotypes, Operator, Space
@@ -57,13 +58,15 @@ def build_table(
         if (finished := _finished(path, identity)) is not None:
             return finished
         start = time.monotonic()
+        _clear_other(work, identity)
         genotypes = _networks(space, config, seed)
-        models, reference = _write_models(space, genotypes, config, work, seed, progress)
+        models, reference, shapes = _write_models(space, genotypes, device, config, work, seed, progress)
         journal = Journal(work / "journal.jsonl", {"identity": identity})
         try:
             measured = measure_models(
                 transport, models, reference, config, seed=seed, journal=journal,
                 progress=lambda share, status: progress(_WRITING_SHARE + (1 - _WRITING_SHARE) * share, status),
+                shapes=shapes,
             )  # fmt: skip
         finally:
             journal.close()
@@ -80,6 +83,7 @@ def _identity(space: Space, device: DeviceProfile, config: ProfilingConfig, seed
     inputs = {
         "space": space.config(),
         "device": device.name,
+        "tvm_target": device.tvm_target if config.runtime == "tvm" else None,
         "config": asdict(config),
         "seed": seed,
         "runtime_version": runtime_named(config.runtime).installed_version,
@@ -87,6 +91,14 @@ def _identity(space: Space, device: DeviceProfile, config: ProfilingConfig, seed
         "hwnas": __version__,
     }
     return sha256_of_json(inputs)
+
+
+def _clear_other(work: Path, identity: str) -> None:
+    """Empties the work folder unless it is of this measurement: its model files would be taken for ours."""
+    mark = work / "identity"
+    if not mark.is_file() or mark.read_text() != identity:
+        shutil.rmtree(work, ignore_errors=True)
+        write_text(mark, identity)
 
 
 def _finished(path: Path, identity: str) -> LatencyTable | None:
@@ -104,19 +116,25 @@ def _networks(space: Space, config: ProfilingConfig, seed: int) -> Genotypes:
 
 
 def _write_models(
-    space: Space, genotypes: Genotypes, config: ProfilingConfig, work: Path, seed: int, progress: Progress
-) -> tuple[dict[str, Path], Path]:
-    """Model files by name (`o<position>` operators, `n<position>` networks), and the reference's."""
-    files = runtime_named(config.runtime).model_format
+    space: Space, genotypes: Genotypes, device: DeviceProfile, config: ProfilingConfig, work: Path, seed: int,
+    progress: Progress,
+) -> tuple[dict[str, Path], Path, dict[str, tuple[int, int, int, int]]]:  # fmt: skip
+    """Model files by name (`o<position>` operators, `n<position>` networks), the reference's, and all their inputs.
+
+    Files that a killed run wrote are whole, and stay.
+    """
+    write, suffix = model_writer(config, device.tvm_target), runtime_named(config.runtime).suffix
     parts: dict[str, Sequence[Operator]] = {f"o{i}": [operator] for i, operator in enumerate(space.operators)}
     parts |= {f"n{i}": space.operators_of(genotype) for i, genotype in enumerate(genotypes)}
-    parts["r"] = space.operators_of(reference_network(space))
+    parts[REFERENCE] = space.operators_of(reference_network(space))
     written: dict[str, Path] = {}
     for number, (name, operators) in enumerate(parts.items()):
-        written[name] = files.write_synthetic(operators, work / "models" / f"{name}{files.suffix}", seed)
-        if number % 50 == 0:
+        written[name] = work / "models" / f"{name}{suffix}"
+        if not written[name].exists():
             progress(_WRITING_SHARE * number / len(parts), f"writing models {number}/{len(parts)}")
-    return written, written.pop("r")
+            write(operators, written[name], seed)
+    shapes = {name: input_shape(operators[0], config.batch) for name, operators in parts.items()}
+    return written, written.pop(REFERENCE), shapes
 
 
 def _evaluate(
@@ -153,7 +171,8 @@ def _evaluate(
         "runtime_version": facts.get("runtime_version"),
         "precision": config.precision,
         "threads": config.threads,
-        "batch": 1,
+        "batch": config.batch,
+        "tvm_target": device.tvm_target if config.runtime == "tvm" else None,
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "hwnas_version": __version__,
         "spaces": [space.config()],
@@ -169,6 +188,7 @@ def _evaluate(
             "mape_test_retest_networks": _finite(measured.test_retest_mape([f"n{i}" for i in range(len(kept))])),
             "mape_test_retest_operators": _finite(measured.test_retest_mape([f"o{i}" for i in range(len(isolated))])),
             "disturbed_share": measured.disturbed_share,
+            "sure_share": measured.sure_share(config.interval),
         },
         "correction": correction,
         "measuring": asdict(config),

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 from hwnas.errors import ConfigError, choices
 
-__all__ = ["PRECISIONS", "RUNTIMES", "ProfilingConfig"]
+__all__ = ["PRECISIONS", "PRECISIONS_OF_RUNTIME", "RUNTIMES", "ProfilingConfig"]
 
-RUNTIMES = ("onnxruntime", "litert")
-PRECISIONS = ("fp32",)
+# TVM's importer runs a quantised ONNX file in float32: there is nothing to measure.
+PRECISIONS_OF_RUNTIME = {"onnxruntime": ("fp32", "int8"), "litert": ("fp32", "int8"), "tvm": ("fp32",)}
+RUNTIMES = tuple(PRECISIONS_OF_RUNTIME)
+PRECISIONS = ("fp32", "int8")
 
 
 @dataclass(frozen=True)
@@ -17,18 +19,22 @@ class ProfilingConfig:
     """Settings of a latency table and of the measurements that are compared with it.
 
     `networks`: whole networks measured beside the operators, to learn what operators cost inside one (0: isolated
-    costs stand). `rounds`: samples of each model; `slice_ms`: the time of one sample, at least `min_repeats`
+    costs stand). `rounds`: samples of each model, and up to `max_rounds` until the 95 % interval of its median is
+    within `interval` of it; `slice_ms`: the time of one sample, at least `min_repeats`
     invocations. `reference_every`: models between two samples of the reference network, whose drift is divided out;
     it is loaded `reference_copies` times, since one loading differs from the next.
-    `max_retries`: how often a disturbed sample is taken again. Models are loaded in groups of `chunk_models`, of at
-    most `chunk_mib` of files together. `folds`: parts in which held-out error is computed.
+    `max_retries`: how often a disturbed sample is taken again. Models go to the device in groups of `chunk_models`, of
+    at most `chunk_mib` of files together. `folds`: parts in which held-out error is computed.
     """
 
     runtime: str = "onnxruntime"
     precision: str = "fp32"
     threads: int = 1
+    batch: int = 1
     networks: int = 200
     rounds: int = 10
+    max_rounds: int = 20
+    interval: float = 0.02
     slice_ms: float = 3.0
     min_repeats: int = 5
     reference_every: int = 2
@@ -45,13 +51,25 @@ class ProfilingConfig:
             raise ConfigError(f"profiling.runtime: {self.runtime!r} unknown: {choices(self.runtime, RUNTIMES)}")
         if self.precision not in PRECISIONS:
             raise ConfigError(f"profiling.precision: {self.precision!r} unknown: {choices(self.precision, PRECISIONS)}")
-        for key, least in (("threads", 1), ("networks", 0), ("rounds", 2), ("min_repeats", 1), ("max_retries", 0)):
+        valid = PRECISIONS_OF_RUNTIME[self.runtime]
+        if self.precision not in valid:
+            raise ConfigError(
+                f"profiling.precision: {self.runtime} is measured in {', '.join(valid)}, got {self.precision}"
+            )
+        for key, least in (
+            ("threads", 1),
+            ("batch", 1),
+            ("networks", 0),
+            ("rounds", 2),
+            ("min_repeats", 1),
+            ("max_retries", 0),
+        ):
             if getattr(self, key) < least:
                 raise ConfigError(f"profiling.{key}: expected at least {least}, got {getattr(self, key)}")
         for key in ("reference_every", "reference_copies", "chunk_models"):
             if getattr(self, key) < 1:
                 raise ConfigError(f"profiling.{key}: expected at least 1, got {getattr(self, key)}")
-        for key in ("slice_ms", "warm_up_ms", "chunk_mib"):
+        for key in ("slice_ms", "warm_up_ms", "chunk_mib", "interval"):
             if not getattr(self, key) > 0:
                 raise ConfigError(f"profiling.{key}: expected a positive number, got {getattr(self, key)}")
         if self.folds < 2:
@@ -64,5 +82,6 @@ class ProfilingConfig:
 
     @property
     def setting(self) -> str:
-        """The name of the table within a device's folder, such as `litert-fp32-1t`."""
-        return f"{self.runtime}-{self.precision}-{self.threads}t"
+        """The name of the table within a device's folder, such as `litert-fp32-1t`; other batches than 1 are named."""
+        batch = "" if self.batch == 1 else f"-{self.batch}b"
+        return f"{self.runtime}-{self.precision}-{self.threads}t{batch}"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from hwnas.devices.transport import Transport
-from hwnas.errors import DeviceError
+from hwnas.errors import ConnectionLostError, DeviceError
 from hwnas.profiling.agent import PROTOCOL, REFERENCE
 from hwnas.profiling.config import ProfilingConfig
 from hwnas.profiling.journal import Journal
@@ -22,6 +22,7 @@ __all__ = ["measure_models"]
 
 AGENT = Path(__file__).with_name("agent.py")
 _MODEL_CRASHES = 20
+_MORE_ROUNDS = 5
 
 
 def measure_models(
@@ -34,28 +35,33 @@ def measure_models(
     journal: Journal,
     progress: Progress,
     reference_ms: float | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
 ) -> Measurements:
     """The latency of each model file, drift-corrected.
 
     What `journal` holds already is not measured again. A model that the runtime rejects, or that crashes it, stands
-    in `rejected`, and the rest goes on. `reference_ms`: see `evaluate_samples`. Raises DeviceError where the device
-    does not answer, lacks the runtime, or rejects the reference or every model.
+    in `rejected`, and the rest goes on. `reference_ms`: see `evaluate_samples`. `shapes`: the models' inputs, by name,
+    for runtimes whose files don't say them (TVM). Raises DeviceError where the device does not answer, lacks the
+    runtime, or rejects the reference or every model.
     """
     if REFERENCE in models:
         raise ValueError(f"no model may be named {REFERENCE!r}")
-    staged = transport.stage({**models, REFERENCE: reference})
-    total = len(models) * config.rounds
-    crashes = 0
-    while todo := _pending(models, config.rounds, journal.events):
-        job = _job(config, seed, staged, todo)
-        try:
-            _run(transport, job, journal, total, progress)
-        except DeviceError as error:
-            culprit = _crashed_on(journal.events)
-            crashes += 1
-            if culprit is None or culprit == REFERENCE or crashes > _MODEL_CRASHES:
-                raise
-            journal.append({"event": "rejected", "id": culprit, "error": f"crashed the runtime: {error}"})
+    rounds = dict.fromkeys(models, config.rounds)
+    _measure_rounds(transport, models, reference, config, seed, journal, progress, rounds, shapes or {})
+    # A few rounds more for what is not sure enough yet, never for one model alone: candidates have to take turns.
+    for limit in range(config.rounds + _MORE_ROUNDS, config.max_rounds + 1, _MORE_ROUNDS):
+        found = _evaluate(journal, models, config, reference_ms)
+        unsure = [name for name, one in found.latencies.items() if one.interval > config.interval]
+        if not unsure:
+            break
+        rounds.update(dict.fromkeys(unsure, limit))
+        _measure_rounds(transport, models, reference, config, seed, journal, progress, rounds, shapes or {})
+    return _evaluate(journal, models, config, reference_ms)
+
+
+def _evaluate(
+    journal: Journal, models: Mapping[str, Path], config: ProfilingConfig, reference_ms: float | None
+) -> Measurements:
     rejected = {event["id"]: event["error"] for event in journal.events if event["event"] == "rejected"}
     if REFERENCE in rejected:
         raise DeviceError(f"{config.runtime} rejects the reference network: {rejected[REFERENCE]}")
@@ -64,27 +70,83 @@ def measure_models(
         raise DeviceError(f"{config.runtime} rejects every model, such as {models[name]}: {reason}")
     told: dict[str, Any] = next((event for event in reversed(journal.events) if event["event"] == "facts"), {})
     facts = {key: value for key, value in told.items() if key not in ("event", "protocol")}
+    ends = [event for event in journal.events if event["event"] == "done"]
+    facts["at_end"] = {key: value for key, value in (ends[-1] if ends else {}).items() if key not in ("event",)}
     samples = [event for event in journal.events if event["event"] == "sample"]
     return evaluate_samples(samples, facts, rejected, reference_ms)
 
 
-def _pending(models: Mapping[str, Path], rounds: int, events: list[dict[str, Any]]) -> dict[str, list[int]]:
+def _measure_rounds(
+    transport: Transport,
+    models: Mapping[str, Path],
+    reference: Path,
+    config: ProfilingConfig,
+    seed: int,
+    journal: Journal,
+    progress: Progress,
+    rounds: Mapping[str, int],
+    shapes: Mapping[str, Sequence[int]],
+) -> None:
+    """Measures each model in as many rounds as `rounds` asks, group after group, unless the journal holds them."""
+    total = sum(rounds.values())
+    for group in _groups(models, config):
+        crashes = 0
+        while todo := _pending({name: rounds[name] for name in group}, journal.events):
+            files = {**{name: models[name] for name in group}, REFERENCE: reference}
+            staged = transport.stage(files)
+            job = _job(config, seed, staged, todo, shapes)
+            left = sum(map(len, _pending(rounds, journal.events).values()))
+            try:
+                _run(transport, job, journal, left, total, progress)
+            except ConnectionLostError:
+                raise
+            except DeviceError as error:
+                culprit = _crashed_on(journal.events)
+                crashes += 1
+                if culprit is None or culprit == REFERENCE or crashes > _MODEL_CRASHES:
+                    raise
+                journal.append({"event": "rejected", "id": culprit, "error": f"crashed the runtime: {error}"})
+
+
+def _groups(models: Mapping[str, Path], config: ProfilingConfig) -> Iterator[list[str]]:
+    """Names in groups of at most `chunk_models`, whose files have at most `chunk_mib` together (or one each)."""
+    group: list[str] = []
+    size = 0.0
+    for name, path in models.items():
+        mib = path.stat().st_size / 2**20
+        if group and (len(group) == config.chunk_models or size + mib > config.chunk_mib):
+            yield group
+            group, size = [], 0.0
+        group.append(name)
+        size += mib
+    if group:
+        yield group
+
+
+def _pending(rounds: Mapping[str, int], events: list[dict[str, Any]]) -> dict[str, list[int]]:
     """The rounds of each model that are not measured yet, models without any left out."""
     done = {(event["id"], event["round"]) for event in events if event["event"] == "sample"}
     rejected = {event["id"] for event in events if event["event"] == "rejected"}
     if REFERENCE in rejected:
         return {}
     left = {
-        identity: [number for number in range(rounds) if (identity, number) not in done]
-        for identity in models
+        identity: [number for number in range(count) if (identity, number) not in done]
+        for identity, count in rounds.items()
         if identity not in rejected
     }
     return {identity: numbers for identity, numbers in left.items() if numbers}
 
 
 def _job(
-    config: ProfilingConfig, seed: int, staged: Mapping[str, str], todo: Mapping[str, list[int]]
+    config: ProfilingConfig,
+    seed: int,
+    staged: Mapping[str, str],
+    todo: Mapping[str, list[int]],
+    shapes: Mapping[str, Sequence[int]],
 ) -> dict[str, Any]:
+    def shape(name: str) -> list[int] | None:
+        return list(shapes[name]) if name in shapes else None
+
     return {
         "runtime": config.runtime,
         "threads": config.threads,
@@ -96,16 +158,19 @@ def _job(
         "reference_every": config.reference_every,
         "reference_copies": config.reference_copies,
         "warm_up_ms": config.warm_up_ms,
-        "chunk_models": config.chunk_models,
-        "chunk_mib": config.chunk_mib,
         "reference": staged[REFERENCE],
-        "models": [{"id": model, "file": staged[model], "rounds": rounds} for model, rounds in todo.items()],
+        "reference_shape": shape(REFERENCE),
+        "models": [
+            {"id": model, "file": staged[model], "shape": shape(model), "rounds": rounds}
+            for model, rounds in todo.items()
+        ],
     }
 
 
-def _run(transport: Transport, job: dict[str, Any], journal: Journal, total: int, progress: Progress) -> None:
-    """One run of the agent, into the journal."""
-    left = sum(len(model["rounds"]) for model in job["models"])
+def _run(
+    transport: Transport, job: dict[str, Any], journal: Journal, left: int, total: int, progress: Progress
+) -> None:
+    """One run of the agent, into the journal. `left`: samples of `total` that are to be taken, in later groups too."""
     loaded = 0
     shown = 0.0
     with closing(transport.run(AGENT, job)) as lines:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from hwnas.errors import ConfigError
-from hwnas.spaces import Genotypes, Space
+from hwnas.spaces import Genotypes, Operator, Space
+from hwnas.spaces.space import Floats
 
-__all__ = ["reference_network", "spread_networks"]
+__all__ = ["input_shape", "reference_network", "spread_networks"]
 
 _DRAWS = 20
 _TILT = 2.0
@@ -19,11 +22,22 @@ def reference_network(space: Space) -> Genotypes:
     return middle
 
 
-def spread_networks(space: Space, count: int, rng: np.random.Generator, without: Genotypes | None = None) -> Genotypes:
-    """`count` distinct canonical genotypes `[count, G]`, evenly spread over the logarithm of MACs, none of `without`.
+def input_shape(first: Operator, batch: int) -> tuple[int, int, int, int]:
+    """What a chain that starts with `first` takes: `[batch, C, H, W]`."""
+    return batch, first.in_channels, first.in_height, first.in_width
 
-    Candidates are drawn with a tilt towards small or large choices that differs from one to the next. Raises
-    ConfigError where the space has too few networks.
+
+def spread_networks(
+    space: Space,
+    count: int,
+    rng: np.random.Generator,
+    without: Genotypes | None = None,
+    along: Callable[[Genotypes], Floats] | None = None,
+) -> Genotypes:
+    """`count` distinct canonical genotypes `[count, G]`, evenly spread over `along`, none of `without`.
+
+    `along` gives a number for each of `[N, G]`; None is the logarithm of MACs. Candidates are drawn with a tilt
+    towards small or large choices that differs from one to the next. Raises ConfigError where there are too few.
     """
     drawn = _tilted(space, max(200, _DRAWS * count), rng)
     known = np.zeros((0, len(space.genes)), dtype=np.int64) if without is None else space.canonical(without)
@@ -33,7 +47,7 @@ def spread_networks(space: Space, count: int, rng: np.random.Generator, without:
         raise ConfigError(
             f"space {space.name}: found {len(found)} networks to measure, expected {count}: lower profiling.networks"
         )
-    position = np.log(space.macs(found).astype(np.float64))
+    position = np.log(space.macs(found).astype(np.float64)) if along is None else along(found)
     position = (position - position.min()) / max(float(np.ptp(position)), 1e-12)
     # Each goal takes the nearest candidate that is left; in random order, so that no end is favoured.
     goals = (np.arange(count) + rng.random(count)) / count

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from hwnas.errors import ConfigError, choices
-from hwnas.export.formats import ModelFormat, format_of_runtime
-from hwnas.profiling.config import RUNTIMES as NAMES
+from hwnas.profiling.config import PRECISIONS_OF_RUNTIME, ProfilingConfig
+from hwnas.spaces import Operator
 
-__all__ = ["RUNTIMES", "Runtime", "runtime_named"]
+__all__ = ["RUNTIMES", "ModelWriter", "Runtime", "model_writer", "runtime_named"]
+
+ModelWriter = Callable[[Sequence[Operator], Path, int], Path]
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """A runtime's name, the distribution that holds it, and the extra of hwnas that installs it."""
+    """A runtime's name, the distribution that holds it, and the extra of hwnas that installs it.
+
+    `suffix` of its model files; `writer`: the module whose `write` writes a chain of operators as one.
+    """
 
     name: str
     distribution: str
     extra: str
+    module: str
+    suffix: str
+    writer: str
 
     @property
     def installed_version(self) -> str | None:
@@ -28,20 +40,28 @@ class Runtime:
         except PackageNotFoundError:
             return None
 
-    @property
-    def model_format(self) -> ModelFormat:
-        """The format of the files that it runs: suffix, writers."""
-        return format_of_runtime(self.name)
-
 
 RUNTIMES: dict[str, Runtime] = {
-    "onnxruntime": Runtime("onnxruntime", distribution="onnxruntime", extra="onnxruntime"),
-    "litert": Runtime("litert", distribution="ai-edge-litert", extra="litert"),
+    runtime.name: runtime
+    for runtime in (
+        Runtime("onnxruntime", "onnxruntime", "onnxruntime", "onnxruntime", ".onnx", "hwnas.export.synthetic_onnx"),
+        Runtime("litert", "ai-edge-litert", "litert", "ai_edge_litert", ".tflite", "hwnas.export.synthetic_tflite"),
+        Runtime("tvm", "apache-tvm", "tvm", "tvm", ".so", "hwnas.export.synthetic_tvm"),
+    )
 }
 
 
 def runtime_named(name: str) -> Runtime:
     """The runtime `name`, or ConfigError with the valid names."""
     if name not in RUNTIMES:
-        raise ConfigError(f"runtime {name!r} unknown: {choices(name, NAMES)}")
+        raise ConfigError(f"runtime {name!r} unknown: {choices(name, PRECISIONS_OF_RUNTIME)}")
     return RUNTIMES[name]
+
+
+def model_writer(config: ProfilingConfig, tvm_target: str | None = None) -> ModelWriter:
+    """What writes operators, with a seed, into a file for the configured runtime, precision and batch."""
+    runtime = runtime_named(config.runtime)
+    write = partial(import_module(runtime.writer).write, precision=config.precision, batch=config.batch)
+    if runtime.name == "tvm":
+        write = partial(write, target=tvm_target)
+    return write

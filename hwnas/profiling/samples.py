@@ -33,6 +33,7 @@ class ModelLatency:
     even_ms: float
     samples: int
     rounds: int
+    interval: float
 
     @property
     def drift(self) -> float:
@@ -54,6 +55,10 @@ class Measurements:
     reference_ms: float
     reference_now_ms: float
     disturbed_share: float
+
+    def sure_share(self, interval: float) -> float:
+        """The share of models whose median is known to `interval` of itself; 1 without any."""
+        return float(np.mean([one.interval <= interval for one in self.latencies.values()] or [True]))
 
     def test_retest_mape(self, models: Sequence[str]) -> float:
         """The mean relative difference between odd and even rounds over `models`, a fraction; NaN without any."""
@@ -114,4 +119,15 @@ def _latency(pairs: list[tuple[dict[str, Any], float]]) -> ModelLatency:
         even_ms=halves[0],
         samples=int(sum(event["repeats"] for event, _ in pairs)),
         rounds=len(pairs),
+        interval=_interval(corrected),
     )
+
+
+def _interval(values: Floats) -> float:
+    # By the median absolute deviation, so that a few disturbed rounds don't widen it: the standard error of the median
+    # of normal values is 1.2533 of that of their mean.
+    if len(values) < 2:
+        return float("inf")
+    median = np.median(values)
+    deviation = 1.4826 * np.median(np.abs(values - median))
+    return float(1.96 * 1.2533 * deviation / np.sqrt(len(values)) / median)

@@ -12,18 +12,19 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from hwnas.devices.transport import Transport
-from hwnas.errors import ConfigError, DeviceError
+from hwnas.errors import ArchError, ConfigError, DeviceError, TableError
 from hwnas.files import sha256_of_file, sha256_of_json
-from hwnas.latency.lookup import TableEstimator
+from hwnas.latency.lookup import TableEstimator, require_coverage
 from hwnas.latency.table import LatencyTable
+from hwnas.profiling.agent import REFERENCE
 from hwnas.profiling.config import ProfilingConfig
 from hwnas.profiling.journal import Journal, locked
 from hwnas.profiling.measure import measure_models
-from hwnas.profiling.networks import spread_networks
-from hwnas.profiling.runtimes import runtime_named
+from hwnas.profiling.networks import input_shape, spread_networks
+from hwnas.profiling.runtimes import ModelWriter, model_writer, runtime_named
 from hwnas.profiling.samples import ModelLatency, percentage_errors
 from hwnas.progress import Progress
-from hwnas.spaces import Arch, Space
+from hwnas.spaces import Arch, Genotypes, Space
 
 __all__ = ["MeasuredNetwork", "Validation", "measure_networks", "validate_table"]
 
@@ -73,15 +74,16 @@ def measure_networks(
     folder: Path,
     seed: int,
     progress: Progress,
+    shapes: Mapping[str, Sequence[int]] | None = None,
 ) -> dict[str, MeasuredNetwork]:
     """The latency of model files, such as exported ones, on the device and setting of `table`, by name.
 
     `space`: the table's, for its reference network. Few files are measured in more rounds than `config.rounds`,
     and loaded several times, since one loading differs from the next. `folder` gets a subfolder of work files,
-    with which a killed run goes on, and which is removed at the end. Raises ConfigError where `config` is of another
-    setting than the table, and DeviceError for a file that the runtime rejects.
+    with which a killed run goes on, and which is removed at the end. `shapes`: see `measure_models`. Raises
+    ConfigError where `config` is of another setting than the table, DeviceError for a file that the runtime rejects.
     """
-    found, _ = _measure(files, table, space, transport, config, folder, seed, progress)
+    found, _ = _measure(files, table, space, transport, config, folder, seed, progress, shapes or {})
     return found
 
 
@@ -95,20 +97,26 @@ def validate_table(
     seed: int,
     progress: Progress,
 ) -> Validation:
-    """Measures `count` networks of `space`, spread over its sizes, none of which the table holds.
+    """Measures `count` networks of `space`, evenly spread over its predicted latencies, none of which the table holds.
 
-    Raises CoverageError where the table lacks their operators.
+    Raises TableError where the table's networks are of another space, CoverageError where it lacks operators.
     """
-    known = np.array([space.genotype(arch) for arch in table.networks.archs], dtype=np.int64)
+    known = _known_networks(table, space)
+    estimator = TableEstimator(table, space)
+    require_coverage(estimator.missing)
     rng = np.random.default_rng((seed, count))
-    genotypes = spread_networks(space, count, rng, known.reshape(-1, len(space.genes)))
-    predicted = TableEstimator(table, space).latency_ms(genotypes)
-    files = runtime_named(config.runtime).model_format
-    models = {
-        f"n{i}": files.write_synthetic(space.operators_of(genotype), folder / _WORK / f"n{i}{files.suffix}", seed)
-        for i, genotype in enumerate(genotypes)
-    }
-    found, test_retest = _measure(models, table, space, transport, config, folder, seed, progress)
+    genotypes = spread_networks(space, count, rng, known, along=estimator.latency_ms)
+    predicted = estimator.latency_ms(genotypes)
+    write, suffix = _writer(table, config), runtime_named(config.runtime).suffix
+    models, shapes = {}, {}
+    for number, genotype in enumerate(genotypes):
+        name, operators = f"n{number}", space.operators_of(genotype)
+        path = folder / _WORK / f"{name}-{sha256_of_json([genotype.tolist(), seed, config.setting])[:16]}{suffix}"
+        if not path.exists():
+            progress(0.0, f"writing models {number}/{count}")
+            write(operators, path, seed)
+        models[name], shapes[name] = path, input_shape(operators[0], config.batch)
+    found, test_retest = _measure(models, table, space, transport, config, folder, seed, progress, shapes)
     latencies = np.array([found[name].latency_ms for name in models])
     errors = percentage_errors(predicted, latencies)
     return Validation(
@@ -123,6 +131,20 @@ def validate_table(
     )
 
 
+def _known_networks(table: LatencyTable, space: Space) -> Genotypes:
+    """The genotypes `[N, G]` that the table's correction was fitted on."""
+    try:
+        rows = [space.genotype(arch) for arch in table.networks.archs]
+    except ArchError as error:
+        names = [settings.get("name") for settings in table.provenance.get("spaces", [])]
+        raise TableError(f"the table is of space {' '.join(map(str, names))}, not of {space.name} ({error})") from error
+    return np.array(rows, dtype=np.int64).reshape(-1, len(space.genes))
+
+
+def _writer(table: LatencyTable, config: ProfilingConfig) -> ModelWriter:
+    return model_writer(config, table.provenance.get("tvm_target"))
+
+
 def _measure(
     models: Mapping[str, Path],
     table: LatencyTable,
@@ -132,19 +154,26 @@ def _measure(
     folder: Path,
     seed: int,
     progress: Progress,
+    shapes: Mapping[str, Sequence[int]],
 ) -> tuple[dict[str, MeasuredNetwork], float]:
-    of_table = tuple(table.provenance[key] for key in ("runtime", "precision", "threads"))
-    if (config.runtime, config.precision, config.threads) != of_table:
+    of_table = (
+        *(table.provenance[key] for key in ("runtime", "precision", "threads")),
+        table.provenance.get("batch", 1),
+    )
+    if (config.runtime, config.precision, config.threads, config.batch) != of_table:
         raise ConfigError(f"the table is of {of_table}, profiling asks for {config.setting}: set profiling.* alike")
     copies = max(1, min(_MOST_COPIES, _COPIED_MODELS // max(len(models), 1)))
     loaded = {f"{name}#{copy}": path for name, path in models.items() for copy in range(copies)}
-    config = replace(config, rounds=_rounds(config.rounds, len(loaded)))
+    rounds = _rounds(config.rounds, len(loaded))
+    config = replace(config, rounds=rounds, max_rounds=max(rounds, config.max_rounds))
     reference = table.reference
-    files = runtime_named(config.runtime).model_format
     work = folder / _WORK
     with locked(work / "lock"):
         operators = space.operators_of(space.genotype(reference["arch"]))
-        reference_file = files.write_synthetic(operators, work / f"reference{files.suffix}", int(reference["seed"]))
+        reference_file = work / f"reference{runtime_named(config.runtime).suffix}"
+        _writer(table, config)(operators, reference_file, int(reference["seed"]))
+        inputs = {f"{name}#{copy}": shapes[name] for name in shapes for copy in range(copies)}
+        inputs[REFERENCE] = input_shape(operators[0], config.batch)
         contents = {name: sha256_of_file(path) for name, path in models.items()}
         identity = {
             "models": contents,
@@ -156,7 +185,7 @@ def _measure(
         try:
             measured = measure_models(
                 transport, loaded, reference_file, config, seed=seed, journal=journal, progress=progress,
-                reference_ms=float(reference["latency_ms"]),
+                reference_ms=float(reference["latency_ms"]), shapes=inputs,
             )  # fmt: skip
         finally:
             journal.close()

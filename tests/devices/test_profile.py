@@ -15,7 +15,7 @@ name: board
 description: a board
 transport: local
 runtimes: {onnxruntime: [fp32]}
-cores: 4
+cpu: [{core: Cortex-A76, count: 4, ghz: 2.4}]
 sources: [https://example.org/board]
 """
 
@@ -25,8 +25,9 @@ def test_every_shipped_profile_loads(name: str) -> None:
     assert load_profile(name).name == name
 
 
-def test_the_local_machine_runs_both_runtimes() -> None:
-    assert load_profile("local").runtimes == {"onnxruntime": ("fp32",), "litert": ("fp32",)}
+def test_the_local_machine_runs_every_runtime() -> None:
+    runtimes = load_profile("local").runtimes
+    assert runtimes == {"onnxruntime": ("fp32", "int8"), "litert": ("fp32", "int8"), "tvm": ("fp32",)}
 
 
 def test_a_profile_of_ones_own_is_loaded_by_path(tmp_path: Path) -> None:
@@ -40,11 +41,16 @@ def test_a_profile_of_ones_own_is_loaded_by_path(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "named"),
     [
-        ("cores: 4", "cores: four", "cores"),
-        ("cores: 4", "cores: -4", "cores"),
-        ("cores: 4", "cores: true", "cores"),
-        ("cores: 4", "kores: 4", "did you mean 'cores'"),
-        ("transport: local", "transport: pigeon", "valid: local"),
+        ("count: 4", "count: four", "cpu count"),
+        ("count: 4", "count: -4", "cpu count"),
+        ("count: 4", "count: true", "cpu count"),
+        ("ghz: 2.4", "ghz: 2400", "cpu ghz"),
+        ("ghz: 2.4", "mhz: 2400", "core, count and ghz"),
+        ("cpu: [", "cpus: [", "did you mean 'cpu'"),
+        ("sources: [https://example.org/board]", "", "without a source"),
+        ("sources: [", "memory_mib: -4\nsources: [", "memory_mib"),
+        ("sources: [", "bandwidth_gb_s: .nan\nsources: [", "bandwidth_gb_s"),
+        ("transport: local", "transport: pigeon", "valid: local, ssh, adb, tvm_rpc"),
         ("transport: local", "", "missing transport"),
         ("name: board", "name: bored", "bored"),
         ("onnxruntime: [fp32]", "onnx: [fp32]", "valid: onnxruntime"),
@@ -71,13 +77,16 @@ def test_an_unknown_name_lists_the_known() -> None:
 
 
 def test_a_runtime_that_the_device_lacks_is_refused() -> None:
-    with pytest.raises(DeviceError, match="valid: onnxruntime, litert"):
-        load_profile("local").check_runtime("tvm", "fp32")
+    with pytest.raises(DeviceError, match="valid: onnxruntime, litert, tvm"):
+        load_profile("local").check_runtime("coreml", "fp32")
     with pytest.raises(DeviceError, match="valid: fp32"):
-        load_profile("local").check_runtime("litert", "int8")
+        load_profile("local").check_runtime("tvm", "int8")
 
 
-@pytest.mark.parametrize("values", [{"name": ""}, {"silence_s": 0.0}, {"silence_s": float("nan")}])
+@pytest.mark.parametrize(
+    "values",
+    [{"name": ""}, {"transport": "pigeon"}, {"folder": "here"}, {"silence_s": 0.0}, {"silence_s": float("nan")}],
+)
 def test_a_wrong_device_config_is_refused(values: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=r"device\."):
         DeviceConfig(**values)

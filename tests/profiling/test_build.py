@@ -24,7 +24,7 @@ from hwnas.profiling.build import build_table
 from hwnas.profiling.config import ProfilingConfig
 from hwnas.profiling.journal import locked
 from hwnas.profiling.networks import reference_network
-from hwnas.profiling.runtimes import runtime_named
+from hwnas.profiling.runtimes import model_writer, runtime_named
 from hwnas.profiling.validate import measure_networks, validate_table
 from hwnas.progress import no_progress
 from hwnas.spaces import OfaMbv3Space, space_from_dict
@@ -89,10 +89,12 @@ def test_exported_files_are_measured_against_the_tables_reference(
     built: Build, space: OfaMbv3Space, transport: Transport, quick: ProfilingConfig, tmp_path: Path
 ) -> None:
     table, _ = built
-    files = runtime_named(quick.runtime).model_format
     middle = space.operators_of(reference_network(space))
-    models = {"middle": files.write_synthetic(middle, tmp_path / "exports" / f"m{files.suffix}", 5)}
-    found = measure_networks(models, table, space, transport, quick, tmp_path / "exports", 0, no_progress)["middle"]
+    path = tmp_path / "exports" / f"m{runtime_named(quick.runtime).suffix}"
+    models = {"middle": model_writer(quick)(middle, path, 5)}
+    found = measure_networks(
+        models, table, space, transport, quick, tmp_path / "exports", 0, no_progress, {"middle": (1, 1, 16, 16)}
+    )["middle"]
     # The file is the reference network but for its weights: its latency, drift divided out, is the reference's.
     assert found.latency_ms == pytest.approx(table.reference["latency_ms"], rel=0.3)
     assert found.p10_ms <= found.measured_ms <= found.p90_ms
@@ -103,10 +105,10 @@ def test_exported_files_are_measured_against_the_tables_reference(
 def test_a_file_that_the_runtime_rejects_is_named(
     built: Build, space: OfaMbv3Space, transport: Transport, quick: ProfilingConfig, tmp_path: Path
 ) -> None:
-    broken = tmp_path / f"broken{runtime_named(quick.runtime).model_format.suffix}"
+    suffix = runtime_named(quick.runtime).suffix
+    broken = tmp_path / f"broken{suffix}"
     broken.write_bytes(b"no model")
-    files = runtime_named(quick.runtime).model_format
-    good = files.write_synthetic(space.operators_of(space.extreme(False)), tmp_path / f"good{files.suffix}", 0)
+    good = model_writer(quick)(space.operators_of(space.extreme(False)), tmp_path / f"good{suffix}", 0)
     other = replace(quick, threads=2)
     with pytest.raises(DeviceError, match=f"rejects .*{broken.name}"):
         measure_networks({"b": broken}, built[0], space, transport, quick, tmp_path / "v", 0, no_progress)

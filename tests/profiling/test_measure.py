@@ -16,7 +16,7 @@ from hwnas.errors import DeviceError, StorageError
 from hwnas.profiling.config import ProfilingConfig
 from hwnas.profiling.journal import Journal, locked
 from hwnas.profiling.measure import measure_models
-from hwnas.profiling.runtimes import RUNTIMES, runtime_named
+from hwnas.profiling.runtimes import RUNTIMES, model_writer, runtime_named
 from hwnas.profiling.samples import Measurements
 from hwnas.progress import no_progress
 from hwnas.spaces import OfaMbv3Space
@@ -47,9 +47,9 @@ class Counting(Transport):
 
 def models(space: OfaMbv3Space, config: ProfilingConfig, folder: Path) -> dict[str, Path]:
     """The smallest and the largest network of the space."""
-    files = runtime_named(config.runtime).model_format
+    write, suffix = model_writer(config), runtime_named(config.runtime).suffix
     return {
-        name: files.write_synthetic(space.operators_of(space.extreme(large)), folder / f"{name}{files.suffix}", 0)
+        name: write(space.operators_of(space.extreme(large)), folder / f"{name}{suffix}", 0)
         for name, large in (("small", False), ("large", True))
     }
 
@@ -60,7 +60,8 @@ def measure(
     journal = Journal(folder / f"{name}.jsonl", {"files": sorted(files)})
     try:
         return measure_models(
-            transport, files, files["small"], config, seed=0, journal=journal, progress=no_progress
+            transport, files, files["small"], config, seed=0, journal=journal, progress=no_progress,
+            shapes=dict.fromkeys((*files, "reference"), (config.batch, 1, 16, 16)),
         )  # fmt: skip
     finally:
         journal.close()
@@ -105,7 +106,7 @@ def test_a_model_that_the_runtime_rejects_is_said_and_the_rest_goes_on(
 def test_a_reference_that_the_runtime_rejects_is_an_error(
     quick: ProfilingConfig, transport: Transport, tmp_path: Path
 ) -> None:
-    broken = tmp_path / f"broken{RUNTIMES[quick.runtime].model_format.suffix}"
+    broken = tmp_path / f"broken{RUNTIMES[quick.runtime].suffix}"
     broken.write_bytes(b"this is no model")
     with pytest.raises(DeviceError, match="rejects the reference network"):
         measure(transport, {"small": broken}, quick, tmp_path)
