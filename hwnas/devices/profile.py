@@ -26,6 +26,7 @@ MACS_PER_CYCLE = {
     "Cortex-A76": 8,
     "Cortex-A77": 8,
     "Cortex-A78": 8,
+    "Cortex-A78AE": 8,  # the same core with a lock-step mode
     "Neoverse N1": 8,
     "Neoverse N2": 8,
     "Neoverse V1": 16,
@@ -34,11 +35,11 @@ MACS_PER_CYCLE = {
 
 @dataclass(frozen=True)
 class Cores:
-    """Cores of one kind: their number, and their highest clock."""
+    """Cores of one kind: their number, and their highest clock where it is published."""
 
     core: str
     count: int
-    ghz: float
+    ghz: float | None = None
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ def _validated(path: Path, content: Any) -> DeviceProfile:
     runtimes = {runtime: _precisions(path, runtime, value) for runtime, value in content["runtimes"].items()}
     cpu = tuple(_cores(path, entry) for entry in content.get("cpu") or ())
     peak = content.get("peak_gmacs")
-    if peak is None and cpu and cpu[0].core in MACS_PER_CYCLE:
+    if peak is None and cpu and cpu[0].ghz and cpu[0].core in MACS_PER_CYCLE:
         peak = cpu[0].ghz * MACS_PER_CYCLE[cpu[0].core]
     sources = tuple(str(line) for line in content.get("sources") or ())
     if not sources and any(content.get(key) for key in ("soc", *_FACTS)):
@@ -155,14 +156,14 @@ def _validated(path: Path, content: Any) -> DeviceProfile:
 
 
 def _cores(path: Path, value: object) -> Cores:
-    if not isinstance(value, dict) or set(value) != {"core", "count", "ghz"}:
+    if not isinstance(value, dict) or not {"core", "count"} <= set(value) <= {"core", "count", "ghz"}:
         raise DeviceError(f"{path}: cpu has {value!r}, expected core, count and ghz")
-    count, ghz = value["count"], value["ghz"]
+    count, ghz = value["count"], value.get("ghz")
     if not isinstance(count, int) or isinstance(count, bool) or count < 1:
         raise DeviceError(f"{path}: cpu count is {count!r}, expected a positive integer")
-    if not isinstance(ghz, (int, float)) or isinstance(ghz, bool) or not 0 < ghz < 20:
+    if ghz is not None and (not isinstance(ghz, (int, float)) or isinstance(ghz, bool) or not 0 < ghz < 20):
         raise DeviceError(f"{path}: cpu ghz is {ghz!r}, expected a clock such as 2.4")
-    return Cores(str(value["core"]), count, float(ghz))
+    return Cores(str(value["core"]), count, ghz)
 
 
 def _precisions(path: Path, runtime: object, value: object) -> tuple[str, ...]:
