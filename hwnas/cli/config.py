@@ -47,7 +47,8 @@ class EvaluationConfig:
 
 
 ACCURACY_FORMATS = ("learned", "ofa")
-LATENCY_FORMATS = ("hwnas", "ofa")
+LATENCY_FORMATS = ("hwnas", "ofa", "roofline")
+PATHLESS_FORMATS = ("learned", "hwnas", "roofline")
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ class AccuracyConfig:
 @dataclass(frozen=True)
 class LatencyConfig:
     """Where the search's latencies come from. `hwnas`: the folder of tables that `hwnas profile` wrote (path None:
-    beside it); `ofa`: a folder of tables that once-for-all published, one file a resolution.
+    beside it); `ofa`: a folder of tables that once-for-all published, one file a resolution; `roofline`: a rough
+    estimate from the public facts in the device's profile, no measurement.
     """
 
     format: str = "hwnas"
@@ -79,7 +81,7 @@ class LatencyConfig:
 def _check_source(key: str, given: str, formats: tuple[str, ...], path: str | None) -> None:
     if given not in formats:
         raise ConfigError(f"{key}.format: {given!r} unknown; {choices(given, formats)}")
-    if given != formats[0] and not path:
+    if given not in PATHLESS_FORMATS and not path:
         raise ConfigError(f"{key}.format={given}: where are the published files? give {key}.path=PATH")
 
 
@@ -109,12 +111,16 @@ class PipelineConfig:
     format: str | None = None
     path: str | None = None
     arch: Any = None
+    table: str | None = None
+    n: int = 50
 
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise ConfigError(f"seed: expected 0 or more, got {self.seed}")
         if len(set(self.devices)) < len(self.devices) or not all(self.devices):
             raise ConfigError(f"devices: expected distinct names of devices, got {list(self.devices)}")
+        if self.n < 2:
+            raise ConfigError(f"n: expected at least 2 networks to validate a table on, got {self.n}")
         unknown = [name for name in self.runtimes if name not in RUNTIMES]
         if unknown or not self.runtimes:
             raise ConfigError(f"runtime: {unknown or 'none'} unknown: {choices((unknown or [''])[0], RUNTIMES)}")

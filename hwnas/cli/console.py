@@ -80,11 +80,13 @@ class Reporter:
         with Progress(*columns, console=self.console, transient=True) as bar:
             yield bar, bar.add_task("", total=1.0, status="")
 
-    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-        """A table; the first column is text, the rest is right-aligned."""
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], left: bool = False) -> None:
+        """A table; the first column is text, the rest is right-aligned unless `left`."""
         table = Table(title=title, title_justify="left", title_style="bold")
         for number, column in enumerate(columns):
-            table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
+            table.add_column(
+                column, justify="left" if left or number == 0 else "right", overflow="fold", no_wrap=number == 0
+            )
         for row in rows:
             table.add_row(*(escape(str(cell)) for cell in row))
         self.console.print(table)

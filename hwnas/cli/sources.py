@@ -12,10 +12,12 @@ from hwnas.accuracy.published import PublishedPredictor
 from hwnas.cli.config import PipelineConfig
 from hwnas.cli.inputs import input_path, table_files, tables_of
 from hwnas.devices.config import DeviceConfig
+from hwnas.devices.profile import load_profile, profile_path
 from hwnas.errors import StorageError
 from hwnas.latency.estimate import LatencyEstimate
 from hwnas.latency.lookup import TableEstimator, require_coverage
 from hwnas.latency.ofa_table import OfaTableEstimator, ofa_files
+from hwnas.latency.roofline import RooflineEstimator
 from hwnas.latency.table import read_table
 from hwnas.search.guided import Slopes, network_slopes
 from hwnas.spaces import Genotypes, Operator, Space
@@ -105,6 +107,9 @@ def slopes_of(predictor: Predictor, space: Space) -> Slopes | None:
 
 def latency_targets(config: PipelineConfig, folder: Path, space: Space) -> list[TargetSource]:
     """The targets that `latency` names, each covered by its tables when opened (else CoverageError)."""
+    if config.latency.format == "roofline":
+        profile = profile_path(config.device.name)
+        return [TargetSource("a roofline estimate", {"device profile": profile}, lambda: _open_roofline(config, space))]
     given = input_path(config.latency.path, folder, "profile", "", "latency.path")
     if config.latency.format == "ofa":
         return _published_targets(config, given, space)
@@ -157,6 +162,11 @@ def _tables(config: PipelineConfig, given: Path) -> dict[str, Path]:
 
 def _tables_in(folder: Path, device: str) -> list[Path]:
     return [path for path in sorted(folder.glob(f"{device}/*.csv")) if not path.stem.endswith(".networks")]
+
+
+def _open_roofline(config: PipelineConfig, space: Space) -> Target:
+    estimator = RooflineEstimator(load_profile(config.device.name), space, config.profiling.threads)
+    return Target(estimator.device, "roofline-estimate", "fp32", config.profiling.threads, estimator)
 
 
 def _open_published(folder: Path, space: Space) -> Target:

@@ -13,7 +13,16 @@ from hwnas.devices.config import TRANSPORTS
 from hwnas.errors import DeviceError, choices
 from hwnas.files import packaged
 
-__all__ = ["MACS_PER_CYCLE", "PRECISIONS", "RUNTIMES", "Cores", "DeviceProfile", "load_profile", "profile_names"]
+__all__ = [
+    "MACS_PER_CYCLE",
+    "PRECISIONS",
+    "RUNTIMES",
+    "Cores",
+    "DeviceProfile",
+    "load_profile",
+    "profile_names",
+    "profile_path",
+]
 
 RUNTIMES = ("onnxruntime", "litert", "tvm")
 PRECISIONS = ("fp32", "int8")
@@ -86,14 +95,20 @@ def profile_names() -> list[str]:
     return sorted(path.stem for path in packaged("device_profiles").glob("*.yaml"))
 
 
+def profile_path(name: str) -> Path:
+    """The file of the profile with this name, or `name` where it is a file's path. Raises DeviceError for neither."""
+    path = Path(name) if name.endswith((".yaml", ".yml")) else packaged("device_profiles") / f"{name}.yaml"
+    if not path.is_file():
+        raise DeviceError(f"no device profile {name!r}: {choices(name, profile_names())}; or give a .yaml file's path")
+    return path
+
+
 def load_profile(name: str) -> DeviceProfile:
     """The profile with this name among the shipped ones, or in the file that `name` is the path of.
 
     Raises DeviceError for an unknown name, and naming file and key for a file that is not a valid profile.
     """
-    path = Path(name) if name.endswith((".yaml", ".yml")) else packaged("device_profiles") / f"{name}.yaml"
-    if not path.is_file():
-        raise DeviceError(f"no device profile {name!r}: {choices(name, profile_names())}; or give a .yaml file's path")
+    path = profile_path(name)
     try:
         content = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

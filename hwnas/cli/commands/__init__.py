@@ -60,7 +60,8 @@ COMMANDS = {
         "checkpoint", "targets", "arch", "runtime", "space", "data", "evaluation", "export",
     ),
     "validate": _command(
-        "validate", "Measure exported files on their device and on the test images",
+        "validate", "Measure exported files on device and test images; with table=FILE, check a latency table",
+        "table", "n",
         "checkpoint", "targets", "exported", "latency", "space", "data", "evaluation", *_DEVICE,
     ),
     "report": _command("report", "Draw the plots and write report.html from a run's result files", "folder"),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 
 from hwnas.cli.console import Reporter
+from hwnas.devices.adb import attached
+from hwnas.errors import DeviceError
 from hwnas.profiling.runtimes import RUNTIMES
 
 __all__ = ["run"]
@@ -17,18 +20,22 @@ PARTS = {
     "ONNX export": ("onnxruntime", ("onnx", "onnxscript")),
     "TFLite export": ("litert", ("litert_torch",)),
 }
-RUNTIME_MODULES = {"onnxruntime": "onnxruntime", "litert": "ai_edge_litert.interpreter"}
+RUNTIME_MODULES = {
+    "onnxruntime": ("onnxruntime",),
+    "litert": ("ai_edge_litert.interpreter",),
+    "tvm": ("tvm.relax", "onnx"),
+}
 
 
 def run() -> None:
-    rows = []
-    for name, (extra, modules) in PARTS.items():
-        rows.append((name, *_answer(modules, extra)))
-    for name, runtime in RUNTIMES.items():
-        rows.append((f"runtime {name}", *_answer((RUNTIME_MODULES[name],), runtime.extra)))
+    rows = [(name, *_answer(modules, extra)) for name, (extra, modules) in PARTS.items()]
+    rows += [(f"runtime {name}", *_answer(RUNTIME_MODULES[name], runtime.extra)) for name, runtime in RUNTIMES.items()]
     rows.append(("accelerator", *_accelerator()))
     rows.append(("transport local", "yes", "this machine"))
-    Reporter().table("what works here", ("part", "works", "how"), rows)
+    rows.append(("transport ssh", *_answer(("paramiko",), "ssh")))
+    rows.append(("transport adb", *_adb()))
+    rows.append(("transport tvm_rpc", *_answer(("tvm.rpc", "tornado", "cloudpickle", "psutil"), "tvm")))
+    Reporter().table("what works here", ("part", "works", "how"), rows, left=True)
 
 
 def _answer(modules: tuple[str, ...], extra: str) -> tuple[str, str]:
@@ -37,6 +44,17 @@ def _answer(modules: tuple[str, ...], extra: str) -> tuple[str, str]:
     if failed:
         return "no", f"{', '.join(failed)} can't be imported: pip install 'hwnas[{extra}]'"
     return "yes", ", ".join(modules)
+
+
+def _adb() -> tuple[str, str]:
+    if shutil.which("adb") is None:
+        return "no", "no adb here: install the Android platform tools (Debian: apt-get install adb)"
+    try:
+        phones = attached()
+    except DeviceError as error:
+        return "no", str(error)
+    listed = ", ".join(f"{serial} ({state})" for serial, state in phones.items())
+    return "yes", f"phones: {listed or 'none attached'}"
 
 
 def _accelerator() -> tuple[str, str]:

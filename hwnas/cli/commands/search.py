@@ -59,6 +59,9 @@ def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, 
         files["checkpoint"] = checkpoint
         inputs |= {"data": data_inputs(config.data_config), "measure": to_plain(config.evaluation.measure)}
     inputs["files"] = files_digest({"accuracy predictor": predictor_path, **files})
+    if config.latency.format == "roofline":
+        inputs["threads"] = config.profiling.threads
+        reporter.say("search: latencies are roofline estimates from public facts, not measurements")
 
     def work() -> dict[str, Any]:
         predictor = load_predictor(config, predictor_path, space)
@@ -81,6 +84,7 @@ def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, 
             "evaluations": sum(one.evaluations for one in found),
             "elapsed_s": round(sum(one.elapsed_s for one in found), 3),
             "space": space.config(),
+            "latency_is_estimate": config.latency.format == "roofline",
         }
         _draw(result, folder)
         return result

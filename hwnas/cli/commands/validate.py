@@ -1,4 +1,7 @@
-"""`hwnas validate`: exported files on their device and on the test images, predicted against measured."""
+"""`hwnas validate`: exported files on their device and on the test images, predicted against measured.
+
+With `table=FILE` a latency table is checked instead, see `validate_table`.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hwnas.cli.commands import validate_table
 from hwnas.cli.commands.train import CHECKPOINT
 from hwnas.cli.config import PipelineConfig
 from hwnas.cli.console import Reporter
@@ -30,6 +34,9 @@ COLUMNS = ("target", "budget ms", "predicted", "measured", "drift", "meas./drift
 
 
 def run(config: PipelineConfig, folder: Path) -> None:
+    if config.table is not None:
+        validate_table.run(config, folder, Path(config.table))
+        return
     reporter = Reporter()
     result = step(config, folder, reporter)
     reporter.table("exported files, measured", COLUMNS, table_rows(result["targets"]))

@@ -1,0 +1,98 @@
+"""A rough latency from public facts alone, for devices that nobody has measured: the roofline.
+
+Williams, Waterman and Patterson, Communications of the ACM 52(4), 2009: a kernel takes at least its arithmetic over the
+peak throughput and its bytes over the memory's bandwidth, whichever is longer. Real kernels take longer, by a factor
+that differs from one to the next: good for a first idea, not for a budget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from hwnas.devices.profile import DeviceProfile
+from hwnas.errors import DeviceError
+from hwnas.latency.estimate import LatencyEstimate
+from hwnas.spaces import Genotypes, Operator, Space
+from hwnas.spaces.elimination import Factor
+from hwnas.spaces.space import Floats
+
+__all__ = ["RooflineEstimator", "operator_kernels"]
+
+_BYTES = 4  # float32
+
+
+class RooflineEstimator:
+    """A LatencyEstimator: the sum over operators of each kernel's roofline, float32, batch 1, on `threads` cores.
+
+    Raises DeviceError where the profile lacks a fact that it takes.
+    """
+
+    def __init__(self, profile: DeviceProfile, space: Space, threads: int = 1) -> None:
+        lacking = [key for key in ("peak_gmacs", "bandwidth_gb_s") if getattr(profile, key) is None]
+        if profile.peak_gmacs is None or profile.bandwidth_gb_s is None:
+            raise DeviceError(
+                f"no roofline of device {profile.name}: its profile lacks {' and '.join(lacking)}, which nobody has"
+                " published; write a profile of your own (a .yaml file's path as device), or measure it"
+            )
+        if profile.cores is not None and threads > profile.cores:
+            raise DeviceError(f"device {profile.name} has {profile.cores} cores, got profiling.threads={threads}")
+        self.device = profile.name
+        self.space = space
+        per_ms = np.array([profile.peak_gmacs * 1e6 * threads, profile.bandwidth_gb_s * 1e6])
+        self._costs = np.array([_latency_ms(operator, per_ms) for operator in space.operators])
+
+    @property
+    def missing(self) -> tuple[Operator, ...]:
+        """None: every operator has arithmetic and bytes."""
+        return ()
+
+    @property
+    def factors(self) -> tuple[Factor, ...]:
+        """Each slot's genes and latencies, which add up to the mean."""
+        padded = np.append(self._costs, 0.0)  # operator id -1 reads the zero
+        return tuple((slot.genes, padded[slot.operator_ids]) for slot in self.space.slots)
+
+    def estimate(self, genotypes: Genotypes) -> LatencyEstimate:
+        """The roofline of `[N, G]` genotypes; no standard deviation, since how far it is off is not known."""
+        mean = self.space.sum_over_operators(genotypes, self._costs)
+        return LatencyEstimate(mean, None, np.ones(len(genotypes), dtype=bool))
+
+    def latency_ms(self, genotypes: Genotypes) -> Floats:
+        """The mean of `estimate`, `[N]`."""
+        return self.estimate(genotypes).mean_ms
+
+    def fastest(self) -> tuple[Genotypes, float]:
+        """The network `[G]` with the lowest estimate, and that in ms. Exact."""
+        return self.space.minimise_over_operators(self._costs)
+
+
+def _latency_ms(operator: Operator, per_ms: Floats) -> float:
+    return float(sum(max((macs, moved * _BYTES) / per_ms) for macs, moved in operator_kernels(operator)))
+
+
+def operator_kernels(operator: Operator) -> Iterator[tuple[int, int]]:
+    """Multiply-accumulates, and numbers read and written, of each kernel that an operator runs as, for batch 1.
+
+    Activations are fused into the convolution before them, an addition into the projection; the arithmetic adds up to
+    `operator.macs`.
+    """
+    pixels_in = operator.in_height * operator.in_width
+    pixels_out = operator.out_height * operator.out_width
+    read, written = pixels_in * operator.in_channels, pixels_out * operator.out_channels
+    if operator.kind != "mbconv":
+        yield operator.macs, read + written + operator.parameters
+        return
+    mid = operator.mid_channels
+    if operator.expands:
+        weights = operator.in_channels * mid
+        yield pixels_in * weights, read + pixels_in * mid + weights + mid
+    taps = operator.kernel**2
+    yield pixels_out * mid * taps, (pixels_in + pixels_out + taps + 1) * mid
+    if operator.se:
+        weights = 2 * mid * operator.se_channels
+        yield weights, 3 * pixels_out * mid + weights  # read for the mean, read and written for the product
+    weights = mid * operator.out_channels
+    moved = pixels_out * mid + weights + operator.out_channels + written
+    yield pixels_out * weights, moved + (written if operator.residual else 0)
