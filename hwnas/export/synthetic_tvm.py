@@ -35,12 +35,12 @@ def write(
         raise ConfigError(f"tvm runs no {precision} convolution from a quantised ONNX file: profiling.precision=fp32")
     if find_spec("tvm") is None:
         raise MissingExtraError("apache-tvm", "tvm", "compiling with TVM")
+    options, link = _toolchain(target)
     import onnx
     import tvm
     from tvm import relax
     from tvm.relax.frontend.onnx import from_onnx
 
-    options, link = _toolchain(target)
     with tempfile.TemporaryDirectory(prefix="hwnas-") as folder, atomic_path(path) as temporary:
         graph = synthetic_onnx.write(operators, Path(folder) / "chain.onnx", seed, batch=batch)
         module = from_onnx(onnx.load(graph), keep_params_in_input=False)
