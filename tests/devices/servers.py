@@ -37,7 +37,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_for(port: int, process: subprocess.Popen[bytes], limit_s: float = 30.0) -> None:
+def wait_for(port: int, process: subprocess.Popen[bytes], limit_s: float = 120.0) -> None:
     end = time.monotonic() + limit_s
     while time.monotonic() < end:
         assert process.poll() is None, f"the server ended with {process.returncode}"
