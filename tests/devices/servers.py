@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from hwnas.devices.config import DeviceConfig
 
 __all__ = ["Sshd", "adb_phone", "free_port", "lacking", "rpc_server", "sshd"]
@@ -49,6 +51,9 @@ def wait_for(port: int, process: subprocess.Popen[bytes], limit_s: float = 120.0
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
+    """Ends a server and what it started: TVM's leave workers behind."""
+    for child in psutil.Process(process.pid).children(recursive=True):
+        child.kill()
     process.terminate()
     try:
         process.wait(5)
@@ -84,8 +89,6 @@ class Sshd:
 
     def cut(self) -> None:
         """Cuts every connection, as a pulled cable does, by ending the processes that serve them."""
-        import psutil
-
         for child in psutil.Process(self.process.pid).children():
             child.kill()
 
