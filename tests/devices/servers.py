@@ -134,20 +134,24 @@ def remember_host(folder: Path, port: int) -> None:
 
 
 @contextmanager
-def rpc_server(key: str = "board") -> Iterator[tuple[int, int]]:
-    """TVM's own tracker and server; the ports of both."""
+def rpc_server(tracked: bool = True) -> Iterator[str]:
+    """TVM's own server; its address, or that of its own tracker and what the server is called there."""
     tracker_port, server_port = free_port(), free_port()
     running = []
     try:
         for module, port, more in (
-            ("rpc_tracker", tracker_port, []),
-            ("rpc_server", server_port, ["--tracker", f"127.0.0.1:{tracker_port}", "--key", key]),
+            *([("rpc_tracker", tracker_port, [])] if tracked else []),
+            (
+                "rpc_server",
+                server_port,
+                ["--tracker", f"127.0.0.1:{tracker_port}", "--key", "board"] if tracked else [],
+            ),
         ):
             command = [sys.executable, "-m", f"tvm.exec.{module}", "--host", "127.0.0.1", "--port", str(port)]
             command += ["--port-end", str(port + 1), *more]
             running.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
             wait_for(port, running[-1])
-        yield tracker_port, server_port
+        yield f"127.0.0.1:{tracker_port}/board" if tracked else f"127.0.0.1:{server_port}"
     finally:
         for process in reversed(running):
             end(process)

@@ -40,8 +40,8 @@ def device(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
                 transport="adb", address=serial, folder=there, python=sys.executable, silence_s=SILENCE_S
             )
     else:
-        with rpc_server() as (tracker, _):
-            yield DeviceConfig(transport="tvm_rpc", address=f"127.0.0.1:{tracker}/board", silence_s=SILENCE_S)
+        with rpc_server() as address:
+            yield DeviceConfig(transport="tvm_rpc", address=address, silence_s=SILENCE_S)
 
 
 @pytest.fixture

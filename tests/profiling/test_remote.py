@@ -126,18 +126,16 @@ def test_a_phone_without_python_is_measured_by_benchmark_model(space: OfaMbv3Spa
 
 
 @pytest.mark.slow
-def test_a_tvm_rpc_server_is_measured_directly_and_through_a_tracker(space: OfaMbv3Space, tmp_path: Path) -> None:
+@pytest.mark.parametrize("tracked", [True, False])
+def test_a_tvm_rpc_server_is_measured(space: OfaMbv3Space, tmp_path: Path, tracked: bool) -> None:
     config = replace(QUICK, runtime="tvm", rounds=3, max_rounds=3)
-    with rpc_server() as (tracker, port):
-        for address in (f"127.0.0.1:{tracker}/board", f"127.0.0.1:{port}"):
-            (tmp_path / "journal.jsonl").unlink(missing_ok=True)
-            found = measure(space, DeviceConfig(transport="tvm_rpc", address=address, silence_s=100), config, tmp_path)
-            assert 0 < found.latencies["small"].median_ms < found.latencies["large"].median_ms
-            assert found.facts["driver"] == "tvm_rpc"
-        with pytest.raises(DeviceError, match="runs TVM alone"):
-            measure(space, DeviceConfig(transport="tvm_rpc", address=f"127.0.0.1:{port}"), QUICK, tmp_path / "other")
+    with rpc_server(tracked) as address:
+        device = DeviceConfig(transport="tvm_rpc", address=address, silence_s=100)
+        found = measure(space, device, config, tmp_path)
+        assert 0 < found.latencies["small"].median_ms < found.latencies["large"].median_ms
+        assert found.facts["driver"] == "tvm_rpc"
     with pytest.raises(DeviceError, match="does not answer"):
-        measure(space, DeviceConfig(transport="tvm_rpc", address=f"127.0.0.1:{port}"), config, tmp_path)
+        measure(space, device, config, tmp_path)
 
 
 def test_what_benchmark_model_says_is_read() -> None:
