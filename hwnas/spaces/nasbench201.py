@@ -1,0 +1,115 @@
+"""The NAS-Bench-201 space (Dong and Yang, ICLR 2020): one cell of six edges, five operators each, repeated 15 times.
+
+Shapes: N architectures. Edges are in the order of the published strings: 0→1, 0→2, 1→2, 0→3, 1→3, 2→3.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwnas.errors import ArchError, choices
+from hwnas.spaces.arch import Arch
+from hwnas.spaces.operators import Operator
+from hwnas.spaces.space import Gene, Genotypes, Slot, Space
+
+__all__ = ["EDGES", "EDGE_OPERATORS", "NasBench201Space"]
+
+EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
+EDGE_OPERATORS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+_STAGES = ((32, 16), (16, 32), (8, 64))  # resolution, channels
+_CELLS_PER_STAGE = 5
+_OUTPUT = 3
+_FORM = "|op~0|+|op~0|op~1|+|op~0|op~1|op~2|"
+
+
+class NasBench201Space(Space):
+    """Genes `edge0` to `edge5`, choices 0 to 4 as in `EDGE_OPERATORS`; a cell's string is the arch's key `cell`.
+
+    Every edge counts as having an effect: a runtime that does not remove dead code runs edges that lead nowhere.
+    `live` tells them. Operators are the convolutions, for MACs and parameters; pooling, identities and additions
+    have neither.
+    """
+
+    def __init__(self, classes: int = 10) -> None:
+        self.name = "nasbench201"
+        self.classes = classes
+        self.genes = tuple(Gene(f"edge{edge}", tuple(range(5)), f"edge{edge}") for edge in range(len(EDGES)))
+        self.operators, self.slots = _build_slots(classes)
+
+    def config(self) -> dict[str, Any]:
+        return {"name": self.name, "classes": self.classes}
+
+    def active(self, genotypes: Genotypes) -> NDArray[np.bool_]:
+        return np.ones(genotypes.shape, dtype=bool)
+
+    def arch(self, genotype: Genotypes) -> Arch:
+        named = [f"{EDGE_OPERATORS[int(op)]}~{source}" for op, (source, _) in zip(genotype, EDGES, strict=True)]
+        nodes = [named[:1], named[1:3], named[3:]]
+        return Arch(self.name, {"cell": "+".join("|" + "|".join(node) + "|" for node in nodes)})
+
+    def genotype(self, arch: Arch | Mapping[str, Any] | str) -> Genotypes:
+        """Of an arch, or of a cell's string alone."""
+        values: Any = arch.to_dict() if isinstance(arch, Arch) else arch
+        if isinstance(values, Mapping):
+            if values.get("space", self.name) != self.name:
+                raise ArchError(f"arch is of space {values['space']!r}, expected {self.name!r}")
+            values = values.get("cell")
+        if not isinstance(values, str):
+            raise ArchError(f"arch of space {self.name}: expected a cell such as {_FORM}, got {values!r}")
+        if not re.fullmatch(r"\|[^|~]+~0\|\+\|[^|~]+~0\|[^|~]+~1\|\+\|[^|~]+~0\|[^|~]+~1\|[^|~]+~2\|", values):
+            raise ArchError(f"arch of space {self.name}: expected a cell of the form {_FORM}, got {values!r}")
+        found = re.findall(r"\|?([^|~+]+)~\d", values)
+        for name in found:
+            if name not in EDGE_OPERATORS:
+                raise ArchError(
+                    f"arch of space {self.name}: operator {name!r} unknown; {choices(name, EDGE_OPERATORS)}"
+                )
+        return np.array([EDGE_OPERATORS.index(name) for name in found], dtype=np.int64)
+
+    @staticmethod
+    def live(genotypes: Genotypes) -> NDArray[np.bool_]:
+        """Which edges are left once dead code is removed, `[N, 6]`.
+
+        An edge is live when the cell's output depends on its result: every later node on some way to the output is
+        joined by operators other than `none`. A cell whose output does not depend on its input has no live edge.
+        """
+        joined = genotypes != 0
+        needed = np.zeros((len(genotypes), _OUTPUT + 1), dtype=bool)
+        reached = np.zeros_like(needed)
+        needed[:, _OUTPUT] = reached[:, 0] = True
+        for edge, (source, target) in enumerate(EDGES):
+            reached[:, target] |= reached[:, source] & joined[:, edge]
+        for edge, (source, target) in reversed(list(enumerate(EDGES))):
+            needed[:, source] |= needed[:, target] & joined[:, edge]
+        of_edge = np.stack([needed[:, target] for _, target in EDGES], axis=1)
+        return of_edge & joined & reached[:, _OUTPUT:]
+
+
+def _build_slots(classes: int) -> tuple[tuple[Operator, ...], tuple[Slot, ...]]:
+    found: dict[Operator, int] = {}
+
+    def fixed(name: str, operator: Operator) -> Slot:
+        position = found.setdefault(operator, len(found))
+        return Slot(name, (0,), np.full(len(EDGE_OPERATORS), position, dtype=np.int64))
+
+    slots = [fixed("stem", Operator("conv", 32, 32, 3, _STAGES[0][1], kernel=3))]
+    for stage, (size, width) in enumerate(_STAGES):
+        if stage:
+            # The residual block between stages: two 3×3 convolutions, and a 1×1 one beside them after pooling.
+            before = width // 2
+            slots.append(fixed(f"reduce{stage}a", Operator("conv", 2 * size, 2 * size, before, width, 0, 3, 2)))
+            slots.append(fixed(f"reduce{stage}b", Operator("conv", size, size, width, width, kernel=3)))
+            slots.append(fixed(f"reduce{stage}c", Operator("conv", size, size, before, width, norm=False)))
+        point = found.setdefault(Operator("conv", size, size, width, width, activation="relu"), len(found))
+        wide = found.setdefault(Operator("conv", size, size, width, width, kernel=3, activation="relu"), len(found))
+        ids = np.array([-1, -1, point, wide, -1], dtype=np.int64)
+        for cell in range(_CELLS_PER_STAGE):
+            slots += [Slot(f"stage{stage}cell{cell}edge{edge}", (edge,), ids) for edge in range(len(EDGES))]
+    slots.append(fixed("pool", Operator("pool", 8, 8, 64, 64)))
+    slots.append(fixed("classifier", Operator("linear", 1, 1, 64, classes)))
+    return tuple(found), tuple(slots)
