@@ -15,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from hwnas.cli.commands import COMMANDS
-from hwnas.cli.compose import command_help, compose_config
+from hwnas.cli.compose import command_help, compose_config, with_own_experiment
 from hwnas.cli.config import CONFIG_FOLDER, register_schemas, to_pipeline_config
 from hwnas.errors import HwnasError
 
@@ -26,6 +26,7 @@ def run_command(name: str, arguments: Sequence[str]) -> int:
     """Run `hwnas name arguments…` and return the exit status. Raises HwnasError for what the user can mend."""
     register_schemas()
     arguments = [_in_hydras_syntax(argument) for argument in arguments]
+    arguments = with_own_experiment(name, arguments)
     parsed = get_args_parser().parse_args(arguments)
     if parsed.help:
         print(command_help(name))  # noqa: T201

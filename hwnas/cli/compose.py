@@ -18,7 +18,7 @@ from hwnas.cli.commands import COMMANDS, COMMON_KEYS
 from hwnas.cli.config import CONFIG_FOLDER
 from hwnas.errors import ConfigError, choices
 
-__all__ = ["command_help", "compose_config"]
+__all__ = ["command_help", "compose_config", "with_own_experiment"]
 
 
 def compose_config(command: str, overrides: Sequence[str]) -> DictConfig:
@@ -34,6 +34,12 @@ def compose_config(command: str, overrides: Sequence[str]) -> DictConfig:
         return _compose([*overrides, f"hydra.job.name={command}"])
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_explain(parsed, error)) from error
+
+
+def with_own_experiment(command: str, arguments: Sequence[str]) -> list[str]:
+    """`arguments`, with `experiment=none` for a command whose data are no images, which experiments configure."""
+    given = any(argument.startswith("experiment=") for argument in arguments)
+    return [*arguments] if given or command != "evaluate-latency" else ["experiment=none", *arguments]
 
 
 def command_help(command: str) -> str:

@@ -16,6 +16,8 @@ from hwnas.devices.config import DeviceConfig
 from hwnas.errors import ConfigError, choices
 from hwnas.export.config import ExportConfig
 from hwnas.files import packaged
+from hwnas.latency.config import OnboardConfig, ProtocolConfig
+from hwnas.latency.dataset_config import LatencyDataConfig
 from hwnas.profiling.config import RUNTIMES, ProfilingConfig
 from hwnas.search.config import SearchConfig
 from hwnas.spaces import FAMILIES, SpaceConfig
@@ -47,7 +49,8 @@ class EvaluationConfig:
 
 
 ACCURACY_FORMATS = ("learned", "ofa")
-LATENCY_FORMATS = ("hwnas", "ofa", "roofline")
+LATENCY_FORMATS = ("hwnas", "ofa", "roofline", "fewshot", "help")
+LATENCY_BASELINES = ("macs", "parameters", "forest", "nearest_device")
 PATHLESS_FORMATS = ("learned", "hwnas", "roofline")
 
 
@@ -68,14 +71,17 @@ class AccuracyConfig:
 class LatencyConfig:
     """Where the search's latencies come from. `hwnas`: the folder of tables that `hwnas profile` wrote (path None:
     beside it); `ofa`: a folder of tables that once-for-all published, one file a resolution; `roofline`: a rough
-    estimate from the public facts in the device's profile, no measurement.
+    estimate from the public facts in the device's profile, no measurement; `fewshot`: the predictor that `hwnas
+    onboard` wrote. `hwnas evaluate-latency` scores `fewshot`, `help` and baselines, and needs no path.
     """
 
     format: str = "hwnas"
     path: str | None = None
 
     def __post_init__(self) -> None:
-        _check_source("latency", self.format, LATENCY_FORMATS, self.path)
+        valid = (*LATENCY_FORMATS, *LATENCY_BASELINES)
+        if self.format not in valid:
+            raise ConfigError(f"latency.format: {self.format!r} unknown; {choices(self.format, valid)}")
 
 
 def _check_source(key: str, given: str, formats: tuple[str, ...], path: str | None) -> None:
@@ -102,6 +108,10 @@ class PipelineConfig:
     runtime: Any = ("onnxruntime", "litert")
     profiling: ProfilingConfig = field(default_factory=ProfilingConfig)
     latency: LatencyConfig = field(default_factory=LatencyConfig)
+    protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
+    measurements: int = 10
+    seeds: int = 10
+    onboard: OnboardConfig = field(default_factory=OnboardConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
     checkpoint: str | None = None
@@ -121,6 +131,9 @@ class PipelineConfig:
             raise ConfigError(f"devices: expected distinct names of devices, got {list(self.devices)}")
         if self.n < 2:
             raise ConfigError(f"n: expected at least 2 networks to validate a table on, got {self.n}")
+        for key in ("measurements", "seeds"):
+            if getattr(self, key) < 1:
+                raise ConfigError(f"{key}: expected at least 1, got {getattr(self, key)}")
         unknown = [name for name in self.runtimes if name not in RUNTIMES]
         if unknown or not self.runtimes:
             raise ConfigError(f"runtime: {unknown or 'none'} unknown: {choices((unknown or [''])[0], RUNTIMES)}")
@@ -129,6 +142,13 @@ class PipelineConfig:
     def runtimes(self) -> tuple[str, ...]:
         """`runtime` may be one name or a list of them."""
         return (self.runtime,) if isinstance(self.runtime, str) else tuple(self.runtime)
+
+    @property
+    def latency_data(self) -> LatencyDataConfig:
+        """`data` where it is a table of latencies, not of images."""
+        if not isinstance(self.data, LatencyDataConfig):
+            raise ConfigError("data: expected data=nasbench201, data=ofa or data=csv, a table of latencies")
+        return self.data
 
     @property
     def data_config(self) -> DataConfig:
@@ -153,6 +173,7 @@ def register_schemas() -> None:
         ("fashion_mnist", FashionMnistConfig),
         ("image_folder", ImageFolderConfig),
         ("digits", DigitsConfig),
+        ("latency", LatencyDataConfig),
     ):
         store.store(group="schema/data", name=name, node=schema(kind))
     for name, family in FAMILIES.items():

@@ -14,8 +14,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas.spaces import Genotypes, OfaMbv3Space, Space
+from hwnas.spaces import Genotypes, Space
 from hwnas.spaces.categorical import CategoricalSpace
+from hwnas.spaces.mobile import MobileSpace
 from hwnas.spaces.nasbench201 import EDGE_OPERATORS, NasBench201Space
 from hwnas.spaces.space import Floats
 
@@ -33,7 +34,7 @@ def feature_groups(space: Space) -> Callable[[Genotypes], Groups]:
     """
     if isinstance(space, NasBench201Space):
         return lambda genotypes: _cell(space, genotypes)
-    if isinstance(space, OfaMbv3Space):
+    if isinstance(space, MobileSpace):
         return lambda genotypes: _once_for_all(space, genotypes)
     return lambda genotypes: _categorical(space, genotypes)
 
@@ -53,17 +54,18 @@ def _cell(space: NasBench201Space, genotypes: Genotypes) -> Groups:
     }
 
 
-def _once_for_all(space: OfaMbv3Space, genotypes: Genotypes) -> Groups:
+def _once_for_all(space: MobileSpace, genotypes: Genotypes) -> Groups:
     settings = space.settings
-    rows, blocks, stages = len(genotypes), settings.blocks, settings.stages
-    active = space.active(genotypes)[:, :blocks].astype(np.float64)
-    kernel = _one_hot(genotypes[:, :blocks], len(settings.kernel_sizes)) * active[:, :, None]
-    expand = _one_hot(genotypes[:, blocks : 2 * blocks], len(settings.expand_ratios)) * active[:, :, None]
-    both = (kernel[..., :, None] * expand[..., None, :]).reshape(rows, blocks, -1)
-    by_stage = np.concatenate([_stagewise(part, stages) for part in (kernel, expand, active[..., None])], axis=1)
-    total = np.concatenate([kernel.sum(axis=1), expand.sum(axis=1), active.sum(axis=1, keepdims=True)], axis=1)
-    by_block = np.concatenate([kernel.reshape(rows, -1), expand.reshape(rows, -1)], axis=1)
-    pairs = _stagewise(both, stages)
+    rows, blocks = len(genotypes), settings.blocks
+    deepest = [depths[-1] for depths in settings.stage_depths]
+    kernels, expands = len(settings.kernel_sizes), len(settings.expand_ratios)
+    pair = genotypes[:, :blocks] * expands + genotypes[:, blocks : 2 * blocks]
+    pair = np.where(space.active(genotypes)[:, :blocks], pair, kernels * expands)
+    held = _one_hot(pair, kernels * expands + 1)[:, :, :-1].reshape(rows, -1)
+    # All that is counted is a sum over the blocks' pairs of kernel and expansion: one product instead of many sums.
+    parts = _pair_counts(kernels, expands, deepest)
+    ends = np.cumsum([part.shape[1] for part in parts])[:-1]
+    total, by_stage, by_block, pairs = np.split(held @ np.concatenate(parts, axis=1), ends, axis=1)
     resolution = np.array(settings.resolution)[genotypes[:, -1]]
     area = np.square(resolution / settings.resolution[-1])[:, None]
     return {
@@ -78,6 +80,16 @@ def _once_for_all(space: OfaMbv3Space, genotypes: Genotypes) -> Groups:
         "area": np.concatenate([area, area**2], axis=1),
         "resolution": _one_hot(genotypes[:, -1], len(settings.resolution)),
     }
+
+
+def _pair_counts(kernels: int, expands: int, deepest: list[int]) -> list[Floats]:
+    """What a block's pair of kernel and expansion counts for, `[blocks * pairs, F]`: total, stage, block, pair."""
+    blocks, pairs = sum(deepest), kernels * expands
+    kernel, expand = np.divmod(np.arange(pairs), expands)
+    kinds = np.concatenate([np.eye(kernels)[kernel], np.eye(expands)[expand], np.ones((pairs, 1))], axis=1)
+    stage = np.eye(len(deepest))[np.repeat(np.arange(len(deepest)), deepest)]
+    total = np.tile(kinds, (blocks, 1))
+    return [total, np.kron(stage, kinds), np.kron(np.eye(blocks), kinds[:, :-1]), np.kron(stage, np.eye(pairs))]
 
 
 def _categorical(space: Space, genotypes: Genotypes) -> Groups:
@@ -97,12 +109,6 @@ def _categorical(space: Space, genotypes: Genotypes) -> Groups:
 
 def _one_hot(choices: NDArray[np.int64], size: int) -> Floats:
     return np.eye(size)[choices]
-
-
-def _stagewise(values: Floats, stages: int) -> Floats:
-    """`[N, blocks, K]` summed within each stage, `[N, stages * K]`."""
-    rows, blocks, width = values.shape
-    return values.reshape(rows, stages, blocks // stages, width).sum(axis=2).reshape(rows, -1)
 
 
 def _products(values: Floats) -> Floats:

@@ -12,16 +12,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hwnas.latency.prior import LatencyPrior
 from hwnas.spaces.space import Floats
 
 __all__ = ["Posterior", "adapt", "most_informative"]
 
-_NOISE_STEPS = np.linspace(-2.5, 2.5, 11)
+_NOISE_STEPS = np.linspace(-2.5, 2.5, 8)
 _FACTORS = np.array([0.25, 1.0, 4.0])
 _FIRST_GROUP = 4  # widths before: mean, constant, cost, devices
 _FREEDOM = 4.0
+_LIKELY = 0.01
 _ROBUST_STEPS = 3
 _SCALE_STEPS = 3
 _FLOOR = 0.05
@@ -63,10 +65,11 @@ def adapt(prior: LatencyPrior, features: Floats, latency_ms: Floats, typical: Fl
     rounded = len(latency_ms) > 1 and bool(np.all(latency_ms == np.round(latency_ms)))
     levels = np.exp(prior.noise[0] + prior.noise[1] * _NOISE_STEPS)
     noise, relative, log_prior = _grid(prior, levels)
-    by_part = [columns[:, prior.part == number] for number in range(relative.shape[1])]
-    kernel = np.einsum("hk,knm->hnm", relative, np.stack([part @ part.T for part in by_part]))
+    by_part = np.stack(
+        [columns[:, own] @ columns[:, own].T for own in prior.part == np.arange(relative.shape[1])[:, None]]
+    )
+    kernel = np.einsum("hk,knm->hnm", relative, by_part)
     factor = relative[:, prior.part]
-    scaled = factor[:, None, :] * columns
     for _ in range(_SCALE_STEPS):
         target = latency_ms / scale - mean
         floor = _ROUNDING_VARIANCE / scale**2 if rounded else 0.0
@@ -74,15 +77,22 @@ def adapt(prior: LatencyPrior, features: Floats, latency_ms: Floats, typical: Fl
         inverse, solved, log_evidence = _robust(kernel, variance, target)
         weights = np.exp(log_prior + log_evidence - (log_prior + log_evidence).max())
         weights /= weights.sum()
-        by_point = np.einsum("hnp,hn->hp", scaled, solved)
-        coefficients = weights @ by_point
+        coefficients = weights @ (factor * (solved @ columns))
         # On typical networks relative latency is 1 by definition; a wrong scale shows there.
         scale *= float(np.clip(1 + typical @ coefficients, 0.5, 2.0))
-    directions, signs = _spread(scaled, inverse, by_point, weights, coefficients)
-    diagonal = weights @ factor
-    final = latency_ms / scale - mean
-    coefficients = weights @ np.einsum("hnp,hn->hp", scaled, np.einsum("hij,j->hi", inverse, final))
-    return Posterior(coefficients, diagonal, directions, signs, float(weights @ noise), scale)
+    by_point = factor * ((inverse @ (latency_ms / scale - mean)) @ columns)
+    coefficients = weights @ by_point
+    likely = weights > _LIKELY * weights.max()
+    directions, signs = _changes(
+        prior.part,
+        columns,
+        relative[likely],
+        inverse[likely],
+        by_point[likely],
+        weights[likely] / weights[likely].sum(),
+        coefficients,
+    )
+    return Posterior(coefficients, weights @ factor, directions, signs, float(weights @ noise), scale)
 
 
 def _grid(prior: LatencyPrior, levels: Floats) -> tuple[Floats, Floats, Floats]:
@@ -112,7 +122,7 @@ def most_informative(columns: Floats, noise: Floats, measured: Floats, measured_
 
 
 def _robust(kernel: Floats, variance: Floats, target: Floats) -> tuple[Floats, Floats, Floats]:
-    """Of each grid point: the covariance's inverse `[H, n, n]`, it times the target `[H, n]`, the log evidence `[H]`."""
+    """Each grid point's inverse covariance `[H, n, n]`, that times the target `[H, n]`, and log evidence `[H]`."""
     weight = np.ones_like(variance)
     identity = np.eye(len(target))
     for _ in range(_ROBUST_STEPS):
@@ -129,20 +139,38 @@ def _robust(kernel: Floats, variance: Floats, target: Floats) -> tuple[Floats, F
     return inverse, solved, np.asarray(log_evidence)
 
 
-def _spread(scaled: Floats, inverse: Floats, by_point: Floats, weights: Floats, mean: Floats) -> tuple[Floats, Floats]:
+def _changes(
+    part: NDArray[np.int64],
+    columns: Floats,
+    relative: Floats,
+    inverse: Floats,
+    by_point: Floats,
+    weights: Floats,
+    mean: Floats,
+) -> tuple[Floats, Floats]:
     """What measurements, and the grid points' disagreement, change of the variance: directions `[R, P]`, signs `[R]`.
 
-    All grid points differ from their diagonal in one small subspace, in which the sum over them is taken.
+    Grid points scale the parts of the basis differently, and so all lie in the span of the parts one by one, which
+    have no coefficient in common: an orthonormal basis of each is one of all.
     """
-    likely = weights > 1e-4
-    rows = np.concatenate([scaled[likely].reshape(-1, scaled.shape[2]), by_point[likely], mean[None]])
-    _, singular, basis = np.linalg.svd(rows, full_matrices=False)
-    basis = basis[singular > 1e-9 * singular[0]]
+    blocks, of_block = [], []
+    for number in range(relative.shape[1]):
+        own = part == number
+        if not own.any():
+            continue
+        _, singular, rows = np.linalg.svd(columns[:, own], full_matrices=False)
+        rows = rows[singular > 1e-9 * max(singular[0], 1e-12)]
+        block = np.zeros((len(rows), len(part)))
+        block[:, own] = rows
+        blocks.append(block)
+        of_block += [number] * len(rows)
+    basis = np.concatenate(blocks)
+    seen = columns @ basis.T
     inside = np.zeros((len(basis), len(basis)))
-    for point in np.flatnonzero(likely):
-        seen, found = scaled[point] @ basis.T, basis @ by_point[point]
-        inside += weights[point] * (np.outer(found, found) - seen.T @ inverse[point] @ seen)
+    for point, weight in enumerate(weights):
+        scaled, found = seen * relative[point, of_block], basis @ by_point[point]
+        inside += weight * (np.outer(found, found) - scaled.T @ inverse[point] @ scaled)
     inside -= np.outer(basis @ mean, basis @ mean)
     values, vectors = np.linalg.eigh(inside)
-    kept = np.abs(values) > 1e-10
+    kept = np.abs(values) > 1e-6 * np.abs(values).max()
     return vectors[:, kept].T @ basis, values[kept]

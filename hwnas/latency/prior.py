@@ -78,6 +78,17 @@ class LatencyPrior:
         columns *= np.sqrt(self.reference_widths[self.part] / count)
         return mean, columns
 
+    def collapsed(self, coefficients: Floats) -> tuple[float, Floats]:
+        """Constant and weights `[F]` with which features give `mean + basis · coefficients`, in one product."""
+        count = np.where(self.part == _OWN, max(len(self.devices), 1), 1)
+        scaled = coefficients * np.sqrt(self.reference_widths[self.part] / count)
+        of_devices, of_groups = scaled[_OWN : _OWN + len(self.devices)], scaled[_OWN + len(self.devices) :]
+        line = self.mean * (1 + scaled[0] + scaled[2]) + of_devices @ (self.devices - self.mean)
+        line[0] += scaled[1] - scaled[2]
+        line[1:] += of_groups
+        weights = line[1:] * self.scale
+        return float(line[0] - self.centre @ weights), weights
+
     @staticmethod
     def noise_shape(mean: Floats) -> Floats:
         """What the noise variance is multiplied by: the square of the relative latency."""

@@ -55,6 +55,14 @@ COMMANDS = {
         "search", "Choose the most accurate network within each latency budget",
         "accuracy", "latency", "checkpoint", "space", "data", "evaluation", "devices", *_DEVICE, "search",
     ),
+    "onboard": _command(
+        "onboard", "Adapt a latency predictor to a new device from a few measurements",
+        "space", "data", *_DEVICE, "measurements", "onboard",
+    ),
+    "evaluate-latency": _command(
+        "evaluate_latency", "Score latency predictors on devices that they have not seen",
+        "data", "latency", "measurements", "seeds", "protocol",
+    ),
     "export": _command(
         "export", "Write chosen networks as ONNX and TFLite files and check them against torch",
         "checkpoint", "targets", "arch", "runtime", "space", "data", "evaluation", "export",

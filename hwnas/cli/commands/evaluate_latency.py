@@ -1,0 +1,71 @@
+"""`hwnas evaluate-latency`: predictors scored on devices that they have not seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hwnas.cli.config import PipelineConfig
+from hwnas.cli.console import Reporter
+from hwnas.cli.convert import to_plain
+from hwnas.cli.steps import files_digest, run_step
+from hwnas.errors import ConfigError
+from hwnas.latency.dataset import load_latency_data
+from hwnas.latency.methods import make_method
+from hwnas.latency.protocol import run_protocol
+
+__all__ = ["run", "step"]
+
+
+def run(config: PipelineConfig, folder: Path) -> None:
+    reporter = Reporter()
+    result = step(config, folder, reporter)
+    rows = [(device, *_figures(scores)) for device, scores in result["per_device"].items()]
+    rows.append(("mean", *_figures({**result, "spearman": result["mean_spearman"]} | _tau(result))))
+    title = (
+        f"{config.latency.format}, {result['measurements_used']} measurements, {result['seeds']} seeds,"
+        f" {config.protocol.scaling} protocol"
+    )
+    reporter.table(title, ("device", "Spearman", "95 %", "Kendall τ-b", "MAPE", "in 90 % interval"), rows)
+    for note in result["notes"]:
+        reporter.say(f"note: {note}")
+    reporter.say(f"result: {folder / 'result.json'}")
+
+
+def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, Any]:
+    """The scores, computed or read (see `hwnas.cli.steps`)."""
+    settings = config.latency_data
+    if not settings.path:
+        raise ConfigError(f"data={settings.name}: where is the file? give data.path=FILE.csv")
+    published = config.protocol.scaling == "published"
+    method = make_method(config.latency.format, published)
+    inputs = {
+        "data": to_plain(settings),
+        "latency": to_plain(config.latency),
+        "protocol": to_plain(config.protocol),
+        "measurements": config.measurements,
+        "seeds": config.seeds,
+        "files": files_digest({"latencies": Path(settings.path)}),
+    }
+
+    def work() -> dict[str, Any]:
+        data = load_latency_data(settings)
+        title = (
+            f"evaluate-latency: {config.latency.format} on {len(data.test_devices)} devices, taught by"
+            f" {len(data.train_devices)}"
+        )
+        with reporter.step(title) as progress:
+            result = run_protocol(data, method, config.measurements, config.seeds, config.seed, published, progress)
+        return result.to_dict()
+
+    return run_step("evaluate-latency", folder, inputs, config.seed, work, reporter.say)
+
+
+def _tau(result: dict[str, Any]) -> dict[str, Any]:
+    return {"kendall_tau": result["mean_kendall_tau"]}
+
+
+def _figures(scores: dict[str, Any]) -> tuple[str, ...]:
+    low, high = scores["ci95"]
+    share = tuple("–" if scores[key] is None else f"{scores[key]:.1%}" for key in ("mape", "interval_coverage"))
+    return (f"{scores['spearman']:.3f}", f"{low:.3f}–{high:.3f}", f"{scores['kendall_tau']:.3f}", *share)

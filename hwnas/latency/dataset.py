@@ -1,0 +1,207 @@
+"""Latencies of many architectures on many devices, from a CSV file: what predictors are taught and tested with.
+
+Shapes: N architectures, D devices.
+"""
+
+from __future__ import annotations
+
+import ast
+import csv
+import gzip
+import io
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hwnas.errors import ArchError, ConfigError, DataError, choices
+from hwnas.latency.dataset_config import LatencyDataConfig
+from hwnas.spaces import Genotypes, OfaMbv3Config, Space, make_space
+from hwnas.spaces.categorical import CategoricalSpace
+from hwnas.spaces.nasbench201 import NasBench201Space
+from hwnas.spaces.space import Floats
+
+__all__ = ["LatencyData", "load_latency_data"]
+
+_PLACES = 5  # bad rows named in a message
+
+
+@dataclass(frozen=True)
+class LatencyData:
+    """`latency_ms` `[N, D]` of `genotypes` `[N, G]` on `devices`; the first `pool` rows may be measured.
+
+    `test` are the rows that are predicted; `trim` of them are cut off at either end of a device's latency range.
+    `references` are the fixed architectures that describe a device to HELP.
+    """
+
+    name: str
+    space: Space
+    genotypes: Genotypes
+    devices: tuple[str, ...]
+    latency_ms: Floats
+    train_devices: tuple[str, ...]
+    test_devices: tuple[str, ...]
+    pool: int
+    test: tuple[int, int]
+    trim: float
+    references: tuple[int, ...]
+
+    def column(self, device: str) -> Floats:
+        """One device's latencies, `[N]`."""
+        return np.asarray(self.latency_ms[:, self.devices.index(device)])
+
+    @property
+    def train_pool_ms(self) -> Floats:
+        """The pool's rows on the training devices, `[pool, D_train]`."""
+        return np.stack([self.column(device)[: self.pool] for device in self.train_devices], axis=1)
+
+    def test_rows(self, device: str) -> np.ndarray:
+        """Rows to predict on a device: the test rows, trimmed by latency, `trim` of them at either end."""
+        rows = np.arange(*self.test)
+        order = rows[np.argsort(self.column(device)[rows], kind="stable")]
+        cut = int(self.trim * len(rows))
+        return np.sort(order[cut : len(order) - cut])
+
+
+def load_latency_data(config: LatencyDataConfig) -> LatencyData:
+    """The data set that `config` describes.
+
+    Raises DataError, one line, for a file that is missing or torn, columns or rows that are not there, latencies
+    that are no positive numbers, architectures that are not of the space or stand there twice; ConfigError for
+    splits that can't be.
+    """
+    path = Path(config.path or "")
+    if not config.path:
+        raise ConfigError(f"data={config.name}: where is the file? give data.path=FILE.csv")
+    header, rows = _read(path)
+    devices = (*config.train_devices, *config.test_devices)
+    for device in dict.fromkeys(devices):
+        if device not in header:
+            raise DataError(f"{path}: no column for device {device!r}; {choices(device, _others(header, config))}")
+    space, genotypes = _architectures(config, path, header, rows)
+    _check_repeats(path, space, genotypes)
+    kept = tuple(dict.fromkeys(devices))
+    columns = [_latencies(path, device, [row[header.index(device)] for row in rows]) for device in kept]
+    latency_ms = np.stack(columns, axis=1)
+    pool = config.pool or (config.test[0] if config.test else len(rows))
+    test = (config.test[0], config.test[1]) if config.test else (0, len(rows))
+    if not (0 < pool <= len(rows) and 0 <= test[0] < test[1] <= len(rows)):
+        raise ConfigError(
+            f"data.pool={pool}, data.test={list(test)}: expected rows within the file's {len(rows)}; check both"
+        )
+    if test[0] < pool and config.test:
+        raise ConfigError(f"data.test={list(test)} overlaps the pool, the first {pool} rows: test rows must be unseen")
+    if config.references and max(config.references) >= len(rows):
+        raise ConfigError(f"data.references: expected rows below {len(rows)}, got {max(config.references)}")
+    return LatencyData(
+        config.name, space, genotypes, kept, latency_ms, tuple(config.train_devices), tuple(config.test_devices),
+        pool, test, config.trim, tuple(config.references),
+    )  # fmt: skip
+
+
+def _read(path: Path) -> tuple[list[str], list[list[str]]]:
+    try:
+        content = path.read_bytes()
+        text = (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode("utf-8-sig")
+    except FileNotFoundError as error:
+        raise DataError(f"no such file: {path}; give data.path=FILE.csv (it may be gzipped)") from error
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+        raise DataError(f"{path} is not a complete CSV file ({error}): write it again") from error
+    found = list(csv.reader(io.StringIO(text)))
+    if len(found) < 2:
+        raise DataError(f"{path}: expected a header and at least one row, got {len(found)} lines")
+    header = [name.strip() for name in found[0]]
+    if len(set(header)) < len(header):
+        twice = next(name for name in header if header.count(name) > 1)
+        raise DataError(f"{path}: column {twice!r} stands there twice")
+    for number, row in enumerate(found[1:], start=2):
+        if len(row) != len(header):
+            raise DataError(f"{path}, line {number}: expected {len(header)} values, got {len(row)}")
+    return header, found[1:]
+
+
+def _others(header: list[str], config: LatencyDataConfig) -> list[str]:
+    return [name for name in header if name not in ("index", "arch", *config.genes)]
+
+
+def _architectures(
+    config: LatencyDataConfig, path: Path, header: list[str], rows: list[list[str]]
+) -> tuple[Space, Genotypes]:
+    if config.genes:
+        for gene in config.genes:
+            if gene not in header:
+                raise DataError(f"{path}: no column for gene {gene!r}; {choices(gene, header)}")
+            if gene in config.train_devices or gene in config.test_devices:
+                raise ConfigError(f"data.genes: {gene!r} is a device's column as well")
+        columns = {gene: [row[header.index(gene)].strip() for row in rows] for gene in config.genes}
+        for gene, values in columns.items():
+            if "" in values:
+                raise DataError(f"{path}, line {values.index('') + 2}: gene {gene} has no value")
+        made = (
+            CategoricalSpace(config.name, {gene: config.values[gene] for gene in config.genes})
+            if config.values
+            else CategoricalSpace.from_columns(config.name, columns)
+        )
+        archs: list[object] = [
+            dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
+        ]
+        return made, _genotypes(made, path, archs)
+    if "arch" not in header:
+        raise DataError(f"{path}: expected a column 'arch' of a known space, or data.genes=[…] naming gene columns")
+    texts = [row[header.index("arch")].strip() for row in rows]
+    if config.space == "nasbench201":
+        cells = NasBench201Space()
+        return cells, _genotypes(cells, path, list(texts))
+    ofa = make_space(OfaMbv3Config(resolution=tuple(range(128, 225, 4))))
+    return ofa, _genotypes(ofa, path, [_literal(path, number, text) for number, text in enumerate(texts)])
+
+
+def _literal(path: Path, number: int, text: str) -> object:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+        raise DataError(f"{path}, line {number + 2}: arch is not readable: {text[:60]!r}") from error
+
+
+def _genotypes(space: Space, path: Path, archs: list[object]) -> Genotypes:
+    found = []
+    for number, arch in enumerate(archs):
+        try:
+            found.append(space.genotype(arch))  # type: ignore[arg-type]
+        except ArchError as error:  # noqa: PERF203 (the line's number is needed)
+            raise DataError(f"{path}, line {number + 2}: {error}") from error
+    return np.stack(found)
+
+
+def _check_repeats(path: Path, space: Space, genotypes: Genotypes) -> None:
+    _, first, inverse = np.unique(genotypes, axis=0, return_index=True, return_inverse=True)
+    repeated = np.flatnonzero(first[inverse.ravel()] != np.arange(len(genotypes)))
+    if len(repeated):
+        row = int(repeated[0])
+        earlier = int(first[inverse.ravel()[row]])
+        raise DataError(
+            f"{path}, line {row + 2}: the same network of space {space.name} as in line {earlier + 2}; keep one row of"
+            " each, such as their mean"
+        )
+
+
+def _latencies(path: Path, device: str, texts: list[str]) -> Floats:
+    values = np.empty(len(texts))
+    for number, text in enumerate(texts):
+        try:
+            values[number] = float(text)
+        except ValueError as error:  # noqa: PERF203 (the line's number is needed)
+            raise DataError(f"{path}, line {number + 2}: latency on {device} is {text!r}, expected ms") from error
+    wrong = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
+    if len(wrong):
+        lines = ", ".join(str(row + 2) for row in wrong[:_PLACES])
+        raise DataError(
+            f"{path}: {len(wrong)} latencies on {device} are no positive numbers, such as {values[wrong[0]]} in lines"
+            f" {lines}: leave these rows out"
+        )
+    if len(values) > 1 and np.ptp(values) == 0:
+        raise DataError(
+            f"{path}: every latency on {device} is {values[0]} ms: a constant teaches nothing; leave it out"
+        )
+    return values

@@ -1,0 +1,56 @@
+"""Which latency data to read, and how it is split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hwnas.errors import ConfigError, choices
+
+__all__ = ["LatencyDataConfig"]
+
+_SPACES = ("nasbench201", "ofa_mbv3")
+
+
+@dataclass(frozen=True)
+class LatencyDataConfig:
+    """A CSV file, gzipped or not, with one column a device, in ms.
+
+    Architectures stand in a column `arch` of the known space `space`, or in one column a gene: `genes`, with `values`
+    where not every choice occurs in the file. `pool`: the first rows, which may be measured and learnt from (0: those
+    before the test rows). `test`: first and end of the rows to predict. `trim`: the share of them that is cut off at
+    either end of a device's latency range. `references`: rows of the architectures that describe a device to HELP
+    (none: taken from the pool).
+    """
+
+    name: str = "csv"
+    path: str | None = None
+    space: str = "nasbench201"
+    genes: tuple[str, ...] = ()
+    values: dict[str, list[str]] = field(default_factory=dict)
+    train_devices: tuple[str, ...] = ()
+    test_devices: tuple[str, ...] = ()
+    pool: int = 0
+    test: tuple[int, ...] = ()
+    trim: float = 0.0
+    references: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.space not in _SPACES:
+            raise ConfigError(f"data.space: {self.space!r} unknown: {choices(self.space, _SPACES)}")
+        if not self.test_devices:
+            raise ConfigError("data.test_devices: expected at least one column to predict, got none")
+        if both := sorted(set(self.train_devices) & set(self.test_devices)):
+            raise ConfigError(f"data.train_devices: {', '.join(both)} is among data.test_devices as well")
+        for key in ("train_devices", "test_devices", "genes"):
+            if len(set(getattr(self, key))) < len(getattr(self, key)):
+                raise ConfigError(f"data.{key}: a name stands there twice: {list(getattr(self, key))}")
+        if self.pool < 0 or (self.test and (len(self.test) != 2 or not 0 <= self.test[0] < self.test[1])):
+            raise ConfigError(f"data.test: expected [from,to] with 0 ≤ from < to, and data.pool ≥ 0; got {self.test}")
+        if not 0 <= self.trim < 0.5:
+            raise ConfigError(f"data.trim: expected a share from 0 to below 0.5, got {self.trim}")
+        if any(row < 0 for row in self.references) or len(set(self.references)) < len(self.references):
+            raise ConfigError(f"data.references: expected distinct rows, got {list(self.references)}")
+        if self.values and (missing := [gene for gene in self.genes if gene not in self.values]):
+            raise ConfigError(
+                f"data.values: expected the values of every gene of data.genes, {missing[0]!r} is missing"
+            )

@@ -1,0 +1,195 @@
+"""A latency predictor that needs ten measurements of a new device: it chooses them, and says how sure it is.
+
+Bayesian regression with a prior from other devices (`hwnas.latency.prior`), averaged over what is not known
+(`hwnas.latency.posterior`). What is measured next is where it lowers the variance over the space most.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwnas.errors import DataError
+from hwnas.latency.estimate import LatencyEstimate
+from hwnas.latency.features import feature_groups
+from hwnas.latency.posterior import Posterior, adapt, most_informative
+from hwnas.latency.prior import MIN_DEVICES, LatencyPrior, fit_prior, joined
+from hwnas.spaces import Genotypes, Operator, Space
+from hwnas.spaces.elimination import Factor
+from hwnas.spaces.space import Floats
+
+__all__ = ["MIN_MEASUREMENTS", "FewShotPredictor", "FewShotSession", "check_measurements", "fit_prior"]
+
+MIN_MEASUREMENTS = 3
+_BLOCK = 2048
+_SEARCH_SAMPLES, _SEARCH_STEPS = 2000, 60
+
+
+def check_measurements(space: Space, genotypes: Genotypes, latency_ms: Floats, least: int) -> None:
+    """Raise DataError for measurements that nothing can be learnt from, naming the first and what to do."""
+    if len(latency_ms) < least:
+        raise DataError(f"expected at least {least} measurements, got {len(latency_ms)}: measure more architectures")
+    wrong = np.flatnonzero(~(np.isfinite(latency_ms) & (latency_ms > 0)))
+    if len(wrong):
+        raise DataError(
+            f"measurement {wrong[0]} is {latency_ms[wrong[0]]} ms, expected a positive number: measure it again or"
+            " leave it out"
+        )
+    if len(np.unique(genotypes, axis=0)) < len(genotypes):
+        raise DataError(f"an architecture of space {space.name} is measured twice: give the mean of its measurements")
+    if len(latency_ms) > 1 and np.ptp(latency_ms) == 0:
+        raise DataError(
+            f"all {len(latency_ms)} measurements are {latency_ms[0]} ms: a clock that coarse tells nothing; measure in"
+            " finer units"
+        )
+
+
+@dataclass(frozen=True)
+class FewShotPredictor:
+    """A LatencyEstimator of one device. Covers the whole space; `mean_ms` is never below 1 % of a typical latency."""
+
+    space: Space
+    prior: LatencyPrior
+    posterior: Posterior
+
+    @property
+    def missing(self) -> tuple[Operator, ...]:
+        """No operator is needed by itself."""
+        return ()
+
+    @property
+    def factors(self) -> tuple[Factor, ...] | None:
+        """None: the mean is no sum over operators."""
+        return None
+
+    def estimate(self, genotypes: Genotypes) -> LatencyEstimate:
+        """The latency of `[N, G]` genotypes, with the standard deviation of a measurement."""
+        mean, std = np.empty(len(genotypes)), np.empty(len(genotypes))
+        groups = feature_groups(self.space)
+        for start in range(0, len(genotypes), _BLOCK):
+            rows = slice(start, start + _BLOCK)
+            relative, columns = self.prior.basis(joined(groups(genotypes[rows])))
+            shape = self.prior.noise_shape(relative)
+            mean[rows], std[rows] = self.posterior.moments(relative, columns, shape)
+        return LatencyEstimate(mean, self.prior.spread * std, np.ones(len(genotypes), dtype=bool))
+
+    def latency_ms(self, genotypes: Genotypes) -> Floats:
+        """The mean of `estimate` alone, `[N]`."""
+        groups = feature_groups(self.space)
+        constant, weights = self.prior.collapsed(self.posterior.coefficients)
+        mean = np.empty(len(genotypes))
+        for start in range(0, len(genotypes), _BLOCK):
+            rows = slice(start, start + _BLOCK)
+            mean[rows] = constant + joined(groups(genotypes[rows])) @ weights
+        return self.posterior.scale_ms * np.maximum(mean, 0.01)
+
+    def fastest(self) -> tuple[Genotypes, float]:
+        """A network `[G]` with the lowest mean, and that in ms: random networks, improved gene by gene. Deterministic.
+
+        Not proven to be the lowest.
+        """
+        return fastest_found(self.space, self.latency_ms)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Everything that a file needs to hold."""
+        prior = {f"prior.{name}": np.asarray(value) for name, value in vars(self.prior).items()}
+        return prior | {f"posterior.{name}": np.asarray(value) for name, value in vars(self.posterior).items()}
+
+    @classmethod
+    def from_arrays(cls, space: Space, arrays: dict[str, NDArray[Any]]) -> FewShotPredictor:
+        """The predictor whose `arrays` these are. Raises KeyError or ValueError where they are not."""
+        parts: dict[str, dict[str, Any]] = {"prior": {}, "posterior": {}}
+        for name, value in arrays.items():
+            kind, _, field = name.partition(".")
+            parts[kind][field] = float(value) if value.ndim == 0 else value
+        made = cls(space, LatencyPrior(**parts["prior"]), Posterior(**parts["posterior"]))
+        made.estimate(space.sample(1, np.random.default_rng(0)))
+        return made
+
+
+class FewShotSession:
+    """Measurements of one device as they come: what to measure next, and the predictor so far.
+
+    `candidates` `[N, G]` may be measured; they stand for the space as well, whose mean variance is to be lowered.
+    """
+
+    def __init__(self, space: Space, prior: LatencyPrior, candidates: Genotypes) -> None:
+        self.space = space
+        self.prior = prior
+        self.candidates = candidates
+        self._features = joined(feature_groups(space)(candidates))
+        self._mean, self._columns = prior.basis(self._features)
+        self._typical = self._columns.mean(axis=0)
+        self._noise_shape = prior.noise_shape(self._mean)
+        self._chosen: list[int] = []
+        self._latency_ms: list[float] = []
+        self._posterior: Posterior | None = None
+
+    @property
+    def measured(self) -> int:
+        """How many measurements were told."""
+        return len(self._chosen)
+
+    def next(self) -> int:
+        """The index of the candidate to measure next. Raises DataError where none is left."""
+        if len(self._chosen) == len(self.candidates):
+            raise DataError(f"all {len(self.candidates)} candidates are measured: give more of them")
+        noise, columns = float(np.exp(self.prior.noise[0])), self._columns
+        if self.measured >= MIN_MEASUREMENTS:
+            posterior = self._adapted()
+            noise, columns = posterior.noise, columns * np.sqrt(posterior.diagonal)
+        variance, left = noise * self._noise_shape, np.ones(len(self.candidates))
+        left[self._chosen] = 0
+        return most_informative(columns, variance, columns[self._chosen], variance[self._chosen], left)
+
+    def tell(self, index: int, latency_ms: float) -> None:
+        """The latency that candidate `index` was measured at. Raises DataError unless it is a positive number."""
+        check_measurements(self.space, self.candidates[index][None], np.array([latency_ms]), 1)
+        if index in self._chosen:
+            raise DataError(f"candidate {index} is measured twice: give the mean of its measurements")
+        self._chosen.append(index)
+        self._latency_ms.append(float(latency_ms))
+        self._posterior = None
+
+    def predictor(self) -> FewShotPredictor:
+        """The predictor from all that was told. Raises DataError for too few or constant measurements."""
+        return FewShotPredictor(self.space, self.prior, self._adapted())
+
+    def expected_mape(self) -> float:
+        """The mean absolute relative error, a fraction, that the predictor expects on the candidates."""
+        mean, std = self._adapted().moments(self._mean, self._columns, self._noise_shape)
+        return float(np.sqrt(2 / np.pi) * self.prior.spread * np.mean(std / mean))
+
+    @property
+    def uses_devices(self) -> bool:
+        """Whether the prior comes from other devices, or holds the architecture's features alone."""
+        return len(self.prior.devices) >= MIN_DEVICES
+
+    def _adapted(self) -> Posterior:
+        if self._posterior is None:
+            latency_ms = np.array(self._latency_ms)
+            check_measurements(self.space, self.candidates[self._chosen], latency_ms, MIN_MEASUREMENTS)
+            self._posterior = adapt(self.prior, self._features[self._chosen], latency_ms, self._typical)
+        return self._posterior
+
+
+def fastest_found(space: Space, latency_ms: Any) -> tuple[Genotypes, float]:
+    """The network `[G]` with the lowest `latency_ms` that local search from random networks finds, and that in ms."""
+    rng = np.random.default_rng(0)
+    extremes = np.stack([space.extreme(largest=False), space.extreme(largest=True)])
+    candidates = np.concatenate([extremes, space.sample(_SEARCH_SAMPLES, rng)])
+    best, best_ms = candidates[0], np.inf
+    for _ in range(_SEARCH_STEPS):
+        latencies = latency_ms(candidates)
+        winner = int(latencies.argmin())
+        if latencies[winner] >= best_ms:
+            break
+        best, best_ms = candidates[winner], float(latencies[winner])
+        columns = np.repeat(np.arange(len(space.genes)), space.cardinalities)
+        candidates = np.tile(best, (len(columns), 1))
+        candidates[np.arange(len(columns)), columns] = np.concatenate([np.arange(n) for n in space.cardinalities])
+        candidates = space.canonical(candidates)
+    return best, best_ms
