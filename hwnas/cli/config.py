@@ -49,8 +49,8 @@ class EvaluationConfig:
 
 
 ACCURACY_FORMATS = ("learned", "ofa")
-LATENCY_FORMATS = ("hwnas", "ofa", "roofline", "fewshot", "help")
-LATENCY_BASELINES = ("macs", "parameters", "forest", "nearest_device")
+LATENCY_FORMATS = ("hwnas", "ofa", "roofline", "fewshot")
+LATENCY_BASELINES = ("help", "macs", "parameters", "forest", "nearest_device")
 PATHLESS_FORMATS = ("learned", "hwnas", "roofline")
 
 
@@ -82,6 +82,8 @@ class LatencyConfig:
         valid = (*LATENCY_FORMATS, *LATENCY_BASELINES)
         if self.format not in valid:
             raise ConfigError(f"latency.format: {self.format!r} unknown; {choices(self.format, valid)}")
+        if self.format == "ofa":
+            _check_source("latency", self.format, LATENCY_FORMATS, self.path)
 
 
 def _check_source(key: str, given: str, formats: tuple[str, ...], path: str | None) -> None:

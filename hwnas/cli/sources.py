@@ -9,14 +9,15 @@ from typing import Protocol
 
 from hwnas.accuracy.predictor import AccuracyEstimate, AccuracyPredictor
 from hwnas.accuracy.published import PublishedPredictor
-from hwnas.cli.config import PipelineConfig
+from hwnas.cli.config import LATENCY_BASELINES, LATENCY_FORMATS, PipelineConfig
 from hwnas.cli.inputs import input_path, table_files, tables_of
 from hwnas.devices.config import DeviceConfig
 from hwnas.devices.profile import load_profile, profile_path
-from hwnas.errors import StorageError
+from hwnas.errors import ConfigError, StorageError, choices
 from hwnas.latency.estimate import LatencyEstimate
 from hwnas.latency.lookup import TableEstimator, require_coverage
 from hwnas.latency.ofa_table import OfaTableEstimator, ofa_files
+from hwnas.latency.predictor_file import load_predictor_file
 from hwnas.latency.roofline import RooflineEstimator
 from hwnas.latency.table import read_table
 from hwnas.search.guided import Slopes, network_slopes
@@ -107,9 +108,17 @@ def slopes_of(predictor: Predictor, space: Space) -> Slopes | None:
 
 def latency_targets(config: PipelineConfig, folder: Path, space: Space) -> list[TargetSource]:
     """The targets that `latency` names, each covered by its tables when opened (else CoverageError)."""
+    if config.latency.format in LATENCY_BASELINES:
+        raise ConfigError(
+            f"latency={config.latency.format}: searching takes {choices(config.latency.format, LATENCY_FORMATS)};"
+            " hwnas evaluate-latency scores the others"
+        )
     if config.latency.format == "roofline":
         profile = profile_path(config.device.name)
         return [TargetSource("a roofline estimate", {"device profile": profile}, lambda: _open_roofline(config, space))]
+    if config.latency.format == "fewshot":
+        predictor = input_path(config.latency.path, folder, "onboard", "predictor.safetensors", "latency.path")
+        return [TargetSource("onboarded", {"latency predictor": predictor}, lambda: _open_predictor(predictor, space))]
     given = input_path(config.latency.path, folder, "profile", "", "latency.path")
     if config.latency.format == "ofa":
         return _published_targets(config, given, space)
@@ -162,6 +171,9 @@ def _tables(config: PipelineConfig, given: Path) -> dict[str, Path]:
 
 def _tables_in(folder: Path, device: str) -> list[Path]:
     return [path for path in sorted(folder.glob(f"{device}/*.csv")) if not path.stem.endswith(".networks")]
+def _open_predictor(path: Path, space: Space) -> Target:
+    estimator, facts = load_predictor_file(path, space)
+    return Target(facts["device"], facts["runtime"], facts["precision"], facts["threads"], estimator)
 
 
 def _open_roofline(config: PipelineConfig, space: Space) -> Target:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -211,12 +212,12 @@ def _forest(seed: int) -> Any:
     return RandomForestRegressor(n_estimators=100, random_state=seed)
 
 
-def _help(published: bool) -> Method:
+def _help(published: bool, file: Path | None = None) -> Method:
     if find_spec("torch") is None:
         raise MissingExtraError("torch", "train", "latency=help")
     from hwnas.latency.help import HelpMethod
 
-    return HelpMethod(published)
+    return HelpMethod(published, file=file)
 
 
 METHODS: dict[str, Callable[[bool], Method]] = {
@@ -230,8 +231,11 @@ METHODS: dict[str, Callable[[bool], Method]] = {
 """Methods by name, made for the honest protocol or the published one, of which HELP alone knows more."""
 
 
-def make_method(name: str, published: bool = False) -> Method:
-    """The method `name`. Raises ConfigError for another name, MissingExtraError where it needs what isn't installed."""
+def make_method(name: str, published: bool = False, file: Path | None = None) -> Method:
+    """The method `name`; `file`: HELP as meta-trained before.
+
+    Raises ConfigError for another name, MissingExtraError where it needs what isn't installed.
+    """
     if name not in METHODS:
         raise ConfigError(f"latency={name}: no predictor of new devices; {choices(name, METHODS)}")
-    return METHODS[name](published)
+    return _help(published, file) if name == "help" else METHODS[name](published)

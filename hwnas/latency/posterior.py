@@ -92,7 +92,7 @@ def adapt(prior: LatencyPrior, features: Floats, latency_ms: Floats, typical: Fl
         weights[likely] / weights[likely].sum(),
         coefficients,
     )
-    return Posterior(coefficients, weights @ factor, directions, signs, float(weights @ noise), scale)
+    return Posterior(coefficients, weights @ factor, directions, signs, float(weights @ np.sqrt(noise)) ** 2, scale)
 
 
 def _grid(prior: LatencyPrior, levels: Floats) -> tuple[Floats, Floats, Floats]:

@@ -38,14 +38,15 @@ def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, 
     if not settings.path:
         raise ConfigError(f"data={settings.name}: where is the file? give data.path=FILE.csv")
     published = config.protocol.scaling == "published"
-    method = make_method(config.latency.format, published)
+    file = Path(config.latency.path) if config.latency.path else None
+    method = make_method(config.latency.format, published, file)
     inputs = {
         "data": to_plain(settings),
         "latency": to_plain(config.latency),
         "protocol": to_plain(config.protocol),
         "measurements": config.measurements,
         "seeds": config.seeds,
-        "files": files_digest({"latencies": Path(settings.path)}),
+        "files": files_digest({"latencies": Path(settings.path)} | ({"predictor": file} if file else {})),
     }
 
     def work() -> dict[str, Any]:
@@ -56,6 +57,8 @@ def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, 
         )
         with reporter.step(title) as progress:
             result = run_protocol(data, method, config.measurements, config.seeds, config.seed, published, progress)
+        if hasattr(method, "save") and file is None:
+            method.save(folder / "help.safetensors")
         return result.to_dict()
 
     return run_step("evaluate-latency", folder, inputs, config.seed, work, reporter.say)

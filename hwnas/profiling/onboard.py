@@ -1,0 +1,172 @@
+"""A new device from a few measurements: chosen one after another, measured there, and learnt from."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hwnas.devices.transport import Transport
+from hwnas.errors import DeviceError, HwnasError, TableError
+from hwnas.latency.config import OnboardConfig
+from hwnas.latency.fewshot import MIN_MEASUREMENTS, FewShotSession
+from hwnas.latency.prior import MIN_DEVICES, LatencyPrior, fit_prior
+from hwnas.latency.table import read_table
+from hwnas.profiling.config import ProfilingConfig
+from hwnas.profiling.journal import Journal
+from hwnas.profiling.measure import measure_models
+from hwnas.profiling.networks import reference_network, spread_networks
+from hwnas.profiling.runtimes import runtime_named
+from hwnas.progress import Progress, no_progress
+from hwnas.spaces import Genotypes, Space
+from hwnas.spaces.space import Floats
+
+__all__ = ["Onboarded", "known_devices", "onboard", "prior_for"]
+
+_LEAST_ROWS = 30  # networks that tables of other devices must have in common to teach anything
+
+
+@dataclass(frozen=True)
+class Onboarded:
+    """The session with all that was measured; networks `[n, G]` and ms `[n]`, and of those measured as a check."""
+
+    session: FewShotSession
+    genotypes: Genotypes
+    latency_ms: Floats
+    check_genotypes: Genotypes
+    check_ms: Floats
+    facts: dict[str, Any]
+    stopped_early: bool
+    elapsed_s: float
+
+
+def known_devices(folder: Path, space: Space) -> tuple[list[str], Genotypes, Floats]:
+    """Names, networks `[n, G]` and `latency_ms` `[n, D]` of the tables below `folder` that share networks of `space`.
+
+    Tables of other spaces, or without whole networks, teach nothing and are left out.
+    """
+    names, found = [], []
+    for path in sorted(folder.rglob("*.csv")):
+        if path.name.endswith(".networks.csv"):
+            continue
+        try:
+            table = read_table(path)
+            archs = [space.genotype(arch) for arch in table.networks.archs]
+        except (TableError, HwnasError):
+            continue
+        rows = {genotype.tobytes(): ms for genotype, ms in zip(archs, table.networks.median_ms, strict=True)}
+        if len(rows) >= _LEAST_ROWS:
+            names.append(f"{path.parent.name}/{path.stem}")
+            found.append((rows, {genotype.tobytes(): genotype for genotype in archs}))
+    shared = [key for key in found[0][0] if all(key in rows for rows, _ in found)] if found else []
+    if len(shared) < _LEAST_ROWS:
+        return [], np.zeros((0, len(space.genes)), dtype=np.int64), np.zeros((0, 0))
+    genotypes = np.stack([found[0][1][key] for key in shared])
+    return names, genotypes, np.array([[rows[key] for rows, _ in found] for key in shared])
+
+
+def prior_for(
+    space: Space, candidates: Genotypes, tables: Path | None, rng: np.random.Generator
+) -> tuple[LatencyPrior, list[str]]:
+    """The prior, and the names of the device settings that it was taught by: none, where there are too few."""
+    names, genotypes, latency_ms = known_devices(tables, space) if tables else ([], candidates, np.zeros((0, 0)))
+    if len(names) < MIN_DEVICES:
+        return fit_prior(space, candidates, np.zeros((len(candidates), 0)), rng), []
+    return fit_prior(space, genotypes, latency_ms, rng), names
+
+
+def onboard(
+    space: Space,
+    transport: Transport,
+    settings: ProfilingConfig,
+    config: OnboardConfig,
+    measurements: int,
+    folder: Path,
+    seed: int,
+    progress: Progress,
+    say: Callable[[str], None],
+) -> Onboarded:
+    """Measure up to `measurements` networks of `space`, each where it teaches most, and return what was learnt.
+
+    What was measured before a kill is in journals below `folder` and is not measured again. Raises DataError for too
+    few measurements, DeviceError where the device refuses a network.
+    """
+    started = time.monotonic()
+    rng = np.random.default_rng(seed)
+    candidates = spread_networks(space, config.candidates, rng)
+    prior, taught_by = prior_for(space, candidates, Path(config.tables) if config.tables else None, rng)
+    say(_knowledge(taught_by))
+    session = FewShotSession(space, prior, candidates)
+    meter = _DeviceMeter(space, transport, settings, folder / ".work", seed)
+    chosen: list[int] = []
+    latency_ms: list[float] = []
+    while session.measured < measurements:
+        progress(session.measured / measurements, f"measuring network {session.measured + 1} of {measurements}")
+        number = session.next()
+        latency_ms.append(meter.measure([candidates[number]])[0])
+        chosen.append(number)
+        session.tell(number, latency_ms[-1])
+        enough = session.measured >= MIN_MEASUREMENTS and config.target_mape is not None
+        if enough and session.expected_mape() <= float(config.target_mape or 0):
+            break
+    session.predictor()
+    checks = spread_networks(space, config.check_networks, rng, candidates[chosen]) if config.check_networks else None
+    check_genotypes = candidates[:0] if checks is None else checks
+    check_ms = np.array(meter.measure(list(check_genotypes)) if len(check_genotypes) else [])
+    return Onboarded(
+        session, candidates[chosen], np.array(latency_ms), check_genotypes, check_ms,
+        {**meter.facts, "taught_by": taught_by}, session.measured < measurements, time.monotonic() - started,
+    )  # fmt: skip
+
+
+def _knowledge(taught_by: Sequence[str]) -> str:
+    if taught_by:
+        return f"prior knowledge: {len(taught_by)} settings of known devices ({', '.join(taught_by[:4])}…)"
+    return (
+        "prior knowledge: no latency tables of other devices with networks of this space (onboard.tables=FOLDER names"
+        " some); starting from MACs and the architecture's features alone"
+    )
+
+
+class _DeviceMeter:
+    """Writes networks with random weights and measures them, in units of one nominal clock: drift is divided out."""
+
+    def __init__(self, space: Space, transport: Transport, settings: ProfilingConfig, work: Path, seed: int) -> None:
+        self._space, self._transport, self._settings = space, transport, settings
+        self._work, self._seed = work, seed
+        self._format = runtime_named(settings.runtime).model_format
+        self._reference = self._write("reference", reference_network(space))
+        self._reference_ms: float | None = None
+        self._calls = 0
+        self.facts: dict[str, Any] = {}
+
+    def measure(self, genotypes: Sequence[Genotypes]) -> list[float]:
+        """The latency of each network, in ms."""
+        models = {f"n{self._calls}_{i}": self._write(f"n{self._calls}_{i}", g) for i, g in enumerate(genotypes)}
+        identity = {
+            "space": self._space.config(), "seed": self._seed, "setting": self._settings.setting,
+            "networks": [genotype.tolist() for genotype in genotypes], "reference_ms": self._reference_ms,
+        }  # fmt: skip
+        journal = Journal(self._work / f"journal-{self._calls}.jsonl", identity)
+        try:
+            found = measure_models(
+                self._transport, models, self._reference, self._settings, seed=self._seed, journal=journal,
+                progress=no_progress, reference_ms=self._reference_ms,
+            )  # fmt: skip
+        finally:
+            journal.close()
+        if found.rejected:
+            name, reason = next(iter(found.rejected.items()))
+            raise DeviceError(f"{self._settings.runtime} rejects {models[name]}: {reason}")
+        self._calls += 1
+        self._reference_ms = found.reference_ms
+        self.facts = found.facts
+        return [found.latencies[name].median_ms for name in models]
+
+    def _write(self, name: str, genotype: Genotypes) -> Path:
+        operators = self._space.operators_of(genotype)
+        return self._format.write_synthetic(operators, self._work / f"{name}{self._format.suffix}", self._seed)
