@@ -171,6 +171,8 @@ def _tables(config: PipelineConfig, given: Path) -> dict[str, Path]:
 
 def _tables_in(folder: Path, device: str) -> list[Path]:
     return [path for path in sorted(folder.glob(f"{device}/*.csv")) if not path.stem.endswith(".networks")]
+
+
 def _open_predictor(path: Path, space: Space) -> Target:
     estimator, facts = load_predictor_file(path, space)
     return Target(facts["device"], facts["runtime"], facts["precision"], facts["threads"], estimator)

@@ -46,7 +46,7 @@ def _cell(space: NasBench201Space, genotypes: Genotypes) -> Groups:
     return {
         "built": counts,
         "live": live_counts,
-        "empty": 1.0 - live.any(axis=(1, 2)).astype(np.float64)[:, None],
+        "empty": np.where(live.any(axis=(1, 2)), 0.0, 1.0)[:, None],
         "built by edge": built.reshape(len(genotypes), -1),
         "live by edge": live.reshape(len(genotypes), -1),
         "built pairs": _products(counts),

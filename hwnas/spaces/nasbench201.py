@@ -87,7 +87,7 @@ class NasBench201Space(Space):
         for edge, (source, target) in reversed(list(enumerate(EDGES))):
             needed[:, source] |= needed[:, target] & joined[:, edge]
         of_edge = np.stack([needed[:, target] for _, target in EDGES], axis=1)
-        return of_edge & joined & reached[:, _OUTPUT:]
+        return np.asarray(of_edge & joined & reached[:, _OUTPUT:])
 
 
 def _build_slots(classes: int) -> tuple[tuple[Operator, ...], tuple[Slot, ...]]:
