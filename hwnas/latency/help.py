@@ -40,7 +40,7 @@ class HelpMethod:
     """A `hwnas.latency.methods.Method`. `file`: a meta-trained artefact to start from instead of training."""
 
     in_ms = True
-    notes = ()
+    notes: tuple[str, ...] = ()
 
     def __init__(self, published: bool, config: HelpConfig | None = None, file: Path | None = None) -> None:
         self.published = published

@@ -122,7 +122,7 @@ class _Counted:
     in_ms = True
     least = 1
     extra_measurements = 0
-    notes = ()
+    notes: tuple[str, ...] = ()
 
     def __init__(self, count: Callable[[Space, Genotypes], Any]) -> None:
         self._count = count
@@ -144,7 +144,7 @@ class _Trees:
     in_ms = True
     least = 2
     extra_measurements = 0
-    notes = ()
+    notes: tuple[str, ...] = ()
 
     def __init__(self, make: Callable[[int], Any]) -> None:
         self._make = make
@@ -166,7 +166,7 @@ class _NearestDevice:
     in_ms = True
     least = 1
     extra_measurements = 0
-    notes = ()
+    notes: tuple[str, ...] = ()
 
     def teach(self, data: LatencyData, rng: np.random.Generator, progress: Progress) -> None:
         progress(0.0, "fitting the training devices")
@@ -188,7 +188,7 @@ class _NearestDevice:
     def _predicted(self, genotypes: Genotypes) -> Floats:
         prior = self._prior
         inputs = (joined(feature_groups(self._space)(genotypes)) - prior.centre) * prior.scale
-        return np.maximum(prior.devices[:, 0] + inputs @ prior.devices[:, 1:].T, 0.01)
+        return np.asarray(np.maximum(prior.devices[:, 0] + inputs @ prior.devices[:, 1:].T, 0.01))
 
 
 def _measured(

@@ -136,7 +136,7 @@ def _robust(kernel: Floats, variance: Floats, target: Floats) -> tuple[Floats, F
     log_evidence = 0.5 * log_determinant - 0.5 * (solved @ target)
     # Weights are scales of the noise drawn from their own prior, whose density counts too.
     log_evidence = log_evidence + (0.5 * _FREEDOM * (np.log(weight) - weight)).sum(axis=1)
-    return inverse, solved, np.asarray(log_evidence)
+    return np.asarray(inverse), solved, np.asarray(log_evidence)
 
 
 def _changes(

@@ -60,7 +60,7 @@ class LatencyPrior:
     @property
     def part(self) -> NDArray[np.int64]:
         """Which column of `widths` each coefficient has its variance from, `[P]`."""
-        return np.r_[np.arange(_OWN), np.full(len(self.devices), _OWN), _OWN + 1 + self.group]
+        return np.asarray(np.r_[np.arange(_OWN), np.full(len(self.devices), _OWN), _OWN + 1 + self.group])
 
     @property
     def reference_widths(self) -> Floats:
@@ -177,7 +177,7 @@ def _device_weights(inputs: Floats, group: NDArray[np.int64], latency_ms: Floats
         weights = np.sqrt(variances[group]) * np.linalg.solve(gram, part.T @ (wanted - constant))
         off = np.abs(target - constant - inputs @ weights)
         kept = off < 6 * 1.4826 * np.median(off) + 0.02
-    return np.r_[1 + constant, weights]
+    return np.asarray(np.r_[1 + constant, weights])
 
 
 def _learnt_widths(
@@ -206,7 +206,7 @@ def _learnt_widths(
         mine = of_device == device
         start = np.r_[np.maximum(shared, 0.003), noise[device]]
         own_widths, own_noise = maximise_evidence(
-            *(array[mine] for array in stacked), np.zeros(mine.sum(), dtype=np.int64), start, 60
+            stacked[0][mine], stacked[1][mine], stacked[2][mine], np.zeros(int(mine.sum()), dtype=np.int64), start, 60
         )
         found.append(own_widths)
         noise[device] = own_noise[0]
@@ -218,4 +218,4 @@ def _learnt_widths(
 
 def _least(parts: int) -> Floats:
     """Below these widths nothing is learnt: a left-out device's scale was known, a new one's is not."""
-    return np.r_[0.1, 0.03, 0.03, 0.05, np.full(parts - 4, 1e-6)]
+    return np.asarray(np.r_[0.1, 0.03, 0.03, 0.05, np.full(parts - 4, 1e-6)])
