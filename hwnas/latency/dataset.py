@@ -74,6 +74,8 @@ def load_latency_data(config: LatencyDataConfig) -> LatencyData:
     path = Path(config.path or "")
     if not config.path:
         raise ConfigError(f"data={config.name}: where is the file? give data.path=FILE.csv")
+    if not config.test_devices:
+        raise ConfigError("data.test_devices: expected at least one column to predict, got none")
     header, rows = _read(path)
     devices = (*config.train_devices, *config.test_devices)
     for device in dict.fromkeys(devices):

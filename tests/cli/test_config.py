@@ -24,8 +24,11 @@ def composed(*overrides: str, command: str = "run") -> PipelineConfig:
 @pytest.mark.parametrize(("group", "choice"), GROUPS)
 def test_every_choice_composes(group: str, choice: str) -> None:
     command = "search" if group in ("accuracy", "latency") else "run"
+    if group == "protocol" or (choice in ("csv", "nasbench201", "ofa") and group == "data"):
+        command = "evaluate-latency"
     paths = ("accuracy.path=predictor.npz",) if (group, choice) == ("accuracy", "ofa") else ()
-    config = composed(f"{group}={choice}", *paths, command=command)
+    own = ("experiment=none",) if command == "evaluate-latency" else ()
+    config = composed(*own, f"{group}={choice}", *paths, command=command)
     assert isinstance(config, PipelineConfig)
     assert isinstance(config.space.widths, tuple)
 
