@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hwnas.devices.profile import DeviceProfile
 from hwnas.devices.transport import Transport
 from hwnas.errors import DeviceError, HwnasError, TableError
 from hwnas.latency.config import OnboardConfig
 from hwnas.latency.fewshot import MIN_MEASUREMENTS, FewShotSession
 from hwnas.latency.prior import MIN_DEVICES, LatencyPrior, fit_prior
 from hwnas.latency.table import read_table
+from hwnas.profiling.agent import REFERENCE
 from hwnas.profiling.config import ProfilingConfig
 from hwnas.profiling.journal import Journal
 from hwnas.profiling.measure import measure_models
-from hwnas.profiling.networks import reference_network, spread_networks
-from hwnas.profiling.runtimes import runtime_named
+from hwnas.profiling.networks import input_shape, reference_network, spread_networks
+from hwnas.profiling.runtimes import model_writer, runtime_named
 from hwnas.progress import Progress, no_progress
 from hwnas.spaces import Genotypes, Space
 from hwnas.spaces.space import Floats
@@ -81,6 +83,7 @@ def prior_for(
 
 def onboard(
     space: Space,
+    device: DeviceProfile,
     transport: Transport,
     settings: ProfilingConfig,
     config: OnboardConfig,
@@ -101,7 +104,7 @@ def onboard(
     prior, taught_by = prior_for(space, candidates, Path(config.tables) if config.tables else None, rng)
     say(_knowledge(taught_by))
     session = FewShotSession(space, prior, candidates)
-    meter = _DeviceMeter(space, transport, settings, folder / ".work", seed)
+    meter = _DeviceMeter(space, device, transport, settings, folder / ".work", seed)
     chosen: list[int] = []
     latency_ms: list[float] = []
     while session.measured < measurements:
@@ -135,10 +138,19 @@ def _knowledge(taught_by: Sequence[str]) -> str:
 class _DeviceMeter:
     """Writes networks with random weights and measures them, in units of one nominal clock: drift is divided out."""
 
-    def __init__(self, space: Space, transport: Transport, settings: ProfilingConfig, work: Path, seed: int) -> None:
+    def __init__(
+        self,
+        space: Space,
+        device: DeviceProfile,
+        transport: Transport,
+        settings: ProfilingConfig,
+        work: Path,
+        seed: int,
+    ) -> None:
         self._space, self._transport, self._settings = space, transport, settings
         self._work, self._seed = work, seed
-        self._format = runtime_named(settings.runtime).model_format
+        self._writer = model_writer(settings, device.tvm_target)
+        self._suffix = runtime_named(settings.runtime).suffix
         self._reference = self._write("reference", reference_network(space))
         self._reference_ms: float | None = None
         self._calls = 0
@@ -155,7 +167,7 @@ class _DeviceMeter:
         try:
             found = measure_models(
                 self._transport, models, self._reference, self._settings, seed=self._seed, journal=journal,
-                progress=no_progress, reference_ms=self._reference_ms,
+                progress=no_progress, reference_ms=self._reference_ms, shapes=self._shapes(genotypes, models),
             )  # fmt: skip
         finally:
             journal.close()
@@ -167,6 +179,10 @@ class _DeviceMeter:
         self.facts = found.facts
         return [found.latencies[name].median_ms for name in models]
 
+    def _shapes(self, genotypes: Sequence[Genotypes], models: Mapping[str, Path]) -> dict[str, Sequence[int]]:
+        named = zip([REFERENCE, *models], [reference_network(self._space), *genotypes], strict=True)
+        return {name: input_shape(self._space.operators_of(g)[0], self._settings.batch) for name, g in named}
+
     def _write(self, name: str, genotype: Genotypes) -> Path:
         operators = self._space.operators_of(genotype)
-        return self._format.write_synthetic(operators, self._work / f"{name}{self._format.suffix}", self._seed)
+        return self._writer(operators, self._work / f"{name}{self._suffix}", self._seed)

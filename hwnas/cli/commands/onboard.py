@@ -62,7 +62,7 @@ def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, 
         title = f"onboard: {device.name}, {settings.setting}, up to {config.measurements} networks of {space.name}"
         with reporter.step(title) as progress, connect(device, config.device) as transport:
             found = onboard(
-                space, transport, settings, config.onboard, config.measurements, folder, config.seed, progress,
+                space, device, transport, settings, config.onboard, config.measurements, folder, config.seed, progress,
                 reporter.say,
             )  # fmt: skip
         predictor = found.session.predictor()
