@@ -9,9 +9,10 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -83,7 +84,8 @@ class MadeAhead(Generic[T]):
             number = self._first + len(self._waiting)
             if self._end is not None and number >= self._end:
                 break
-            self._waiting.append(self._pool.submit(_call, number))
+            with _interrupts_held():  # workers are forked in here
+                self._waiting.append(self._pool.submit(_call, number))
 
 
 _made_here: list[Callable[[int], Any]] = []  # of a worker process: what it was started for
@@ -91,9 +93,24 @@ _made_here: list[Callable[[int], Any]] = []  # of a worker process: what it was 
 
 def _begin(parent: int, make: Callable[[int], Any]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     torch.set_num_threads(1)  # the team of threads of the parent doesn't exist in a forked process
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     _made_here.append(make)
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    # A worker that Ctrl-C met before it ignores it would print a traceback of its own.
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _call(number: int) -> Any:
