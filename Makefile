@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: help install run test test-all lint lock clean
+.PHONY: help install run test test-all lint device-tools lock clean
 help:
 	@echo 'make run       install and run the quickstart experiment (about 15 minutes on 2 cores)'
 	@echo 'make test      install and run linters, type checker, import contract and tests'
@@ -17,10 +17,10 @@ install: $(VENV)/.installed
 run: install
 	$(BIN)/hwnas run
 
-test: lint
+test: lint device-tools
 	$(BIN)/pytest -m 'not slow'
 
-test-all: lint
+test-all: lint device-tools
 	$(BIN)/pytest
 
 lint: $(VENV)/.installed-test
@@ -46,6 +46,13 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(PIP) -e '.[all,test]'
 	@touch $@
+
+# What tests of devices talk to: a real sshd, the adb client, a compiler for TVM. Without them they skip, saying so.
+device-tools:
+	@PATH="$$PATH:/usr/sbin"; command -v sshd >/dev/null && command -v adb >/dev/null && command -v g++ >/dev/null || \
+	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq openssh-server adb g++ >/dev/null; } || \
+	  echo 'tests of SSH, ADB and TVM will be skipped: install openssh-server, adb and g++'
 
 lock:
 	$(BIN)/python -m pip install --quiet uv
