@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator
 from pathlib import Path
 
@@ -28,6 +29,12 @@ def reference_data() -> Path:
             f"no reference data at {folder}: set HWNAS_REFERENCE_DATA to the folder that holds ofa/ and dynast/"
         )
     return folder
+
+
+def pytest_configure() -> None:
+    """Take Ctrl-C again where a shell started the tests in the background: programs started from here inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from hwnas.accuracy.measure_config import MeasureConfig
 from hwnas.data.image_set import LabelledImages
-from hwnas.data.inputs import network_inputs
+from hwnas.data.inputs import calibration_inputs, network_inputs
 from hwnas.data.load import ImageData
 from hwnas.errors import DataError
 from hwnas.progress import Progress
@@ -166,6 +166,8 @@ class _Images:
         return self._prepared[name, resolution]
 
     def _inputs(self, name: str, resolution: int, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        if name == "calibration":
+            return calibration_inputs(self._part(name), resolution, self._data, size, self._device)
         return network_inputs(self._part(name), resolution, self._data.preprocessing, size, self._device)
 
     def _part(self, name: str) -> LabelledImages:

@@ -80,7 +80,7 @@ class _Builder:
         if kernel == 1:
             padding = self._schema.Padding.VALID
         elif not (_same_is_symmetric(height, kernel, stride) and _same_is_symmetric(width, kernel, stride)):
-            value, padding = self._pad(value, kernel // 2), self._schema.Padding.VALID
+            value, padding = self._pad(value, (kernel // 2,) * 2, (kernel // 2,) * 2), self._schema.Padding.VALID
         if channels == 1 and not depthwise:
             depthwise = True
         options = self._schema.DepthwiseConv2DOptionsT() if depthwise else self._schema.Conv2DOptionsT()
@@ -122,13 +122,25 @@ class _Builder:
         height, width, _ = self._shape(value)
         same = _same_is_symmetric(height, kernel, stride) and _same_is_symmetric(width, kernel, stride)
         size = ((height - 1) // stride + 1, (width - 1) // stride + 1)
-        padded = value if same else self._pad(value, kernel // 2, lowest=True)
+        padded = value if same else self._pad(value, (kernel // 2,) * 2, (kernel // 2,) * 2, lowest=True)
         return self._window("MAX_POOL_2D", padded, kernel, stride, size, same)
 
     def average_pool(self, value: str, stride: int) -> str:
         height, width, _ = self._shape(value)
         size = (-(-height // stride), -(-width // stride))
-        return self._window("AVERAGE_POOL_2D", value, stride, stride, size, bool(height % stride or width % stride))
+        missing = (size[0] * stride - height, size[1] * stride - width)
+        if not any(missing):
+            return self._window("AVERAGE_POOL_2D", value, stride, stride, size, False)
+        padded = self._pad(value, (0, 0), missing)
+        pooled = self._window("AVERAGE_POOL_2D", padded, stride, stride, size, False)
+        output = self.activation_tensor(*self._shape(pooled), self._range(value))
+        # Windows at the end hold padding, which the mean must not count.
+        inside = [
+            np.minimum(stride, total - stride * np.arange(n)) for total, n in zip((height, width), size, strict=True)
+        ]
+        factors = (stride**2 / np.outer(*inside)).astype(np.float32).reshape(1, *size, 1)
+        self._append("MUL", [int(pooled), self._factors(factors)], output, self._schema.MulOptionsT())
+        return output
 
     def pool(self, value: str, flat: bool = False) -> str:
         return value if self._shape(value)[:2] == (1, 1) and not flat else self.mean(value, flat)
@@ -196,11 +208,12 @@ class _Builder:
         self._append(kind, [int(value)], output, options)
         return output
 
-    def _pad(self, value: str, amount: int, lowest: bool = False) -> str:
+    def _pad(self, value: str, before: tuple[int, int], after: tuple[int, int], lowest: bool = False) -> str:
         height, width, channels = self._shape(value)
-        amounts = np.array([[0, 0], [amount, amount], [amount, amount], [0, 0]], dtype=np.int32)
-        output = self.activation_tensor(height + 2 * amount, width + 2 * amount, channels, self._range(value))
-        inputs = [int(value), self._shared(f"pad{amount}", amounts)]
+        amounts = np.array([(0, 0), *zip(before, after, strict=True), (0, 0)], dtype=np.int32)
+        size = (height + before[0] + after[0], width + before[1] + after[1])
+        output = self.activation_tensor(*size, channels, self._range(value))
+        inputs = [int(value), self._shared(f"pad{before}{after}", amounts)]
         if lowest:
             inputs.append(self._lowest(self._range(value)))
             self._append("PADV2", inputs, output, self._schema.PadV2OptionsT())
@@ -239,6 +252,14 @@ class _Builder:
             return self._shared("sixth", np.array(1 / 6, dtype=np.float32))
         number = self._shared("sixth", np.array(127, dtype=np.int8))
         self._quantise(number, [1 / 6 / 127], [0], 0)
+        return number
+
+    def _factors(self, factors: NDArray[np.float32]) -> int:
+        if not self._int8:
+            return self._constant(factors)
+        integers = quantise_weight(factors, None)
+        number = self._constant(integers.values)
+        self._quantise(number, integers.scales.tolist(), [0], 0)
         return number
 
     def _lowest(self, span: Range) -> int:

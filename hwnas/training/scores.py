@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hwnas.data.inputs import network_inputs
+from hwnas.data.inputs import calibration_inputs, network_inputs
 from hwnas.data.load import ImageData
 from hwnas.spaces import Genotypes
 from hwnas.supernet.evaluate import calibrated_subnet
@@ -37,7 +37,7 @@ def held_out_accuracies(
     calibration = data.train.first(config.calibration_images)
     for choice in np.unique(genotypes[:, -1]):
         resolution = network.space.resolutions[int(choice)]
-        ready = [images for images, _ in network_inputs(calibration, resolution, data.preprocessing, _BATCH, device)]
+        ready = [images for images, _ in calibration_inputs(calibration, resolution, data, _BATCH, device)]
         rows = np.flatnonzero(genotypes[:, -1] == choice)
         with ThreadPoolExecutor(config.shards, initializer=torch.set_num_threads, initargs=threads) as pool:
             subnets = list(pool.map(partial(_deployed, network, ready), genotypes[rows]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from hwnas.data.inputs import network_inputs
+from hwnas.data.inputs import calibration_inputs
 from hwnas.data.load import ImageData
 from hwnas.supernet.evaluate import calibrated_subnet
 from hwnas.supernet.fold import fold_batch_norm
@@ -26,7 +26,7 @@ class Teacher:
         self._networks: dict[int, nn.Module] = {}
         largest, calibration = supernet.space.extreme(largest=True), data.train.first(calibration_images)
         for resolution in supernet.space.resolutions:
-            inputs = network_inputs(calibration, resolution, data.preprocessing, _BATCH, device)
+            inputs = calibration_inputs(calibration, resolution, data, _BATCH, device)
             subnet = calibrated_subnet(supernet, largest, (images for images, _ in inputs))
             self._networks[resolution] = channels_last(fold_batch_norm(subnet))
 

@@ -32,9 +32,9 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("data") / "mine.csv", genotypes, latency_ms[:, [0, 1, 3, 4, 6, 7]])
 
 
-def config_of(path: Path, **changes: object) -> LatencyDataConfig:
+def config_of(file: Path, **changes: object) -> LatencyDataConfig:
     settings: dict[str, object] = {
-        "path": str(path), "genes": GENES, "train_devices": ("dev0", "dev1", "dev2", "dev3", "dev4"),
+        "path": str(file), "genes": GENES, "train_devices": ("dev0", "dev1", "dev2", "dev3", "dev4"),
         "test_devices": ("dev5",), "pool": 160, "test": (160, 260), "trim": 0.1,
     }  # fmt: skip
     return LatencyDataConfig(**(settings | changes))  # type: ignore[arg-type]
@@ -152,7 +152,7 @@ def test_a_constant_device_teaches_nothing(table: Path, tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"test": (100, 260)}, "overlaps the pool"),
-        ({"test": (160, 999)}, "within the file's 260 rows"),
+        ({"test": (160, 999)}, "within the file's 260;"),
         ({"trim": 0.5}, "below 0.5"),
         ({"test_devices": ("dev0",)}, "dev0 is among"),
         ({"test_devices": ()}, "at least one column"),
