@@ -41,7 +41,7 @@ def test_a_run_learns_and_records(config, space, data, tmp_path):
     result = train(longer, space, data, tmp_path, 0, no_progress)
     ends = [row for row in result.history if row["event"] == "phase_end"]
     assert [row["phase"] for row in ends] == ["full", "kernel", "depth", "expand"]
-    assert ends[-1]["largest_accuracy"] > 0.8
+    assert ends[-1]["largest_accuracy"] > 0.75
     assert ends[-1]["smallest_accuracy"] > 0.5
     losses = [row["loss"] for row in result.history if row["event"] == "steps" and row["phase"] == "full"]
     assert losses[-1] < losses[0]
