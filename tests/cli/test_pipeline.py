@@ -172,7 +172,7 @@ def test_interrupted_run_goes_on(tmp_path: Path, name: signal.Signals) -> None:
     )
     checkpoints = tmp_path / "train" / "checkpoints"
     deadline = time.monotonic() + 120
-    while not list(checkpoints.glob("*.safetensors")) and time.monotonic() < deadline:
+    while not list(checkpoints.glob("step-*.safetensors")) and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(name)
     _, errors = process.communicate(timeout=60)
@@ -181,7 +181,7 @@ def test_interrupted_run_goes_on(tmp_path: Path, name: signal.Signals) -> None:
         assert process.returncode == 130
         assert "the same command goes on from there" in errors
     assert not (tmp_path / "train" / "result.json").exists()
-    assert list(checkpoints.glob("*.safetensors"))
+    assert list(checkpoints.glob("step-*.safetensors"))
     assert run_hwnas(*arguments).returncode == 0
     assert (tmp_path / "train" / "supernet.safetensors").is_file()
 
