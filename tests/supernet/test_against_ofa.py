@@ -59,10 +59,15 @@ def check_logits(config: SpaceConfig, seeds: range, batch: torch.Tensor) -> None
     reference, supernet, space = pair(config)
     archs = [space.arch(space.extreme(largest)).to_dict() for largest in (True, False)]
     archs += [ofa_oracle.sample(reference, seed) for seed in seeds]
+    start = [copy.deepcopy(network.state_dict()) for network in (reference, supernet)]
     before = torch.zeros(len(batch), config.classes)
     for arch in archs:
         genotype = space.genotype(arch)
-        for training in (False, True):  # statistics move in training, and so do the next arch's logits without it
+        # Statistics move in training, and so do the logits after it. Each arch starts from the first ones: those of
+        # fifty archs' batches of two make logits, and with them float noise, a hundred times as large.
+        for network, state in zip((reference, supernet), start, strict=True):
+            network.load_state_dict(state)
+        for training in (False, True, False):
             ofa_oracle.activate(reference, arch)
             reference.train(training)
             supernet.train(training)
