@@ -12,7 +12,7 @@ from torch import nn
 from hwnas.data.image_set import LabelledImages
 from hwnas.data.preprocess import Preprocessing
 from hwnas.export.config import ExportConfig
-from hwnas.export.formats import model_format
+from hwnas.export.formats import ExportRequest, model_format
 from hwnas.export.manifest import Manifest, file_metadata, write_manifest
 from hwnas.export.parity import check_parity
 
@@ -41,7 +41,8 @@ def export_network(
     chosen = model_format(format_name)
     example = torch.zeros(1, len(preprocessing.mean), resolution, resolution)
     described = file_metadata(arch, space, classes, preprocessing.to_dict())
-    path = chosen.export(module, example, Path(folder) / f"model{chosen.suffix}", described)
+    request = ExportRequest(module, example, metadata=described, config=config)
+    path = chosen.export(request, Path(folder) / f"model{chosen.suffix}")
     try:
         parity = check_parity(path, module, images, resolution, preprocessing, config)
     except BaseException:

@@ -6,7 +6,7 @@ A format is one file that defines `FORMAT`, and its line here. Importing it impo
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
@@ -15,13 +15,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.errors import ConfigError, choices
+from hwnas.export.config import ExportConfig
 from hwnas.spaces import Operator
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["FORMATS", "ModelFormat", "Runner", "format_of_file", "format_of_runtime", "model_format"]
+__all__ = [
+    "FORMATS",
+    "PRECISIONS",
+    "ExportRequest",
+    "ModelFormat",
+    "Runner",
+    "format_of_file",
+    "format_of_runtime",
+    "model_format",
+]
 
 Runner = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """Prepared images `[N, C, H, W]` to logits `[N, classes]`; files of batch 1 are run N times."""
@@ -29,11 +39,37 @@ Runner = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 FORMATS: dict[str, str] = {"onnx": "hwnas.export.onnx", "tflite": "hwnas.export.tflite"}
 
 
+PRECISIONS = ("fp32", "fp16", "int8", "int8_dynamic")
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """A network that is to become a file, and how.
+
+    `example` is one image `[1, C, H, W]`; `calibration` real, prepared ones `[N, C, H, W]`, off which int8 reads the
+    ranges of activations. `metadata` goes into the file, name to text. `float_layers` stay float in a quantised file:
+    layers by the format's own names, as its `layer_errors` gives them.
+    """
+
+    module: nn.Module
+    example: torch.Tensor
+    precision: str = "fp32"
+    calibration: NDArray[np.float32] | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    float_layers: tuple[str, ...] = ()
+    config: ExportConfig = field(default_factory=ExportConfig)
+
+
 class ExportFunction(Protocol):
+    def __call__(self, request: ExportRequest, path: Path | str) -> Path:
+        """Write the request's network and return the path."""
+
+
+class LayerErrors(Protocol):
     def __call__(
-        self, module: nn.Module, example: torch.Tensor, path: Path | str, metadata: Mapping[str, str] | None = None
-    ) -> Path:
-        """Write `module` for inputs shaped like `example` `[1, C, H, W]` and return the path."""
+        self, float_file: Path | str, quantised_file: Path | str, images: NDArray[np.float32]
+    ) -> dict[str, float]:
+        """How much each quantised layer adds to the error, by its name in the quantised file; worst first."""
 
 
 class SyntheticWriter(Protocol):
@@ -51,7 +87,7 @@ class ModelFormat:
     """One file format and what it can do.
 
     `layout` is the order of its input's axes; `extra` the optional dependency group that it needs, `packages` the
-    import names in it.
+    import names in it. `layer_errors` is None where single layers can't stay float.
     """
 
     name: str
@@ -60,9 +96,11 @@ class ModelFormat:
     layout: str
     extra: str
     packages: tuple[str, ...]
+    precisions: tuple[str, ...]
     export: ExportFunction
     write_synthetic: SyntheticWriter
     load_runner: RunnerLoader
+    layer_errors: LayerErrors | None = None
 
 
 def model_format(name: str) -> ModelFormat:

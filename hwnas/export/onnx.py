@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.errors import ExportError
 from hwnas.export import synthetic_onnx
-from hwnas.export.formats import ModelFormat, Runner
+from hwnas.export.formats import ExportRequest, ModelFormat, Runner
 from hwnas.export.passes import ExportState, Pass, first_line, fold_batch_norm, on_cpu, require, to_file
-
-if TYPE_CHECKING:
-    import torch
-    from torch import nn
 
 __all__ = ["FORMAT", "export_onnx", "load_runner"]
 
@@ -25,17 +20,15 @@ PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 TRAINING_NODES = ("BatchNormalization", "Dropout")
 
 
-def export_onnx(
-    module: nn.Module, example: torch.Tensor, path: Path | str, metadata: Mapping[str, str] | None = None
-) -> Path:
-    """Write `module` as an ONNX file with input `input` `[1, C, H, W]` and output `logits`; returns the path.
+def export_onnx(request: ExportRequest, path: Path | str) -> Path:
+    """Write the network as an ONNX file with input `input` `[1, C, H, W]` and output `logits`; returns the path.
 
-    Static shape, batch norm folded, checked with shape inference. `metadata` (name to text) becomes the model's
+    Static shape, batch norm folded, checked with shape inference. The metadata becomes the model's
     metadata properties. Raises MissingExtraError, ExportError, StorageError.
     """
     require(("torch",), "train", "exporting")
     require(PACKAGES, "onnxruntime", "exporting to ONNX")
-    return to_file("onnx", PASSES, module, example, path, metadata)
+    return to_file(FORMAT, PASSES, request, path)
 
 
 def load_runner(path: Path | str, threads: int = 1) -> Runner:
@@ -89,7 +82,7 @@ def _drop_debug_information(state: ExportState) -> ExportState:
 def _attach_metadata(state: ExportState) -> ExportState:
     from onnx import helper
 
-    helper.set_model_props(state.model, dict(state.metadata))
+    helper.set_model_props(state.model, dict(state.request.metadata))
     return state
 
 
@@ -127,6 +120,7 @@ FORMAT = ModelFormat(
     layout="NCHW",
     extra="onnxruntime",
     packages=PACKAGES,
+    precisions=("fp32",),
     export=export_onnx,
     write_synthetic=synthetic_onnx.write,
     load_runner=load_runner,

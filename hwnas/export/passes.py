@@ -6,13 +6,14 @@ A format lists its passes; each takes the state that the one before it left and 
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hwnas.errors import ExportError, HwnasError, MissingExtraError
+from hwnas.errors import ConfigError, ExportError, HwnasError, MissingExtraError, choices
+from hwnas.export.formats import ExportRequest, ModelFormat
 from hwnas.export.quiet import quiet
 from hwnas.files import atomic_path
 
@@ -20,20 +21,34 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["ExportState", "Pass", "first_line", "fold_batch_norm", "on_cpu", "require", "run_passes", "to_file"]
+__all__ = [
+    "ExportState",
+    "Pass",
+    "check_request",
+    "first_line",
+    "fold_batch_norm",
+    "on_cpu",
+    "require",
+    "run_passes",
+    "to_file",
+]
 
 
 @dataclass(frozen=True)
 class ExportState:
-    """What travels through the passes: the module, an example input `[1, C, H, W]`, metadata, and the format's model.
+    """What travels through the passes: what was asked for, the module as the passes changed it, the format's model.
 
-    `model` is whatever the format's own passes hand on; before the last pass it must be the file's bytes.
+    `model` is whatever the format's own passes hand on; after the last pass it must be the file's bytes.
     """
 
+    request: ExportRequest
     module: nn.Module
-    example: torch.Tensor
-    metadata: Mapping[str, str] = field(default_factory=dict)
     model: Any = None
+
+    @property
+    def example(self) -> torch.Tensor:
+        """One image `[1, C, H, W]`, on the CPU."""
+        return self.request.example.detach().cpu()
 
 
 Pass = tuple[str, Callable[[ExportState], ExportState]]
@@ -66,33 +81,42 @@ def _run(
         ) from cause
 
 
-def to_file(
-    format_name: str,
-    passes: Sequence[Pass],
-    module: nn.Module,
-    example: torch.Tensor,
-    path: Path | str,
-    metadata: Mapping[str, str] | None,
-) -> Path:
-    """Run `passes` on `module` and write the bytes that they end with, atomically. Returns the path.
+def to_file(chosen: ModelFormat, passes: Sequence[Pass], request: ExportRequest, path: Path | str) -> Path:
+    """Run `passes` on the request's network and write the bytes that they end with, atomically. Returns the path.
 
-    Raises ExportError where the example is no batch of one image, or a pass fails; StorageError where the path can't
-    be written, which is found out first.
+    Raises ConfigError where the format has no such precision; ExportError where the example is no batch of one image,
+    int8 is asked for without images to calibrate on, or a pass fails; StorageError where the path can't be written,
+    which is found out first.
     """
-    if example.ndim != 4 or example.shape[0] != 1:
-        raise ExportError(
-            f"{format_name} export: expected an example of one image [1, C, H, W], got {tuple(example.shape)}"
-        )
+    check_request(chosen, request)
     with atomic_path(path) as temporary:
-        temporary.write_bytes(run_passes(format_name, passes, ExportState(module, example, metadata or {})).model)
+        temporary.write_bytes(run_passes(chosen.name, passes, ExportState(request, request.module)).model)
     return Path(path)
+
+
+def check_request(chosen: ModelFormat, request: ExportRequest) -> None:
+    """Raise ConfigError or ExportError for what can't be written as `chosen`."""
+    if request.precision not in chosen.precisions:
+        raise ConfigError(
+            f"precisions: {chosen.name} is not written in {request.precision!r};"
+            f" {choices(request.precision, chosen.precisions)}"
+        )
+    shape = tuple(request.example.shape)
+    if len(shape) != 4 or shape[0] != 1:
+        raise ExportError(f"{chosen.name} export: expected an example of one image [1, C, H, W], got {shape}")
+    images = request.calibration
+    if request.precision == "int8" and (images is None or images.shape[1:] != shape[1:] or not len(images)):
+        raise ExportError(
+            f"{chosen.name} export: int8 needs real images to calibrate on, [N, {', '.join(map(str, shape[1:]))}],"
+            f" got {'none' if images is None else list(images.shape)}"
+        )
 
 
 def on_cpu(state: ExportState) -> ExportState:
     """A copy of the module on the CPU, in eval mode: exporting leaves the caller's network as it was."""
     from copy import deepcopy
 
-    return replace(state, module=deepcopy(state.module).cpu().eval(), example=state.example.detach().cpu())
+    return replace(state, module=deepcopy(state.module).cpu().eval())
 
 
 def fold_batch_norm(state: ExportState) -> ExportState:

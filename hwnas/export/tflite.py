@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +12,9 @@ from numpy.typing import NDArray
 from hwnas.errors import ExportError
 from hwnas.export import synthetic_tflite
 from hwnas.export.flatbuffer import add_metadata, operator_names
-from hwnas.export.formats import ModelFormat, Runner
+from hwnas.export.formats import ExportRequest, ModelFormat, Runner
 from hwnas.export.passes import ExportState, Pass, first_line, fold_batch_norm, on_cpu, require, to_file
 from hwnas.export.quiet import quiet
-
-if TYPE_CHECKING:
-    import torch
-    from torch import nn
 
 __all__ = ["FORMAT", "METADATA_NAME", "export_tflite", "load_runner"]
 
@@ -29,18 +23,16 @@ METADATA_NAME = "hwnas"
 LAYOUT_OPERATORS = ("TRANSPOSE",)
 
 
-def export_tflite(
-    module: nn.Module, example: torch.Tensor, path: Path | str, metadata: Mapping[str, str] | None = None
-) -> Path:
-    """Write `module` as a TFLite file with an NHWC input `[1, H, W, C]`, and return the path.
+def export_tflite(request: ExportRequest, path: Path | str) -> Path:
+    """Write the network as a TFLite file with an NHWC input `[1, H, W, C]`, and return the path.
 
-    `example` is `[1, C, H, W]`, as for torch. No transposes are inserted; one signature, `serving_default`.
-    `metadata` (name to text) is JSON in the file's metadata entry `hwnas`. Raises MissingExtraError, ExportError,
+    No transposes are inserted; one signature, `serving_default`.
+    The metadata is JSON in the file's metadata entry `hwnas`. Raises MissingExtraError, ExportError,
     StorageError.
     """
     require(("torch",), "train", "exporting")
     require(PACKAGES, "litert", "exporting to TFLite")
-    return to_file("tflite", PASSES, module, example, path, metadata)
+    return to_file(FORMAT, PASSES, request, path)
 
 
 def load_runner(path: Path | str, threads: int = 1) -> Runner:
@@ -85,7 +77,7 @@ def _check_layout(state: ExportState) -> ExportState:
 
 
 def _attach_metadata(state: ExportState) -> ExportState:
-    content = json.dumps(dict(state.metadata), sort_keys=True).encode()
+    content = json.dumps(dict(state.request.metadata), sort_keys=True).encode()
     return replace(state, model=add_metadata(state.model, METADATA_NAME, content))
 
 
@@ -104,6 +96,7 @@ FORMAT = ModelFormat(
     layout="NHWC",
     extra="litert",
     packages=PACKAGES,
+    precisions=("fp32",),
     export=export_tflite,
     write_synthetic=synthetic_tflite.write,
     load_runner=load_runner,

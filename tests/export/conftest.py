@@ -51,12 +51,13 @@ class Exported:
     """One network, and its files of each format."""
 
     def __init__(self, folder: Path, space: Space, seed: int) -> None:
-        from hwnas.export.formats import FORMATS, model_format
+        from hwnas.export.formats import FORMATS, ExportRequest, model_format
 
         self.operators, self.module, self.example = network(space, seed)
         self.files = {name: folder / f"{seed}{model_format(name).suffix}" for name in FORMATS}
         for name, path in self.files.items():
-            model_format(name).export(self.module, self.example, path, {"arch": '{"space": "small"}'})
+            request = ExportRequest(self.module, self.example, metadata={"arch": '{"space": "small"}'})
+            model_format(name).export(request, path)
 
 
 @pytest.fixture(scope="session")

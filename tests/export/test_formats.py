@@ -17,7 +17,7 @@ from torch import nn
 
 from hwnas.errors import ConfigError, ExportError, MissingExtraError, StorageError
 from hwnas.export.flatbuffer import operator_names, read_metadata
-from hwnas.export.formats import FORMATS, format_of_file, format_of_runtime, model_format
+from hwnas.export.formats import FORMATS, ExportRequest, format_of_file, format_of_runtime, model_format
 from hwnas.export.passes import ExportState, to_file
 from hwnas.export.synthetic_onnx import OPSET
 from hwnas.spaces import Operator
@@ -74,7 +74,7 @@ def test_file_gives_torchs_logits(name: str, network: str, threads: int, request
 def test_module_stays_as_it_was(name: str, tmp_path: Path) -> None:
     module = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten()).train()
     before = {key: value.clone() for key, value in module.state_dict().items()}
-    model_format(name).export(module, EXAMPLE, tmp_path / "x")
+    model_format(name).export(ExportRequest(module, EXAMPLE), tmp_path / "x")
     assert module.training
     assert all(torch.equal(value, before[key]) for key, value in module.state_dict().items())
 
@@ -82,7 +82,7 @@ def test_module_stays_as_it_was(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", FORMATS)
 def test_what_cannot_be_traced_is_one_line(name: str, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=rf"^{name} export failed in pass '\w+': .*plain static network") as caught:
-        model_format(name).export(Branching(), EXAMPLE, tmp_path / "x")
+        model_format(name).export(ExportRequest(Branching(), EXAMPLE), tmp_path / "x")
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
 
@@ -90,21 +90,21 @@ def test_what_cannot_be_traced_is_one_line(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", FORMATS)
 def test_interrupted_export_leaves_nothing(name: str, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        model_format(name).export(Interrupted(), EXAMPLE, tmp_path / "x")
+        model_format(name).export(ExportRequest(Interrupted(), EXAMPLE), tmp_path / "x")
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_batches_are_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"one image \[1, C, H, W\], got \(2, 3, 8, 8\)"):
-        model_format(name).export(nn.Identity(), torch.zeros(2, 3, 8, 8), tmp_path / "x")
+        model_format(name).export(ExportRequest(nn.Identity(), torch.zeros(2, 3, 8, 8)), tmp_path / "x")
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_unwritable_folder_is_found_before_the_work(name: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="cannot write"):
-        model_format(name).export(Interrupted(), EXAMPLE, tmp_path / "file" / "x")
+        model_format(name).export(ExportRequest(Interrupted(), EXAMPLE), tmp_path / "file" / "x")
 
 
 def test_full_disk_in_a_pass_is_no_fault_of_the_network(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_full_disk_in_a_pass_is_no_fault_of_the_network(tmp_path: Path) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with pytest.raises(StorageError, match=r"cannot write .*No space left"):
-        to_file("any", [("fill", fill)], nn.Identity(), EXAMPLE, tmp_path / "x", None)
+        to_file(model_format("onnx"), [("fill", fill)], ExportRequest(nn.Identity(), EXAMPLE), tmp_path / "x")
     assert not list(tmp_path.iterdir())
 
 
@@ -141,7 +141,7 @@ def test_missing_package_names_the_extra(
     monkeypatch.setitem(sys.modules, package, None)
     chosen = model_format(name)
     with pytest.raises(MissingExtraError, match=rf"{package.replace('_', '-')}.*hwnas\[{chosen.extra}\]"):
-        chosen.export(nn.Identity(), EXAMPLE, tmp_path / "x")
+        chosen.export(ExportRequest(nn.Identity(), EXAMPLE), tmp_path / "x")
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -209,7 +209,6 @@ def test_tflite_is_nhwc_without_transposes(exported: Exported) -> None:
 
 def test_tflite_refuses_inserted_transposes(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="TRANSPOSE"):
-        model_format("tflite").export(
-            nn.Conv2d(3, 4, 3), EXAMPLE, tmp_path / "x"
-        )  # its output has an axis for channels
+        # its output has an axis for channels
+        model_format("tflite").export(ExportRequest(nn.Conv2d(3, 4, 3), EXAMPLE), tmp_path / "x")
     assert not list(tmp_path.iterdir())

@@ -15,11 +15,12 @@ from hwnas.export.quiet import quiet
 EXPORT = """
 import logging, sys, torch
 from torch import nn
+from hwnas.export.formats import ExportRequest
 from hwnas.export.tflite import export_tflite
 from hwnas.export.onnx import export_onnx
 network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
 for export in (export_onnx, export_tflite):
-    export(network, torch.zeros(1, 1, 8, 8), sys.argv[1] + export.__name__)
+    export(ExportRequest(network, torch.zeros(1, 1, 8, 8)), sys.argv[1] + export.__name__)
 print("printing goes on")
 logging.getLogger("x").error("so does logging")
 """
