@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,14 +52,19 @@ def wait_for(port: int, process: subprocess.Popen[bytes], limit_s: float = 120.0
 
 def end(process: subprocess.Popen[bytes]) -> None:
     """Ends a server and what it started: TVM's leave workers behind."""
-    for child in psutil.Process(process.pid).children(recursive=True):
-        child.kill()
+    kill_children(process, recursive=True)
     process.terminate()
     try:
         process.wait(5)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def kill_children(process: subprocess.Popen[bytes], recursive: bool = False) -> None:
+    for child in psutil.Process(process.pid).children(recursive=recursive):
+        with suppress(psutil.NoSuchProcess):  # it may end by itself meanwhile
+            child.kill()
 
 
 # ---- ssh ------------------------------------------------------------------------------------------------------------
@@ -89,8 +94,7 @@ class Sshd:
 
     def cut(self) -> None:
         """Cuts every connection, as a pulled cable does, by ending the processes that serve them."""
-        for child in psutil.Process(self.process.pid).children():
-            child.kill()
+        kill_children(self.process)
 
 
 @contextmanager

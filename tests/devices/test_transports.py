@@ -119,9 +119,16 @@ def test_an_exception_in_the_consumer_ends_the_process(transport: Transport, tmp
         interrupted()
     assert pid != os.getpid()
     end = time.monotonic() + 30
-    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+    while not ended(pid):
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+def ended(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def test_an_interpreter_that_is_not_there_is_named(tmp_path: Path) -> None:
