@@ -16,12 +16,12 @@ from hwnas.errors import DataError
 from hwnas.latency.estimate import LatencyEstimate
 from hwnas.latency.features import feature_groups
 from hwnas.latency.posterior import Posterior, adapt, most_informative
-from hwnas.latency.prior import MIN_DEVICES, LatencyPrior, fit_prior, joined
+from hwnas.latency.prior import MIN_DEVICES, LatencyPrior, joined
 from hwnas.spaces import Genotypes, Operator, Space
 from hwnas.spaces.elimination import Factor
 from hwnas.spaces.space import Floats
 
-__all__ = ["MIN_MEASUREMENTS", "FewShotPredictor", "FewShotSession", "check_measurements", "fit_prior"]
+__all__ = ["MIN_MEASUREMENTS", "FewShotPredictor", "FewShotSession", "check_measurements"]
 
 MIN_MEASUREMENTS = 3
 _BLOCK = 2048
@@ -74,7 +74,7 @@ class FewShotPredictor:
             relative, columns = self.prior.basis(joined(groups(genotypes[rows])))
             shape = self.prior.noise_shape(relative)
             mean[rows], std[rows] = self.posterior.moments(relative, columns, shape)
-        return LatencyEstimate(mean, self.prior.spread * std, np.ones(len(genotypes), dtype=bool))
+        return LatencyEstimate(mean, std, np.ones(len(genotypes), dtype=bool))
 
     def latency_ms(self, genotypes: Genotypes) -> Floats:
         """The mean of `estimate` alone, `[N]`."""
@@ -161,7 +161,7 @@ class FewShotSession:
     def expected_mape(self) -> float:
         """The mean absolute relative error, a fraction, that the predictor expects on the candidates."""
         mean, std = self._adapted().moments(self._mean, self._columns, self._noise_shape)
-        return float(np.sqrt(2 / np.pi) * self.prior.spread * np.mean(std / mean))
+        return float(np.sqrt(2 / np.pi) * np.mean(std / mean))
 
     @property
     def uses_devices(self) -> bool:

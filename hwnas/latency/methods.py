@@ -15,6 +15,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from hwnas.errors import ConfigError, DataError, MissingExtraError, choices
+from hwnas.latency.calibration import taught_prior
 from hwnas.latency.dataset import LatencyData
 from hwnas.latency.estimate import LatencyEstimate
 from hwnas.latency.features import feature_groups
@@ -97,7 +98,7 @@ class FewShotMethod:
         else:
             latency_ms = data.train_pool_ms
         self._space, self._pool = data.space, pool
-        self._prior: LatencyPrior = fit_prior(data.space, pool, latency_ms, rng)
+        self._prior: LatencyPrior = taught_prior(data.space, pool, latency_ms, rng)
 
     def adapt(self, target: Target, count: int, rng: np.random.Generator) -> Adapted:
         rows = rng.choice(len(self._pool), min(max(_CANDIDATES, count), len(self._pool)), replace=False)

@@ -11,9 +11,10 @@ from scipy.stats import t as student
 from hwnas.latency.estimate import LatencyEstimate
 from hwnas.spaces.space import Floats
 
-__all__ = ["Scores", "interval_of_mean", "score_estimate"]
+__all__ = ["INTERVAL", "INTERVAL_SHARE", "Scores", "interval_of_mean", "score_estimate"]
 
-_INTERVAL = 1.6448536269514722  # standard deviations on either side of a 90 % interval
+INTERVAL_SHARE = 0.9
+INTERVAL = 1.6448536269514722  # standard deviations on either side of an interval that holds that share
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Scores:
 def score_estimate(estimate: LatencyEstimate, measured_ms: Floats, in_ms: bool) -> Scores:
     """The scores of predictions against `measured_ms` `[N]`; `in_ms` is False for scores that only rank."""
     error = np.abs(estimate.mean_ms - measured_ms)
-    within = None if estimate.std_ms is None else float((error <= _INTERVAL * estimate.std_ms).mean())
+    within = None if estimate.std_ms is None else float((error <= INTERVAL * estimate.std_ms).mean())
     constant = np.ptp(estimate.mean_ms) == 0
     return Scores(
         0.0 if constant else float(spearmanr(estimate.mean_ms, measured_ms).statistic),

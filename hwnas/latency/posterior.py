@@ -35,7 +35,7 @@ class Posterior:
     """Relative latency is `mean(x) + basis(x) · coefficients`; `scale_ms` makes it milliseconds.
 
     Its variance is `basis(x)² · diagonal + sum over r of signs_r (basis(x) · directions_r)²`, and `noise` times the
-    prior's noise shape for a measurement.
+    prior's noise shape for a measurement; times `spread` squared, which makes intervals hold.
     """
 
     coefficients: Floats
@@ -44,13 +44,14 @@ class Posterior:
     signs: Floats
     noise: float
     scale_ms: float
+    spread: float
 
     def moments(self, mean: Floats, columns: Floats, noise_shape: Floats) -> tuple[Floats, Floats]:
         """Mean and standard deviation in ms of a measurement, `[N]` each, from what `LatencyPrior.basis` gives."""
         expected = mean + columns @ self.coefficients
         variance = np.square(columns) @ self.diagonal + np.square(columns @ self.directions.T) @ self.signs
         total = np.maximum(variance, 0) + self.noise * noise_shape
-        return self.scale_ms * np.maximum(expected, 0.01), self.scale_ms * np.sqrt(total)
+        return self.scale_ms * np.maximum(expected, 0.01), self.scale_ms * self.spread * np.sqrt(total)
 
 
 def adapt(prior: LatencyPrior, features: Floats, latency_ms: Floats, typical: Floats) -> Posterior:
@@ -92,7 +93,9 @@ def adapt(prior: LatencyPrior, features: Floats, latency_ms: Floats, typical: Fl
         weights[likely] / weights[likely].sum(),
         coefficients,
     )
-    return Posterior(coefficients, weights @ factor, directions, signs, float(weights @ np.sqrt(noise)) ** 2, scale)
+    typical_noise = float(weights @ np.sqrt(noise)) ** 2
+    spread = prior.spread_after(len(latency_ms))
+    return Posterior(coefficients, weights @ factor, directions, signs, typical_noise, scale, spread)
 
 
 def _grid(prior: LatencyPrior, levels: Floats) -> tuple[Floats, Floats, Floats]:

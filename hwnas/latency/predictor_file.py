@@ -17,7 +17,7 @@ from hwnas.spaces import Space
 
 __all__ = ["load_predictor_file", "save_predictor_file"]
 
-_FORMAT = "hwnas latency predictor 1"
+_FORMAT = "hwnas latency predictor 2"
 _FACTS = ("device", "runtime", "precision", "threads")
 
 

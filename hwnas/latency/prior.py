@@ -24,9 +24,12 @@ from hwnas.latency.features import Groups, feature_groups
 from hwnas.spaces import Genotypes, Space
 from hwnas.spaces.space import Floats
 
-__all__ = ["MIN_DEVICES", "LatencyPrior", "fit_prior"]
+__all__ = ["MIN_DEVICES", "SPREAD_COUNTS", "LatencyPrior", "fit_prior"]
 
 MIN_DEVICES = 2
+SPREAD_COUNTS = (3, 5, 10, 20)
+"""Numbers of measurements at which `LatencyPrior.spread` is known."""
+
 _OWN = 3  # coefficients before the devices': mean, constant, and the architecture's cost
 _FLOOR = 0.05  # of relative latency, where it scales noise or is divided by
 _ALIKE = 0.97
@@ -45,7 +48,8 @@ class LatencyPrior:
     m as such. `widths` `[E, K]`: variances of the mean's, the constant's, the cost's and the devices' coefficients,
     then of each group's; one row for what all training devices share, and one for each left-out device by itself.
     `noise`: mean and standard deviation of the logarithm of the noise variance, relative to latency².
-    `spread`: by how much standard deviations have to be multiplied for 90 % intervals to hold on left-out devices.
+    `spread`: by how much standard deviations have to be multiplied for 90 % intervals to hold on left-out devices,
+    after each of `SPREAD_COUNTS` measurements.
     """
 
     centre: Floats
@@ -55,7 +59,7 @@ class LatencyPrior:
     mean: Floats
     widths: Floats
     noise: Floats
-    spread: float
+    spread: Floats
 
     @property
     def part(self) -> NDArray[np.int64]:
@@ -66,6 +70,10 @@ class LatencyPrior:
     def reference_widths(self) -> Floats:
         """The variances `[K]` that the basis is scaled by: the mean over the rows of `widths`."""
         return np.asarray(self.widths.mean(axis=0))
+
+    def spread_after(self, measurements: int) -> float:
+        """`spread` after so many measurements, between known ones linear in their logarithm."""
+        return float(np.interp(np.log(measurements), np.log(SPREAD_COUNTS), self.spread))
 
     def basis(self, features: Floats) -> tuple[Floats, Floats]:
         """m `[N]`, and what coefficients with unit prior variance multiply, `[N, P]`, for `features` `[N, F]`."""
@@ -119,17 +127,18 @@ def fit_prior(space: Space, genotypes: Genotypes, latency_ms: Floats, rng: np.ra
     widths = np.array(
         [default["mean"], default["constant"], default["cost"], default["devices"], *[default["group"]] * len(sizes)]
     )
+    spread = np.ones(len(SPREAD_COUNTS))
     if latency_ms.shape[1] < MIN_DEVICES:
         mean = _cost_mean(space, genotypes, inputs)
         return LatencyPrior(
-            centre, scale, group, np.zeros((0, 1 + len(group))), mean, widths[None], np.array(_DEFAULT_NOISE), 1.0
+            centre, scale, group, np.zeros((0, 1 + len(group))), mean, widths[None], np.array(_DEFAULT_NOISE), spread
         )
     devices = np.stack([_device_weights(inputs, group, column, rng) for column in latency_ms.T])
     draft = LatencyPrior(
-        centre, scale, group, devices, devices.mean(axis=0), widths[None], np.array(_DEFAULT_NOISE), 1.0
+        centre, scale, group, devices, devices.mean(axis=0), widths[None], np.array(_DEFAULT_NOISE), spread
     )
     widths, noise = _learnt_widths(draft, features, latency_ms, rng)
-    return LatencyPrior(centre, scale, group, devices, devices.mean(axis=0), widths, noise, 1.0)
+    return LatencyPrior(centre, scale, group, devices, devices.mean(axis=0), widths, noise, spread)
 
 
 def without(prior: LatencyPrior, device: int, features: Floats) -> LatencyPrior:

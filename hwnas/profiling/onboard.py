@@ -13,6 +13,7 @@ import numpy as np
 from hwnas.devices.profile import DeviceProfile
 from hwnas.devices.transport import Transport
 from hwnas.errors import DeviceError, HwnasError, TableError
+from hwnas.latency.calibration import taught_prior
 from hwnas.latency.config import OnboardConfig
 from hwnas.latency.fewshot import MIN_MEASUREMENTS, FewShotSession
 from hwnas.latency.prior import MIN_DEVICES, LatencyPrior, fit_prior
@@ -78,7 +79,7 @@ def prior_for(
     names, genotypes, latency_ms = known_devices(tables, space) if tables else ([], candidates, np.zeros((0, 0)))
     if len(names) < MIN_DEVICES:
         return fit_prior(space, candidates, np.zeros((len(candidates), 0)), rng), []
-    return fit_prior(space, genotypes, latency_ms, rng), names
+    return taught_prior(space, genotypes, latency_ms, rng), names
 
 
 def onboard(
