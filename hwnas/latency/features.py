@@ -10,6 +10,7 @@ Shapes: N architectures, F features.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from hwnas.spaces.mobile import MobileSpace
 from hwnas.spaces.nasbench201 import EDGE_OPERATORS, NasBench201Space
 from hwnas.spaces.space import Floats
 
-__all__ = ["Groups", "feature_groups"]
+__all__ = ["Groups", "WordSums", "feature_groups"]
 
 Groups = dict[str, Floats]
 
@@ -39,6 +40,35 @@ def feature_groups(space: Space) -> Callable[[Genotypes], Groups]:
     return lambda genotypes: _categorical(space, genotypes)
 
 
+@dataclass(frozen=True)
+class WordSums:
+    """The features of a once-for-all space as sums: `constant[r] + sum over blocks b of rows[r, words_b]`.
+
+    R resolutions, W words, one of which (the last, with no features) stands for blocks that are left out.
+    `constant` `[R, F]`, `rows` `[R, W, F]`. What is linear in the features needs one number a word, not F.
+    """
+
+    space: MobileSpace
+    constant: Floats
+    rows: Floats
+
+    @classmethod
+    def of(cls, space: MobileSpace) -> WordSums:
+        """The sums that `feature_groups` gives for `space`."""
+        size, resolutions = _pairs(space) * space.settings.blocks, len(space.settings.resolution)
+        probes = np.concatenate([np.eye(size), np.zeros((1, size))])
+        found = np.stack([
+            np.concatenate(list(_sums(space, probes, np.full(len(probes), r)).values()), axis=1)
+            for r in range(resolutions)
+        ])  # fmt: skip
+        constant = found[:, -1]
+        return cls(space, constant, found - constant[:, None])
+
+    def words(self, genotypes: Genotypes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Resolution `[N]` and words `[N, B]` of genotypes."""
+        return genotypes[:, -1], _words(self.space, genotypes)
+
+
 def _cell(space: NasBench201Space, genotypes: Genotypes) -> Groups:
     built = _one_hot(genotypes, len(EDGE_OPERATORS))[:, :, 1:]
     live = built * space.live(genotypes)[:, :, None]
@@ -55,19 +85,34 @@ def _cell(space: NasBench201Space, genotypes: Genotypes) -> Groups:
 
 
 def _once_for_all(space: MobileSpace, genotypes: Genotypes) -> Groups:
+    words = _words(space, genotypes)
+    size = _pairs(space) * space.settings.blocks
+    held = np.zeros((len(genotypes), size + 1))
+    np.put_along_axis(held, words, 1.0, axis=1)
+    return _sums(space, held[:, :size], genotypes[:, -1])
+
+
+def _pairs(space: MobileSpace) -> int:
+    return len(space.settings.kernel_sizes) * len(space.settings.expand_ratios)
+
+
+def _words(space: MobileSpace, genotypes: Genotypes) -> NDArray[np.int64]:
+    """Block, kernel and expansion as one number for each block `[N, B]`; for blocks that are left out, one more."""
+    blocks, pairs = space.settings.blocks, _pairs(space)
+    pair = genotypes[:, :blocks] * len(space.settings.expand_ratios) + genotypes[:, blocks : 2 * blocks]
+    return np.where(space.active(genotypes)[:, :blocks], pair + pairs * np.arange(blocks), pairs * blocks)
+
+
+def _sums(space: MobileSpace, held: Floats, resolution: NDArray[np.int64]) -> Groups:
+    """The groups of networks that hold words as often as `held` `[N, W]` says. All of them linear in `held`."""
     settings = space.settings
-    rows, blocks = len(genotypes), settings.blocks
     deepest = [depths[-1] for depths in settings.stage_depths]
-    kernels, expands = len(settings.kernel_sizes), len(settings.expand_ratios)
-    pair = genotypes[:, :blocks] * expands + genotypes[:, blocks : 2 * blocks]
-    pair = np.where(space.active(genotypes)[:, :blocks], pair, kernels * expands)
-    held = _one_hot(pair, kernels * expands + 1)[:, :, :-1].reshape(rows, -1)
     # All that is counted is a sum over the blocks' pairs of kernel and expansion: one product instead of many sums.
-    parts = _pair_counts(kernels, expands, deepest)
+    parts = _pair_counts(len(settings.kernel_sizes), len(settings.expand_ratios), deepest)
     ends = np.cumsum([part.shape[1] for part in parts])[:-1]
     total, by_stage, by_block, pairs = np.split(held @ np.concatenate(parts, axis=1), ends, axis=1)
-    resolution = np.array(settings.resolution)[genotypes[:, -1]]
-    area = np.square(resolution / settings.resolution[-1])[:, None]
+    size = np.array(settings.resolution)[resolution]
+    area = np.square(size / settings.resolution[-1])[:, None]
     return {
         "total": total,
         "total × area": total * area,
@@ -78,7 +123,7 @@ def _once_for_all(space: MobileSpace, genotypes: Genotypes) -> Groups:
         "pairs": pairs,
         "pairs × area": pairs * area,
         "area": np.concatenate([area, area**2], axis=1),
-        "resolution": _one_hot(genotypes[:, -1], len(settings.resolution)),
+        "resolution": _one_hot(resolution, len(settings.resolution)),
     }
 
 

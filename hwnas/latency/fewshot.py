@@ -7,6 +7,7 @@ Bayesian regression with a prior from other devices (`hwnas.latency.prior`), ave
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,13 @@ from numpy.typing import NDArray
 
 from hwnas.errors import DataError
 from hwnas.latency.estimate import LatencyEstimate
-from hwnas.latency.features import feature_groups
+from hwnas.latency.features import WordSums, feature_groups
 from hwnas.latency.posterior import Posterior, adapt, most_informative
 from hwnas.latency.prior import MIN_DEVICES, LatencyPrior, joined
+from hwnas.latency.word_lookup import WordLookup
 from hwnas.spaces import Genotypes, Operator, Space
 from hwnas.spaces.elimination import Factor
+from hwnas.spaces.mobile import MobileSpace
 from hwnas.spaces.space import Floats
 
 __all__ = ["MIN_MEASUREMENTS", "FewShotPredictor", "FewShotSession", "check_measurements"]
@@ -67,6 +70,14 @@ class FewShotPredictor:
 
     def estimate(self, genotypes: Genotypes) -> LatencyEstimate:
         """The latency of `[N, G]` genotypes, with the standard deviation of a measurement."""
+        covered = np.ones(len(genotypes), dtype=bool)
+        if self._lookup:
+            relative, expected = self._lookup.means(genotypes)
+            shape = self.prior.noise_shape(relative)
+            variance = self._lookup.variance(genotypes)
+            return LatencyEstimate(
+                self.posterior.expected_ms(expected), self.posterior.std_ms(variance, shape), covered
+            )
         mean, std = np.empty(len(genotypes)), np.empty(len(genotypes))
         groups = feature_groups(self.space)
         for start in range(0, len(genotypes), _BLOCK):
@@ -74,17 +85,26 @@ class FewShotPredictor:
             relative, columns = self.prior.basis(joined(groups(genotypes[rows])))
             shape = self.prior.noise_shape(relative)
             mean[rows], std[rows] = self.posterior.moments(relative, columns, shape)
-        return LatencyEstimate(mean, std, np.ones(len(genotypes), dtype=bool))
+        return LatencyEstimate(mean, std, covered)
 
     def latency_ms(self, genotypes: Genotypes) -> Floats:
         """The mean of `estimate` alone, `[N]`."""
+        if self._lookup:
+            return self.posterior.expected_ms(self._lookup.means(genotypes)[1])
         groups = feature_groups(self.space)
         constant, weights = self.prior.collapsed(self.posterior.coefficients)
         mean = np.empty(len(genotypes))
         for start in range(0, len(genotypes), _BLOCK):
             rows = slice(start, start + _BLOCK)
             mean[rows] = constant + joined(groups(genotypes[rows])) @ weights
-        return self.posterior.scale_ms * np.maximum(mean, 0.01)
+        return self.posterior.expected_ms(mean)
+
+    @cached_property
+    def _lookup(self) -> WordLookup | None:
+        """Tables instead of products of matrices, where the space allows them."""
+        if not isinstance(self.space, MobileSpace):
+            return None
+        return WordLookup.of(WordSums.of(self.space), self.prior, self.posterior)
 
     def fastest(self) -> tuple[Genotypes, float]:
         """A network `[G]` with the lowest mean, and that in ms: random networks, improved gene by gene. Deterministic.

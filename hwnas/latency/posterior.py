@@ -48,10 +48,17 @@ class Posterior:
 
     def moments(self, mean: Floats, columns: Floats, noise_shape: Floats) -> tuple[Floats, Floats]:
         """Mean and standard deviation in ms of a measurement, `[N]` each, from what `LatencyPrior.basis` gives."""
-        expected = mean + columns @ self.coefficients
         variance = np.square(columns) @ self.diagonal + np.square(columns @ self.directions.T) @ self.signs
+        return self.expected_ms(mean + columns @ self.coefficients), self.std_ms(variance, noise_shape)
+
+    def expected_ms(self, relative: Floats) -> Floats:
+        """Relative latency in ms, at least 1 % of a typical one."""
+        return np.asarray(self.scale_ms * np.maximum(relative, 0.01))
+
+    def std_ms(self, variance: Floats, noise_shape: Floats) -> Floats:
+        """Standard deviation in ms of a measurement, of the relative latency's variance."""
         total = np.maximum(variance, 0) + self.noise * noise_shape
-        return self.scale_ms * np.maximum(expected, 0.01), self.scale_ms * self.spread * np.sqrt(total)
+        return np.asarray(self.scale_ms * self.spread * np.sqrt(total))
 
 
 def adapt(prior: LatencyPrior, features: Floats, latency_ms: Floats, typical: Floats) -> Posterior:
