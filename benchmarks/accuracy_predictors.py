@@ -14,17 +14,14 @@ from __future__ import annotations
 import argparse
 import ast
 import csv
-import datetime
 import json
-import os
-import platform
 import time
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from machine import about, described
 
 from hwnas.accuracy.config import PREDICTORS, MlpConfig, PredictorConfig
 from hwnas.accuracy.labels import distinct_rows
@@ -153,27 +150,19 @@ def report(
     if path is None:
         return
     seeds = len({trial["seed"] for trial in trials})
-    about = {
-        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
-        "machine": processor(),
-        "cores": os.cpu_count(),
-        "threads": os.environ.get("OMP_NUM_THREADS", "all"),
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in ("hwnas", "numpy", "scipy", "scikit-learn", "torch")},
-    }
+    machine = about("numpy", "scipy", "scikit-learn", "torch")
     result = {
         "benchmark": "accuracy_predictors",
         "labels": source,
         "subnets": subnets,
         "space": space.config(),
         "seeds": seeds,
-        "about": about,
+        "about": machine,
         "how_chosen": HOW,
         "architectures_per_s": speed,
         "trials": trials,
     }
     write_json(path, result)
-    versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
     text = [
         f"# Accuracy predictors: {source}",
         f"{subnets} subnets; each method fitted to the same random rows, scored on all others; mean of {seeds} seeds"
@@ -187,20 +176,8 @@ def report(
             + "."
         )
     text.append(HOW)
-    text.append(
-        f"{about['date']}; {about['machine']}, {about['cores']} cores, OMP_NUM_THREADS={about['threads']}; Python"
-        f" {about['python']}, {versions}. Times were taken beside other work on the machine."
-    )
+    text.append(f"{described(machine)} Times were taken beside other work on the machine.")
     write_text(path.with_suffix(".md"), "\n\n".join(text) + "\n")
-
-
-def processor() -> str:
-    """The processor's name where the system tells."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 if __name__ == "__main__":

@@ -18,20 +18,17 @@ Ways take turns within each repeat, and figures are medians. Beside F a markdown
 from __future__ import annotations
 
 import argparse
-import datetime
-import os
-import platform
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from machine import about, described
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
@@ -67,21 +64,16 @@ def main() -> None:
         {"way": name, "workers": workers, "images_per_s": statistics.median(values), "repeats": values}
         for (name, workers), values in speeds.items()
     ]
-    about = {
-        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
-        "machine": processor(),
-        "cores": os.cpu_count(),
-        "load_average_at_the_end": os.getloadavg()[0],
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in ("torch", "pillow", "kornia", "numpy")},
+    found = {
+        **about("torch", "pillow", "kornia", "numpy"),
         "image_kilobytes": round(float(kilobytes), 1),
         "batch": BATCH,
         "resolution": RESOLUTION,
         "steps": arguments.steps,
         "repeats": arguments.repeats,
     }
-    write_json(arguments.json, {"about": about, "rows": rows})
-    write_text(arguments.json.with_suffix(".md"), markdown(rows, about, arguments.workers))
+    write_json(arguments.json, {"about": found, "rows": rows})
+    write_text(arguments.json.with_suffix(".md"), markdown(rows, found, arguments.workers))
 
 
 def parse() -> argparse.Namespace:
@@ -181,33 +173,22 @@ def images_per_s(start: Callable[[], Iterable[Any]], steps: int) -> float:
     return taken / (time.perf_counter() - began)
 
 
-def markdown(rows: list[dict[str, Any]], about: dict[str, Any], workers: list[int]) -> str:
+def markdown(rows: list[dict[str, Any]], found: dict[str, Any], workers: list[int]) -> str:
     speeds = {(row["way"], row["workers"]): row["images_per_s"] for row in rows}
     names = list(dict.fromkeys(row["way"] for row in rows))
     lines = [
-        f"Images a second, {RESOLUTION}×{RESOLUTION}, by number of worker processes; medians of {about['repeats']}.",
+        f"Images a second, {RESOLUTION}×{RESOLUTION}, by number of worker processes; medians of {found['repeats']}.",
         "",
         "| way | " + " | ".join(f"{count} worker{'s' * (count != 1)}" for count in workers) + " |",
         "|---|" + "---|" * len(workers),
         *(f"| {name} | " + " | ".join(f"{speeds[name, count]:.0f}" for count in workers) + " |" for name in names),
         "",
         "See `benchmarks/data_loading.py` for what the ways are. JPEGs of about 500×375 pixels,"
-        f" {about['image_kilobytes']} KB on average.",
+        f" {found['image_kilobytes']} KB on average.",
         "",
-        f"{about['date']}; {about['machine']}, {about['cores']} cores; Python {about['python']}, "
-        + ", ".join(f"{name} {number}" for name, number in about["versions"].items())
-        + f". Load average at the end {about['load_average_at_the_end']:.1f}: taken beside other work on the machine.",
+        described(found),
     ]
     return "\n".join(lines) + "\n"
-
-
-def processor() -> str:
-    """The processor's name where the system tells."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 if __name__ == "__main__":

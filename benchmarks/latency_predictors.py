@@ -13,16 +13,13 @@ method and number of measurements that F holds already for these data is not run
 from __future__ import annotations
 
 import argparse
-import datetime
-import os
-import platform
 import time
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from machine import about, described
 
 from hwnas.cli.compose import compose_config
 from hwnas.cli.config import register_schemas, to_pipeline_config
@@ -113,25 +110,16 @@ def write(arguments: argparse.Namespace, identity: dict[str, Any], trials: list[
         "identity": identity,
         "protocol": "honest",
         "seeds": arguments.seeds,
-        "machine": {"processor": platform.machine(), "cpus": os.cpu_count()},
-        "versions": {name: installed(name) for name in ("hwnas", "numpy", "scipy", "scikit-learn", "torch")},
-        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+        "about": about("numpy", "scipy", "scikit-learn", "torch"),
         "choices": CHOSEN,
         "summary": summary(trials),
         "trials": trials,
     }
     write_json(arguments.json, report)
     heading = f"# Latency predictors on {', '.join(dict.fromkeys(identity['data']))}, honest protocol\n\n"
-    text = f"{heading}{table(trials)}\n{arguments.seeds} seeds, {report['date']}.\n\n{CHOSEN}\n"
+    text = f"{heading}{table(trials)}\n{arguments.seeds} seeds. {described(report['about'])}\n\n{CHOSEN}\n"
     write_text(arguments.json.with_suffix(".md"), text)
     plot(arguments.json.with_suffix(".png"), trials)
-
-
-def installed(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 def genotypes_per_s(data: LatencyData, count: int = 100_000) -> dict[str, float]:

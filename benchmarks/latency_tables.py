@@ -11,20 +11,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import sys
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
+from machine import about
 
-import hwnas
 from hwnas.latency.lookup import TableEstimator
 from hwnas.latency.table import LatencyTable, NetworkRows, OperatorRows
 from hwnas.profiling.config import ProfilingConfig
@@ -89,11 +86,7 @@ def main() -> None:
     parser.add_argument("--runtimes", nargs="*", default=["onnxruntime", "litert"])
     chosen = parser.parse_args()
     result = {
-        "hwnas": hwnas.__version__,
-        "python": sys.version.split()[0],
-        "numpy": np.__version__,
-        "machine": f"{platform.machine()}, {os.cpu_count()} shared cores",
-        "date": date.today().isoformat(),
+        "about": about("numpy"),
         "seed": SEED,
         "lookup": {"space": "ofa_mbv3", "genotypes": GENOTYPES, **lookups(make_space(OfaMbv3Config()))},
         "operator_models": [

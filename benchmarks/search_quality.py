@@ -11,17 +11,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from machine import about, described
 from search_peers import nsga2_front, published_search
 
-import hwnas
 from hwnas.accuracy.published import PublishedPredictor
 from hwnas.latency.ofa_table import OfaTableEstimator
 from hwnas.search.config import IslandsConfig, SearchConfig
@@ -179,8 +177,7 @@ HOW = (
 def markdown(found: dict[str, Any]) -> str:
     """What was measured, as tables."""
     lines = ["# Search on the published Note 10 tables and accuracy network", ""]
-    keys = ("date", "machine", "threads", "python", "numpy", "hwnas")
-    lines += [", ".join(f"{key} {found[key]}" for key in keys) + ". " + HOW, ""]
+    lines += [f"{described(found['about'])} {HOW}", ""]
     lines += ["| search | seeds | " + " | ".join(f"{budget:g} ms" for budget in BUDGETS) + " | CPU s, all budgets |"]
     lines += ["|---" * (3 + len(BUDGETS)) + "|"]
     for name in ("all_budgets_in_one_run", "one_budget_a_run", "without_slopes", "peer"):
@@ -213,11 +210,7 @@ def main() -> None:
     parser.add_argument("--peer-seeds", type=int, default=10)
     arguments = parser.parse_args()
     bench = Bench(arguments.data)
-    found: dict[str, Any] = {
-        "hwnas": hwnas.__version__, "numpy": np.__version__, "python": platform.python_version(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores", "date": time.strftime("%Y-%m-%d"),
-        "threads": os.environ.get("OPENBLAS_NUM_THREADS"),
-    }  # fmt: skip
+    found: dict[str, Any] = {"about": about("numpy")}
     steps: list[tuple[str, Any]] = [
         ("throughput", lambda: throughput(bench)),
         ("all_budgets_in_one_run", lambda: at_budgets(bench, arguments.seeds)),

@@ -15,8 +15,6 @@ from __future__ import annotations
 import argparse
 import csv
 import gzip
-import os
-import platform
 import re
 import time
 from dataclasses import replace
@@ -24,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from machine import about, described
 from numpy.typing import NDArray
 
-import hwnas
 from hwnas.accuracy.config import EnsembleConfig, NetworkTrainingConfig
 from hwnas.accuracy.surrogate import ensemble_surrogate
 from hwnas.files import write_json, write_text
@@ -167,9 +165,8 @@ def main() -> None:
     arguments = parser.parse_args()
     methods = arguments.methods or ["random", "local", "regularized", "evolution", "nsga2", "islands", "bananas"]
     found: dict[str, Any] = {
-        "benchmark": "search_tabular", "date": time.strftime("%Y-%m-%d"), "hwnas": hwnas.__version__,
-        "numpy": np.__version__, "python": platform.python_version(), "seeds": arguments.seeds,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores", "task": task(arguments.data)[-1], "methods": {},
+        "benchmark": "search_tabular", "about": about("numpy"), "seeds": arguments.seeds,
+        "task": task(arguments.data)[-1], "methods": {},
     }  # fmt: skip
     for method in ["random", *(name for name in methods if name != "random")]:
         found["methods"][method] = run(arguments.data, method, arguments.seeds)
@@ -181,13 +178,12 @@ def main() -> None:
 
 def markdown(found: dict[str, Any]) -> str:
     """The page beside the JSON."""
-    about = found["task"]
+    task = found["task"]
     text = [
         "# Searchers on a complete table",
-        f"HELP's NAS-Bench-201 latencies, {about['cells']} cells, of which {about['within']} are within"
-        f" {about['budget_ms']:.3g} ms on {about['devices'][1]}; the score is the latency on {about['devices'][0]},"
-        f" from the median (0) to the best (1) of those. {found['seeds']} seeds. {found['date']}, {found['machine']},"
-        f" Python {found['python']}, numpy {found['numpy']}, hwnas {found['hwnas']}.",
+        f"HELP's NAS-Bench-201 latencies, {task['cells']} cells, of which {task['within']} are within"
+        f" {task['budget_ms']:.3g} ms on {task['devices'][1]}; the score is the latency on {task['devices'][0]},"
+        f" from the median (0) to the best (1) of those. {found['seeds']} seeds. {described(found['about'])}",
         summary(found),
         "Populations are small, for a table of this size. BANANAS stops at"
         f" {LATE} evaluations; its ensemble is of 3 networks, 30 epochs. Settings are the first that were tried.",

@@ -14,16 +14,14 @@ Beside F a markdown table of the same name is written.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-import os
-import platform
 import resource
 import subprocess
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from machine import about, described
 
 from hwnas.files import read_json, write_json, write_text
 
@@ -40,7 +38,7 @@ def main() -> None:
         cpu_s = run(method, folder, arguments)
         methods[method] = figures(folder, cpu_s if fresh else before.get(method, {}).get("cpu_s"))
         print(method, methods[method])
-    found = {"date": datetime.date.today().isoformat(), "machine": machine(), "methods": methods}
+    found = {"about": about("torch", "numpy"), "methods": methods}
     write_json(arguments.json, found)
     write_text(arguments.json.with_suffix(".md"), table(found))
 
@@ -73,19 +71,11 @@ def figures(folder: Path, cpu_s: float | None) -> dict[str, Any]:
     return {key: result[key] for key in kept} | {"cpu_s": None if cpu_s is None else round(cpu_s)}
 
 
-def machine() -> dict[str, Any]:
-    packages = ("hwnas", "torch", "numpy")
-    return {"processor": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()} | {
-        name: version(name) for name in packages
-    }
-
-
 def table(found: dict[str, Any]) -> str:
     lines = [
         "# Progressive shrinking and BigNAS on CIFAR-10",
         "",
-        f"date {found['date']}, " + ", ".join(f"{key} {value}" for key, value in found["machine"].items())
-        + ". Top-1 on the test images, weights as inherited, BatchNorm calibrated.",
+        f"{described(found['about'])} Top-1 on the test images, weights as inherited, BatchNorm calibrated.",
         "",
         "| method | largest | smallest | random subnets: mean ± std (number) | train s | CPU s |",
         "|---|---|---|---|---|---|",

@@ -16,8 +16,6 @@ import argparse
 import json
 import multiprocessing
 import os
-import platform
-import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,9 +24,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from machine import about
 from training_sides import SIDES, Seconds
 
-import hwnas
 from hwnas.spaces import OfaMbv3Config, make_space
 
 
@@ -175,20 +173,9 @@ def _status_mib(key: str) -> float:
 
 
 def machine(device: str) -> dict[str, Any]:
-    """Kind, cores, versions and date."""
-    cpu = [text for text in Path("/proc/cpuinfo").read_text().splitlines() if text.startswith("model name")]
-    return {
-        "cpu": cpu[0].split(":")[1].strip() if cpu else platform.machine(),
-        "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
-        "cores": len(os.sched_getaffinity(0)),
-        "threads": torch.get_num_threads(),
-        "load_at_start": round(os.getloadavg()[0], 1),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "hwnas": hwnas.__version__,
-        "ofa": "0.1.0.post202307202001",
-        "date": time.strftime("%Y-%m-%d"),
-    }
+    """Kind, cores, GPU, versions and date."""
+    gpu = torch.cuda.get_device_name() if device == "cuda" else None
+    return {**about("torch", "numpy", "ofa"), "gpu": gpu, "torch_threads": torch.get_num_threads()}
 
 
 def line(name: str, values: dict[str, Any]) -> str:
