@@ -25,6 +25,7 @@ from hwnas.latency.ofa_table import OfaTableEstimator
 from hwnas.search.config import IslandsConfig, SearchConfig
 from hwnas.search.guided import network_slopes
 from hwnas.search.pareto import front, hypervolume
+from hwnas.search.problem import Problem
 from hwnas.search.searchers import search_budgets
 from hwnas.spaces import OfaMbv3Config, make_space
 
@@ -48,11 +49,11 @@ class Bench:
     def search(self, budgets: Sequence[float], seed: int, latency: Any = None, **changes: Any) -> tuple[Any, Any]:
         """Results, and seconds on the clock and of CPU."""
         config = SearchConfig(islands=changes.pop("islands", IslandsConfig()))
-        guided = changes.pop("guided", True)
+        guided, latency_ms = changes.pop("guided", True), latency or self.estimator.latency_ms
         with Clock() as clock:
             results, evaluations, _ = search_budgets(
-                self.space, self.predictor.mean, latency or self.estimator.latency_ms, budgets, self.fastest, config,
-                np.random.default_rng(seed), slopes=self.slopes if guided else None,
+                [Problem(self.space, self.predictor.mean, latency_ms, budget, self.fastest) for budget in budgets],
+                config, np.random.default_rng(seed), slopes=self.slopes if guided else None,
             )  # fmt: skip
         return results, {**clock.seconds, "evaluations": evaluations}
 

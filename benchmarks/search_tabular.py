@@ -38,6 +38,7 @@ from hwnas.search.config import (
     RegularizedConfig,
     SearchConfig,
 )
+from hwnas.search.problem import Problem
 from hwnas.search.searchers import search
 from hwnas.spaces import Arch, Gene, Genotypes, Space
 
@@ -125,9 +126,10 @@ def evaluations_until(result: Any, least: float) -> int | None:
 def run(data: Path, method: str, seeds: int) -> dict[str, Any]:
     space, score, latency_ms, budget, fastest, _ = task(data)
     best, near, late, started = [], [], [], time.process_time()
+    problem = Problem(space, score, latency_ms, budget, fastest)
     for seed in range(seeds):
         result = search(
-            space, score, latency_ms, budget, fastest, replace(CONFIG, method=method), np.random.default_rng(seed),
+            problem, replace(CONFIG, method=method), np.random.default_rng(seed),
             surrogate=ensemble_surrogate(space, ENSEMBLE),
         )  # fmt: skip
         best.append(evaluations_until(result, 1.0))

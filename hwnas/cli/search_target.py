@@ -23,6 +23,7 @@ from hwnas.search.budgets import Budget, resolve_budgets
 from hwnas.search.exact import ExactResult, additive_weights, search_exact
 from hwnas.search.limits import find_within, limited
 from hwnas.search.pareto import front, non_dominated_values
+from hwnas.search.problem import Problem
 from hwnas.search.result import SearchResult
 from hwnas.search.searchers import search_budgets
 from hwnas.spaces import Genotypes
@@ -85,7 +86,8 @@ def search_target(
     if known is not None:
         initial.append(known)
     archives, evaluations, elapsed_s = search_budgets(
-        space, score, latency_ms, values, anchor, search, rng, progress, initial=np.concatenate(initial),
+        [Problem(space, score, latency_ms, budget_ms, anchor) for budget_ms in values],
+        search, rng, progress, initial=np.concatenate(initial),
         slopes=slopes_of(predictor, space) if search.objectives[0] == "accuracy" else None,
         surrogate=ensemble_surrogate(space, EnsembleConfig()), more=costs,
     )  # fmt: skip

@@ -14,10 +14,10 @@ import numpy as np
 from hwnas.progress import Progress, no_progress
 from hwnas.search.archive import Archive, ranked
 from hwnas.search.config import BananasConfig
-from hwnas.search.problem import Objective, Problem
+from hwnas.search.problem import Problem
 from hwnas.search.regularized import mutate_groups
 from hwnas.search.result import Recorder, SearchResult
-from hwnas.spaces import Genotypes, Space
+from hwnas.spaces import Genotypes
 from hwnas.spaces.space import Floats
 
 __all__ = ["Estimate", "Surrogate", "bananas"]
@@ -30,11 +30,7 @@ Surrogate = Callable[[Genotypes, Floats, np.random.Generator], Estimate]
 
 
 def bananas(
-    space: Space,
-    accuracy: Objective,
-    latency_ms: Objective,
-    budget_ms: float,
-    fastest: Genotypes,
+    problem: Problem,
     config: BananasConfig,
     rng: np.random.Generator,
     progress: Progress = no_progress,
@@ -42,21 +38,18 @@ def bananas(
     surrogate: Surrogate,
     initial: Genotypes | None = None,
 ) -> SearchResult:
-    """The most accurate network found within `budget_ms`, after `config.evaluations` of them.
+    """The most accurate network found within the budget, after `config.evaluations` of them.
 
     Each round fits `surrogate` to all that was evaluated, draws one accuracy for each candidate from its normal
     distribution (independent Thompson sampling), and evaluates the best `config.batch`. Candidates are mutations of
     the best networks, repaired to the budget as in `evolve`, and never evaluated before. Ends early where there are
     none left. `initial` `[N, G]` joins the first networks. Ties and errors as in `evolve`.
     """
-    problem = Problem(space, accuracy, latency_ms, budget_ms, fastest)
     archive = Archive()
     recorder = Recorder(archive)
-    first = [problem.fastest[None], space.sample(config.initial, rng)]
-    if initial is not None:
-        first.insert(1, space.canonical(space.check(initial)))
+    first = np.concatenate([problem.starts(initial), problem.space.sample(config.initial, rng)])
     progress(0.0, "first networks")
-    rows, costs = problem.repair(np.concatenate(first), rng)
+    rows, costs = problem.repair(first, rng)
     fresh = archive.claim(rows)
     rows, costs = rows[fresh], costs[fresh]
     found = problem.measure_accuracy(rows)

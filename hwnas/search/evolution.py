@@ -11,7 +11,7 @@ from hwnas.progress import Progress, no_progress
 from hwnas.search.archive import Archive, ranked
 from hwnas.search.config import EvolutionConfig
 from hwnas.search.local import improve
-from hwnas.search.problem import Objective, Problem
+from hwnas.search.problem import Problem
 from hwnas.search.result import Recorder, SearchResult
 from hwnas.spaces import Genotypes, Space
 
@@ -19,18 +19,14 @@ __all__ = ["evolve"]
 
 
 def evolve(
-    space: Space,
-    accuracy: Objective,
-    latency_ms: Objective,
-    budget_ms: float,
-    fastest: Genotypes,
+    problem: Problem,
     config: EvolutionConfig,
     rng: np.random.Generator,
     progress: Progress = no_progress,
     *,
     initial: Genotypes | None = None,
 ) -> SearchResult:
-    """The most accurate network found with `latency_ms` <= `budget_ms`; never more than `generations` rounds.
+    """The most accurate network found within the budget; never more than `generations` rounds.
 
     Each generation keeps the best `config.parent_count` networks ever seen, and makes `config.population` children of
     them by mutation and by crossover. A child over the budget is repaired with genes of `fastest` (`Problem.repair`),
@@ -42,16 +38,12 @@ def evolve(
 
     Raises InfeasibleBudgetError, ConfigError (see `Problem`), and HwnasError where a predictor gives no number.
     """
-    problem = Problem(space, accuracy, latency_ms, budget_ms, fastest)
     archive = Archive()
     recorder = Recorder(archive)
 
-    first = [problem.fastest[None], space.sample(config.population, rng)]
-    if initial is not None:
-        first.insert(1, space.canonical(space.check(initial)))
-    parents = np.empty((0, len(space.genes)), dtype=np.int64)
+    children = np.concatenate([problem.starts(initial), problem.space.sample(config.population, rng)])
+    parents = np.empty((0, len(problem.space.genes)), dtype=np.int64)
     parent_accuracy, parent_latency = np.empty(0), np.empty(0)
-    children = np.concatenate(first)
     for generation in range(config.generations + 1):
         children, latency = problem.repair(children, rng)
         fresh = archive.claim(children)
@@ -67,7 +59,7 @@ def evolve(
         recorder.record(float(parent_accuracy[0]), float(parent_latency[0]))
         progress(generation / max(config.generations, 1), f"accuracy {parent_accuracy[0]:.4f}")
         if generation < config.generations:
-            children = _breed(space, parents, config, rng)
+            children = _breed(problem.space, parents, config, rng)
 
     if config.local_search:
         best_accuracy, best_latency = improve(problem, archive, parents[0], config.local_pairs)

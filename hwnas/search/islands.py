@@ -19,7 +19,7 @@ from hwnas.search.archive import Archive, ranked
 from hwnas.search.config import IslandsConfig
 from hwnas.search.guided import Guide, Slopes
 from hwnas.search.local import improve
-from hwnas.search.problem import Objective, Problem
+from hwnas.search.problem import Problem
 from hwnas.search.result import Recorder, SearchResult
 from hwnas.spaces import Genotypes, Space
 from hwnas.spaces.space import Floats
@@ -31,11 +31,7 @@ Population = tuple[Genotypes, Floats, Floats]
 
 
 def evolve_islands(
-    space: Space,
-    accuracy: Objective,
-    latency_ms: Objective,
-    budgets_ms: Sequence[float],
-    fastest: Genotypes,
+    problems: Sequence[Problem],
     config: IslandsConfig,
     rng: np.random.Generator,
     progress: Progress = no_progress,
@@ -43,7 +39,7 @@ def evolve_islands(
     initial: Genotypes | None = None,
     slopes: Slopes | None = None,
 ) -> list[SearchResult]:
-    """The most accurate network found for each of `budgets_ms`, in their order, `[B]`.
+    """The most accurate network found for each of `problems`, in their order, `[B]`; they differ by their budgets.
 
     A generation makes `config.children` children for each budget: mutations, crossovers, and, where `slopes` says how
     accuracy changes with each gene, as many guided ones (`Guide`). A child over its budget returns genes to its
@@ -52,12 +48,12 @@ def evolve_islands(
     All results share their evaluations, time and, as far as their budgets admit it, their archive. Ties, and errors
     for whichever budget they concern, as in `evolve`.
     """
-    problems = [Problem(space, accuracy, latency_ms, budget, fastest) for budget in budgets_ms]
     archive = Archive()
     recorders = [Recorder(archive) for _ in problems]
-    budgets = np.array(budgets_ms, dtype=np.float64)
+    space = problems[0].space
+    budgets = np.array([problem.budget_ms for problem in problems])
     group = _group_of_genes(space)
-    guide = None if slopes is None else Guide(space, latency_ms, problems[0].fastest, slopes, rng)
+    guide = None if slopes is None else Guide(space, problems[0].latency_ms, problems[0].fastest, slopes, rng)
     islands = _settle(problems, archive, config, rng, initial, guide)
     merge_at = round(config.apart * config.generations)
 
@@ -76,7 +72,7 @@ def evolve_islands(
         found = [improve(problem, archive, start, config.local_pairs) for start in starts]
         if found:
             recorder.record(*max([*found, recorder.steps[-1][1:3]], key=lambda pair: (pair[0], -pair[1])))
-    return [recorder.result(budget) for recorder, budget in zip(recorders, budgets_ms, strict=True)]
+    return [recorder.result(float(budget)) for recorder, budget in zip(recorders, budgets, strict=True)]
 
 
 def _settle(
@@ -89,9 +85,7 @@ def _settle(
 ) -> list[list[Population]]:
     """The first populations of each island, one a budget. All islands have `fastest` and `initial`."""
     space = problems[0].space
-    known = problems[0].fastest[None]
-    if initial is not None:
-        known = np.concatenate([known, space.canonical(space.check(initial))])
+    known = problems[0].starts(initial)
     parts = [(known, problems[0].measure_latency(known))]
     for problem in problems:
         drawn = space.sample(config.islands * config.population, rng)

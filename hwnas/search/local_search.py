@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from hwnas.progress import Progress, no_progress
@@ -10,18 +12,14 @@ from hwnas.search.config import LocalSearchConfig
 from hwnas.search.local import improve
 from hwnas.search.problem import Objective, Problem
 from hwnas.search.result import Recorder, SearchResult
-from hwnas.spaces import Genotypes, Space
+from hwnas.spaces import Genotypes
 from hwnas.spaces.space import Floats
 
 __all__ = ["local_search"]
 
 
 def local_search(
-    space: Space,
-    accuracy: Objective,
-    latency_ms: Objective,
-    budget_ms: float,
-    fastest: Genotypes,
+    problem: Problem,
     config: LocalSearchConfig,
     rng: np.random.Generator,
     progress: Progress = no_progress,
@@ -33,13 +31,11 @@ def local_search(
     Starts over the budget are repaired as in `evolve`. Neighbours over the budget are evaluated as well, since what
     they gain says which exchanges to try. Ties and errors as in `evolve`.
     """
-    problem = Problem(space, _Remembered(accuracy), latency_ms, budget_ms, fastest)
+    problem = replace(problem, accuracy=_Remembered(problem.accuracy))
     archive = Archive()
     recorder = Recorder(archive)
-    starts = [problem.fastest[None], space.sample(config.starts, rng)]
-    if initial is not None:
-        starts.insert(1, space.canonical(space.check(initial)))
-    rows, latency = problem.repair(np.concatenate(starts), rng)
+    starts = np.concatenate([problem.starts(initial), problem.space.sample(config.starts, rng)])
+    rows, latency = problem.repair(starts, rng)
     fresh = archive.claim(rows)
     rows, latency = rows[fresh], latency[fresh]
     found = problem.measure_accuracy(rows)

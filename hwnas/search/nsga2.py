@@ -16,18 +16,14 @@ from hwnas.search.config import NsgaConfig
 from hwnas.search.pareto import non_dominated_values
 from hwnas.search.problem import Objective, Problem
 from hwnas.search.result import Recorder, SearchResult
-from hwnas.spaces import Genotypes, Space
+from hwnas.spaces import Genotypes
 from hwnas.spaces.space import Floats
 
 __all__ = ["crowding", "nsga2", "ranks"]
 
 
 def nsga2(
-    space: Space,
-    accuracy: Objective,
-    latency_ms: Objective,
-    budgets_ms: Sequence[float],
-    fastest: Genotypes,
+    problems: Sequence[Problem],
     config: NsgaConfig,
     rng: np.random.Generator,
     progress: Progress = no_progress,
@@ -35,24 +31,21 @@ def nsga2(
     initial: Genotypes | None = None,
     more: Sequence[Objective] = (),
 ) -> list[SearchResult]:
-    """One search up to the largest of `budgets_ms`, and of all that it evaluated the best for each of them, `[B]`.
+    """One search up to the largest budget of `problems`, and of all that it evaluated the best for each, `[B]`.
 
     Parents are drawn by tournaments of two (rank, then crowding), children crossed over and mutated; what exceeds the
     largest budget is repaired as in `evolve`. `more` objectives, of which less is better, join accuracy and latency in
     what makes a front. Results share evaluations and time. Ties and errors as in `evolve`.
     """
-    problems = [Problem(space, accuracy, latency_ms, budget, fastest) for budget in budgets_ms]
+    space = problems[0].space
     widest = max(problems, key=lambda problem: problem.budget_ms)
     archive = Archive()
     recorders = [Recorder(archive) for _ in problems]
     bests = [(-np.inf, np.inf)] * len(problems)
 
-    known = widest.fastest[None]
-    if initial is not None:
-        known = np.concatenate([known, space.canonical(space.check(initial))])
     rows, values = np.empty((0, len(space.genes)), dtype=np.int64), np.empty((0, 2 + len(more)))
     rank, spread = np.empty(0, dtype=np.int64), np.empty(0)
-    children = np.concatenate([known, space.sample(config.population, rng)])
+    children = np.concatenate([widest.starts(initial), space.sample(config.population, rng)])
     for generation in range(config.generations + 1):
         children, latency = widest.repair(children, rng)
         fresh = archive.claim(children)
@@ -81,7 +74,7 @@ def nsga2(
             first, second = (rows[_tournament(rank, spread, config.population, rng)] for _ in range(2))
             crossed = space.crossover(first, second, rng)
             children = space.mutate(crossed, config.mutation_probability, rng)
-    return [recorder.result(budget) for recorder, budget in zip(recorders, budgets_ms, strict=True)]
+    return [recorder.result(problem.budget_ms) for recorder, problem in zip(recorders, problems, strict=True)]
 
 
 def ranks(values: Floats, enough: int) -> NDArray[np.int64]:

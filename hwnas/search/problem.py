@@ -50,6 +50,13 @@ class Problem:
                 f" {latency:.4g} ms; ask for at least that, or search another space; its arch: {arch}"
             )
 
+    def starts(self, initial: Genotypes | None) -> Genotypes:
+        """What a search begins with, `[1 + M, G]`: `fastest`, and `initial` `[M, G]` where given; canonical."""
+        known = self.fastest[None]
+        if initial is None:
+            return known
+        return np.concatenate([known, self.space.canonical(self.space.check(initial))])
+
     def measure_accuracy(self, genotypes: Genotypes) -> Floats:
         """Predicted accuracy `[N]`. Raises HwnasError where it is not a number."""
         return self._checked("accuracy", self.accuracy, genotypes)

@@ -7,9 +7,9 @@ import numpy as np
 from hwnas.progress import Progress, no_progress
 from hwnas.search.archive import Archive, ranked
 from hwnas.search.config import RandomSearchConfig
-from hwnas.search.problem import Objective, Problem
+from hwnas.search.problem import Problem
 from hwnas.search.result import Recorder, SearchResult
-from hwnas.spaces import Genotypes, Space
+from hwnas.spaces import Genotypes
 
 __all__ = ["random_search"]
 
@@ -17,11 +17,7 @@ _BATCH = 5_000
 
 
 def random_search(
-    space: Space,
-    accuracy: Objective,
-    latency_ms: Objective,
-    budget_ms: float,
-    fastest: Genotypes,
+    problem: Problem,
     config: RandomSearchConfig,
     rng: np.random.Generator,
     progress: Progress = no_progress,
@@ -32,18 +28,15 @@ def random_search(
 
     Networks over the budget are left out, not repaired, and not evaluated. Ties, errors and result as in `evolve`.
     """
-    problem = Problem(space, accuracy, latency_ms, budget_ms, fastest)
     archive = Archive()
     recorder = Recorder(archive)
-    known = problem.fastest[None]
-    if initial is not None:
-        known = np.concatenate([known, space.canonical(space.check(initial))])
+    known = problem.starts(initial)
     best = (-np.inf, np.inf)
     for drawn in range(-_BATCH, config.samples, _BATCH):
         # What is known already is the first batch.
-        batch = known if drawn < 0 else space.sample(min(_BATCH, config.samples - drawn), rng)
+        batch = known if drawn < 0 else problem.space.sample(min(_BATCH, config.samples - drawn), rng)
         latency = problem.measure_latency(batch)
-        within = latency <= budget_ms
+        within = latency <= problem.budget_ms
         batch, latency = batch[within], latency[within]
         fresh = archive.claim(batch)
         if fresh.any():

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from hwnas.progress import Progress, no_progress
 from hwnas.search.archive import Archive, ranked
 from hwnas.search.config import RegularizedConfig
-from hwnas.search.problem import Objective, Problem
+from hwnas.search.problem import Problem
 from hwnas.search.result import Recorder, SearchResult
 from hwnas.spaces import Genotypes, Space
 
@@ -21,32 +21,24 @@ _TIRED = 50
 
 
 def regularized_evolution(
-    space: Space,
-    accuracy: Objective,
-    latency_ms: Objective,
-    budget_ms: float,
-    fastest: Genotypes,
+    problem: Problem,
     config: RegularizedConfig,
     rng: np.random.Generator,
     progress: Progress = no_progress,
     *,
     initial: Genotypes | None = None,
 ) -> SearchResult:
-    """The most accurate network found within `budget_ms`, after `config.evaluations` of them.
+    """The most accurate network found within the budget, after `config.evaluations` of them.
 
     Children over the budget are repaired as in `evolve`, and what was evaluated before is not evaluated again: it
     neither joins nor counts. Ends early where 50 generations in a row bring nothing new, as in a small space.
     `initial` `[N, G]` joins the first population. Ties and errors as in `evolve`.
     """
-    problem = Problem(space, accuracy, latency_ms, budget_ms, fastest)
     archive = Archive()
     recorder = Recorder(archive)
-    first = [problem.fastest[None], space.sample(config.population, rng)]
-    if initial is not None:
-        first.insert(1, space.canonical(space.check(initial)))
-    children = np.concatenate(first)
+    children = np.concatenate([problem.starts(initial), problem.space.sample(config.population, rng)])
     # Rows stand in the order of their age, the oldest first.
-    rows, found = np.empty((0, len(space.genes)), dtype=np.int64), np.empty(0)
+    rows, found = np.empty((0, len(problem.space.genes)), dtype=np.int64), np.empty(0)
     best, idle, evaluated = (-np.inf, np.inf), 0, 0
     progress(0.0, "first population")
     while True:
@@ -70,7 +62,7 @@ def regularized_evolution(
         count = min(config.children, config.evaluations - evaluated)
         entrants = rng.integers(0, len(rows), size=(count, config.tournament))
         winners = entrants[np.arange(count), found[entrants].argmax(axis=1)]
-        children = mutate_groups(space, rows[winners], np.ones(count, dtype=np.int64), rng)
+        children = mutate_groups(problem.space, rows[winners], np.ones(count, dtype=np.int64), rng)
 
 
 def mutate_groups(space: Space, genotypes: Genotypes, counts: NDArray[np.int64], rng: np.random.Generator) -> Genotypes:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pytest
 
+from hwnas.search.problem import Problem
 from hwnas.spaces import Genotypes, OfaMbv3Config, OfaMbv3Space, Operator, make_space
 from hwnas.spaces.space import Floats
 
@@ -55,6 +57,11 @@ class Bench:
         linear, mixing = self.weights
         features = self.space.features(genotypes)
         return 0.5 + 0.01 * (features @ linear) + 0.02 * np.tanh(features @ mixing).sum(axis=1)
+
+    def problem(self, budget_ms: float, **changes: Any) -> Problem:
+        """The most accurate network within `budget_ms`."""
+        values = {"accuracy": self.accuracy, "latency_ms": self.latency_ms, "fastest": self.fastest} | changes
+        return Problem(self.space, budget_ms=budget_ms, **values)
 
     @cached_property
     def fastest(self) -> Genotypes:

@@ -13,13 +13,12 @@ from hwnas.search.archive import Archive
 from hwnas.search.config import EvolutionConfig, RandomSearchConfig
 from hwnas.search.evolution import evolve
 from hwnas.search.local import changes, improve
-from hwnas.search.problem import Problem
 from hwnas.search.random_search import random_search
 
 
 def evolved(bench: Any, budget_ms: float, config: EvolutionConfig, seed: int = 0) -> Any:
     rng = np.random.default_rng(seed)
-    return evolve(bench.space, bench.accuracy, bench.latency_ms, budget_ms, bench.fastest, config, rng)
+    return evolve(bench.problem(budget_ms), config, rng)
 
 
 @pytest.mark.parametrize("quantile", [0.02, 0.25, 0.75])
@@ -37,7 +36,7 @@ def test_beats_random_search_with_fewer_evaluations(full: Any, quantile: float) 
     result = evolved(full, budget, EvolutionConfig(generations=150))
     rng = np.random.default_rng(0)
     config = RandomSearchConfig(samples=40_000)
-    random = random_search(full.space, full.accuracy, full.latency_ms, budget, full.fastest, config, rng)
+    random = random_search(full.problem(budget), config, rng)
     assert result.accuracy > random.accuracy + 0.005
     assert result.evaluations < 40_000
 
@@ -58,7 +57,7 @@ def test_history_has_every_generation(full: Any) -> None:
 def test_repair_always_ends_within_the_budget(full: Any, seed: int, slack: float) -> None:
     rng = np.random.default_rng(seed)
     budget = slack * float(full.latency_ms(full.fastest[None])[0])
-    problem = Problem(full.space, full.accuracy, full.latency_ms, budget, full.fastest)
+    problem = full.problem(budget)
     rows = np.concatenate([full.space.sample(20, rng), full.fastest[None]])
     repaired, latency = problem.repair(rows, rng)
     assert latency.max() <= budget
@@ -72,7 +71,7 @@ def test_repair_takes_no_more_than_it_must(full: Any) -> None:
     rng = np.random.default_rng(0)
     rows = full.space.sample(500, rng)
     budget = full.quantile_ms(0.5)
-    _, latency = Problem(full.space, full.accuracy, full.latency_ms, budget, full.fastest).repair(rows, rng)
+    _, latency = full.problem(budget).repair(rows, rng)
     over = full.latency_ms(rows) > budget
     assert 0.3 < over.mean() < 0.7
     # Most stay near the budget instead of falling to the fastest.
@@ -86,7 +85,7 @@ def test_a_latency_that_changes_its_mind_ends_with_an_error(full: Any) -> None:
         return full.latency_ms(genotypes) + next(calls) * 1e6
 
     budget = 1.01 * float(full.latency_ms(full.fastest[None])[0])
-    problem = Problem(full.space, full.accuracy, rising, budget, full.fastest)
+    problem = full.problem(budget, latency_ms=rising)
     with pytest.raises(Exception, match="two different latencies"):
         problem.repair(full.space.sample(5, np.random.default_rng(0)), np.random.default_rng(0))
 
@@ -105,7 +104,7 @@ def test_changes_are_all_settings_of_every_group(tiny: Any) -> None:
 @pytest.mark.parametrize("pairs", [0, 500])
 def test_local_search_ends_where_no_neighbour_is_better(full: Any, pairs: int) -> None:
     budget = full.quantile_ms(0.3)
-    problem = Problem(full.space, full.accuracy, full.latency_ms, budget, full.fastest)
+    problem = full.problem(budget)
     archive = Archive()
     accuracy, latency = improve(problem, archive, full.fastest, pairs)
     genotypes, found, costs = archive.arrays()
@@ -118,7 +117,7 @@ def test_local_search_ends_where_no_neighbour_is_better(full: Any, pairs: int) -
 
 
 def test_exchanging_two_finds_more_than_changing_one(full: Any) -> None:
-    problem = Problem(full.space, full.accuracy, full.latency_ms, full.quantile_ms(0.3), full.fastest)
+    problem = full.problem(full.quantile_ms(0.3))
     rng = np.random.default_rng(0)
     starts = problem.repair(full.space.sample(5, rng), rng)[0]
     one = [improve(problem, Archive(), start, 0)[0] for start in starts]

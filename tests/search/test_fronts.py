@@ -24,7 +24,7 @@ def test_wider_budgets_are_never_worse(full: Any, method: str) -> None:
         evolution=type(SHORT.evolution)(generations=40), random=type(SHORT.random)(2000),
     )  # fmt: skip
     results, evaluations, _ = search_budgets(
-        full.space, full.accuracy, full.latency_ms, budgets, full.fastest, config, np.random.default_rng(0)
+        [full.problem(budget) for budget in budgets], config, np.random.default_rng(0)
     )
     accuracy = [result.accuracy for result in results]
     assert accuracy == sorted(accuracy)
@@ -35,12 +35,10 @@ def test_wider_budgets_are_never_worse(full: Any, method: str) -> None:
 def test_many_budgets_cost_less_than_each_alone_and_are_no_worse(full: Any) -> None:
     budgets = [full.quantile_ms(quantile) for quantile in (0.1, 0.3, 0.5)]
     together, evaluations, _ = search_budgets(
-        full.space, full.accuracy, full.latency_ms, budgets, full.fastest, SHORT, np.random.default_rng(0)
+        [full.problem(budget) for budget in budgets], SHORT, np.random.default_rng(0)
     )
     for result, budget in zip(together, budgets, strict=True):
-        (alone,), count, _ = search_budgets(
-            full.space, full.accuracy, full.latency_ms, [budget], full.fastest, SHORT, np.random.default_rng(0)
-        )
+        (alone,), count, _ = search_budgets([full.problem(budget)], SHORT, np.random.default_rng(0))
         assert result.accuracy > alone.accuracy - 0.005
         assert evaluations < 4 * count
 
@@ -48,7 +46,7 @@ def test_many_budgets_cost_less_than_each_alone_and_are_no_worse(full: Any) -> N
 def test_nsga2_finds_the_front_of_a_space_that_can_be_enumerated(tiny: Any) -> None:
     accuracy, latency = tiny.accuracy(tiny.everything), tiny.latency_ms(tiny.everything)
     (result,) = nsga2(
-        tiny.space, tiny.accuracy, tiny.latency_ms, [float(latency.max())], tiny.fastest, NsgaConfig(population=60),
+        [tiny.problem(float(latency.max()))], NsgaConfig(population=60),
         np.random.default_rng(0),
     )  # fmt: skip
     reference = (float(accuracy.min()), float(latency.max()) * 1.1)
@@ -101,7 +99,7 @@ def test_slopes_help_where_there_are_some(full: Any) -> None:
     found = []
     for given in (None, slopes):
         (result,), _, _ = search_budgets(
-            full.space, full.accuracy, full.latency_ms, [budget], full.fastest, config, np.random.default_rng(0),
+            [full.problem(budget)], config, np.random.default_rng(0),
             slopes=given,
         )  # fmt: skip
         found.append(result.accuracy)
@@ -113,7 +111,7 @@ def test_more_objectives_keep_what_is_best_in_them(full: Any) -> None:
         return -full.space.active(rows).sum(axis=1).astype(float)
 
     config, budget = NsgaConfig(population=60, generations=40), full.quantile_ms(0.5)
-    task = (full.space, full.accuracy, full.latency_ms, [budget], full.fastest, config)
+    task = ([full.problem(budget)], config)
     (two,) = nsga2(*task, np.random.default_rng(0))
     (three,) = nsga2(*task, np.random.default_rng(0), more=[shortness])
     # Deep networks of low accuracy are on the front now.

@@ -23,6 +23,7 @@ from hwnas.search.config import (
     RegularizedConfig,
     SearchConfig,
 )
+from hwnas.search.problem import Problem
 from hwnas.search.result import SearchResult
 from hwnas.search.searchers import search
 from hwnas.spaces import OfaMbv3Config, make_space
@@ -44,7 +45,7 @@ def config(request: pytest.FixtureRequest) -> SearchConfig:
 
 
 def run(bench: Any, budget_ms: float, config: SearchConfig, seed: int = 0, **changes: Any) -> SearchResult:
-    arguments = {"accuracy": bench.accuracy, "latency_ms": bench.latency_ms, "fastest": bench.fastest} | changes
+    of_problem = {key: changes.pop(key) for key in ("accuracy", "latency_ms", "fastest") if key in changes}
 
     def surrogate(rows: np.ndarray, found: np.ndarray, rng: np.random.Generator) -> Estimate:
         """Ridge regressions of resampled rows: quick, where the command line takes an ensemble of networks."""
@@ -61,8 +62,8 @@ def run(bench: Any, budget_ms: float, config: SearchConfig, seed: int = 0, **cha
 
         return estimate
 
-    arguments["surrogate"] = surrogate
-    return search(bench.space, budget_ms=budget_ms, config=config, rng=np.random.default_rng(seed), **arguments)
+    problem = bench.problem(budget_ms, **of_problem)
+    return search(problem, config, np.random.default_rng(seed), surrogate=surrogate, **changes)
 
 
 @pytest.mark.parametrize("quantile", [0.001, 0.25, 0.9])
@@ -222,8 +223,13 @@ def test_a_space_of_one_network_gives_that_network(tiny: Any, config: SearchConf
         kernel_sizes=(3,), expand_ratios=(2,), depths=(1,), classes=4,
     )  # fmt: skip
     space = make_space(one)
+    problem = Problem(
+        space, lambda rows: rows[:, 0] + 0.5, lambda rows: rows[:, 0] + 1.0, 2.0, space.extreme(largest=True)
+    )
     result = search(
-        space, lambda rows: rows[:, 0] + 0.5, lambda rows: rows[:, 0] + 1.0, 2.0, space.extreme(largest=True), config,
-        np.random.default_rng(0), surrogate=lambda *_: lambda rows: (np.zeros(len(rows)), np.ones(len(rows))),
-    )  # fmt: skip
+        problem,
+        config,
+        np.random.default_rng(0),
+        surrogate=lambda *_: lambda rows: (np.zeros(len(rows)), np.ones(len(rows))),
+    )
     assert (result.evaluations, result.accuracy, result.latency_ms) == (1, 0.5, 1.0)
