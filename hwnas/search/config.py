@@ -74,10 +74,10 @@ class IslandsConfig:
     of each budget's best are climbed from at the end, with `local_pairs` exchanges a round (see `hwnas.search.local`).
     """
 
-    generations: int = 300
+    generations: int = 200
     islands: int = 3
     population: int = 50
-    children: int = 48
+    children: int = 72
     guided_children: int = 4
     apart: float = 0.6
     mutations: float = 0.3
