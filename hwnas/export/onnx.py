@@ -1,4 +1,4 @@
-"""ONNX files by `torch.onnx.export`, and ONNX Runtime to run them."""
+"""ONNX files by `torch.onnx.export` in four precisions, and ONNX Runtime to run them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas.errors import ExportError
+from hwnas.errors import ConfigError, ExportError, choices
 from hwnas.export import synthetic_onnx
+from hwnas.export.calibrate_onnx import calibrate
+from hwnas.export.compress_onnx import half_precision, quantise_weights
 from hwnas.export.formats import ExportRequest, ModelFormat, Runner
+from hwnas.export.onnx_graph import layers_of, name_nodes, pool_globally
 from hwnas.export.passes import ExportState, Pass, first_line, fold_batch_norm, on_cpu, require, to_file
+from hwnas.export.quantise_onnx import quantise
+from hwnas.export.sensitivity_onnx import layer_errors
 
 __all__ = ["FORMAT", "export_onnx", "load_runner"]
 
@@ -23,8 +28,9 @@ TRAINING_NODES = ("BatchNormalization", "Dropout")
 def export_onnx(request: ExportRequest, path: Path | str) -> Path:
     """Write the network as an ONNX file with input `input` `[1, C, H, W]` and output `logits`; returns the path.
 
-    Static shape, batch norm folded, checked with shape inference. The metadata becomes the model's
-    metadata properties. Raises MissingExtraError, ExportError, StorageError.
+    Both are float32 in every precision. `config.dynamic_batch` leaves the number of images open. Batch norm is folded,
+    nodes are named by their modules, shapes inferred and checked. The metadata becomes the model's metadata
+    properties. Raises MissingExtraError, ConfigError, ExportError, StorageError.
     """
     require(("torch",), "train", "exporting")
     require(PACKAGES, "onnxruntime", "exporting to ONNX")
@@ -32,7 +38,10 @@ def export_onnx(request: ExportRequest, path: Path | str) -> Path:
 
 
 def load_runner(path: Path | str, threads: int = 1) -> Runner:
-    """The file in an ONNX Runtime session on the CPU. Raises MissingExtraError, and ExportError for a broken file."""
+    """The file in an ONNX Runtime session on the CPU. Raises MissingExtraError, and ExportError for a broken file.
+
+    Files with an open batch are given all images at once, others one by one.
+    """
     require(("onnxruntime",), "onnxruntime", "running ONNX files")
     import onnxruntime
 
@@ -42,26 +51,56 @@ def load_runner(path: Path | str, threads: int = 1) -> Runner:
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as cause:  # its exceptions share no base but Exception
-        raise ExportError(f"ONNX Runtime can't load {path}: {first_line(cause)}; export it again") from cause
-    name = session.get_inputs()[0].name
+        raise ExportError(_refusal(Path(path), cause, onnxruntime.__version__)) from cause
+    source = session.get_inputs()[0]
+    fixed = isinstance(source.shape[0], int)
 
     def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
-        outputs = [session.run(None, {name: images[i : i + 1]})[0] for i in range(len(images))]
+        size = 1 if fixed else max(1, len(images))
+        batches = (images[start : start + size] for start in range(0, len(images), size))
+        outputs = [session.run(None, {source.name: batch})[0] for batch in batches]
         return np.concatenate(outputs).astype(np.float32, copy=False)
 
     return run
 
 
+def _refusal(path: Path, cause: Exception, installed: str) -> str:
+    """Why ONNX Runtime refuses a file: too old for it, or the file is broken."""
+    text = first_line(cause)
+    if "IR version" in text or "opset" in text.lower():
+        import onnx
+
+        model = onnx.load(path, load_external_data=False)
+        opsets = ", ".join(f"{entry.domain or 'ai.onnx'} {entry.version}" for entry in model.opset_import)
+        return (
+            f"ONNX Runtime {installed} is too old for {path} (IR version {model.ir_version}, opset {opsets}): install a"
+            " newer onnxruntime, or export the file again"
+        )
+    return f"ONNX Runtime can't load {path}: {text}; export it again"
+
+
+def _contiguous(state: ExportState) -> ExportState:
+    """Weights in the usual order: of channels-last ones torch's exporter makes a Reshape and a Gather at every pool."""
+    import torch
+
+    module = state.module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    return replace(state, module=module)
+
+
 def _trace(state: ExportState) -> ExportState:
     import torch
 
+    dynamic = state.request.config.dynamic_batch
+    example = state.example.contiguous()
     program = torch.onnx.export(
         state.module,
-        (state.example,),
+        # An example of one image would make the traced number of images a constant.
+        (example.repeat(2, 1, 1, 1) if dynamic else example,),
         dynamo=True,
         input_names=["input"],
         output_names=["logits"],
         opset_version=synthetic_onnx.OPSET,
+        dynamic_shapes=({0: torch.export.Dim("batch")},) if dynamic else None,
         verbose=False,
     )
     if program is None:
@@ -79,6 +118,24 @@ def _drop_debug_information(state: ExportState) -> ExportState:
     return state
 
 
+def _change_precision(state: ExportState) -> ExportState:
+    request, config = state.request, state.request.config
+    layers = layers_of(state.model)
+    for layer in request.float_layers:
+        if layer not in layers:
+            raise ConfigError(f"float_layers: {layer!r} is no layer of the network: {choices(layer, layers)}")
+    if request.precision == "fp16":
+        return replace(state, model=half_precision(state.model, request.float_layers))
+    if request.precision == "int8_dynamic":
+        return replace(state, model=quantise_weights(state.model, request.float_layers))
+    if request.precision == "int8":
+        assert request.calibration is not None  # noqa: S101 - `check_request` has seen it
+        ranges = calibrate(state.model, request.calibration, config.calibration_method, config.calibration_percentile)
+        quantised = quantise(state.model, ranges, request.float_layers, reduce_range=config.reduce_range)
+        return replace(state, model=quantised)
+    return state
+
+
 def _attach_metadata(state: ExportState) -> ExportState:
     from onnx import helper
 
@@ -86,28 +143,42 @@ def _attach_metadata(state: ExportState) -> ExportState:
     return state
 
 
-def _check(state: ExportState) -> ExportState:
+def _infer_shapes(state: ExportState) -> ExportState:
     import onnx
 
     model: Any = onnx.shape_inference.infer_shapes(state.model, check_type=True, strict_mode=True, data_prop=True)
-    onnx.checker.check_model(model, full_check=True)
-    if left := sorted({node.op_type for node in model.graph.node} & set(TRAINING_NODES)):
-        raise ExportError(f"onnx export: training nodes are left in the graph: {', '.join(left)}; call .eval() first")
-    for value in (*model.graph.input, *model.graph.output):
-        if any(not size.dim_value for size in value.type.tensor_type.shape.dim):
-            raise ExportError(f"onnx export: {value.name!r} has no static shape; expected a network of fixed shapes")
     return replace(state, model=model)
 
 
+def _check(state: ExportState) -> ExportState:
+    import onnx
+
+    model = state.model
+    onnx.checker.check_model(model, full_check=True)
+    if left := sorted({node.op_type for node in model.graph.node} & set(TRAINING_NODES)):
+        raise ExportError(f"onnx export: training nodes are left in the graph: {', '.join(left)}; call .eval() first")
+    free = 1 if state.request.config.dynamic_batch else 0
+    for value in (*model.graph.input, *model.graph.output):
+        if any(not size.dim_value for size in value.type.tensor_type.shape.dim[free:]):
+            raise ExportError(f"onnx export: {value.name!r} has no static shape; expected a network of fixed shapes")
+    return state
+
+
 def _serialise(state: ExportState) -> ExportState:
-    return replace(state, model=state.model.SerializeToString())
+    return replace(state, model=state.model.SerializeToString(deterministic=True))
 
 
 PASSES: tuple[Pass, ...] = (
     ("copy to CPU", on_cpu),
     ("fold batch norm", fold_batch_norm),
+    ("order weights", _contiguous),
     ("trace", _trace),
+    ("name nodes", name_nodes),
     ("drop debug information", _drop_debug_information),
+    ("pool globally", pool_globally),
+    ("infer shapes", _infer_shapes),
+    ("change precision", _change_precision),
+    ("infer shapes again", _infer_shapes),
     ("attach metadata", _attach_metadata),
     ("check", _check),
     ("serialise", _serialise),
@@ -120,8 +191,9 @@ FORMAT = ModelFormat(
     layout="NCHW",
     extra="onnxruntime",
     packages=PACKAGES,
-    precisions=("fp32",),
+    precisions=("fp32", "fp16", "int8", "int8_dynamic"),
     export=export_onnx,
     write_synthetic=synthetic_onnx.write,
     load_runner=load_runner,
+    layer_errors=layer_errors,
 )

@@ -12,6 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from hwnas.errors import ConfigError, ExportError, HwnasError, MissingExtraError, choices
 from hwnas.export.formats import ExportRequest, ModelFormat
 from hwnas.export.quiet import quiet
@@ -50,6 +52,8 @@ class ExportState:
         """One image `[1, C, H, W]`, on the CPU."""
         return self.request.example.detach().cpu()
 
+
+MIN_CALIBRATION_IMAGES = 8
 
 Pass = tuple[str, Callable[[ExportState], ExportState]]
 
@@ -104,12 +108,24 @@ def check_request(chosen: ModelFormat, request: ExportRequest) -> None:
     shape = tuple(request.example.shape)
     if len(shape) != 4 or shape[0] != 1:
         raise ExportError(f"{chosen.name} export: expected an example of one image [1, C, H, W], got {shape}")
+    if request.precision == "int8":
+        _check_calibration(chosen, request, shape[1:])
+
+
+def _check_calibration(chosen: ModelFormat, request: ExportRequest, image: tuple[int, ...]) -> None:
+    """Ranges read off nothing, off blank images or off a handful of them ruin a network without a word."""
     images = request.calibration
-    if request.precision == "int8" and (images is None or images.shape[1:] != shape[1:] or not len(images)):
-        raise ExportError(
-            f"{chosen.name} export: int8 needs real images to calibrate on, [N, {', '.join(map(str, shape[1:]))}],"
-            f" got {'none' if images is None else list(images.shape)}"
-        )
+    expected = (
+        f"{chosen.name} export: int8 needs real images to calibrate on, [N, {', '.join(map(str, image))}] with N ="
+        f" export.calibration_images={request.config.calibration_images}, at least {MIN_CALIBRATION_IMAGES}"
+    )
+    if images is None or images.shape[1:] != image or len(images) < MIN_CALIBRATION_IMAGES:
+        raise ExportError(f"{expected}; got {'none' if images is None else list(images.shape)}")
+    flat = images.reshape(len(images), -1)
+    if not np.isfinite(flat).all():
+        raise ExportError(f"{expected}; got images with values that are no numbers")
+    if (flat == flat[:1]).all() or not np.ptp(flat, axis=1).any():
+        raise ExportError(f"{expected}; got {len(images)} that are blank or all the same")
 
 
 def on_cpu(state: ExportState) -> ExportState:

@@ -1,8 +1,7 @@
-"""Operator chains as ONNX files, node for node as `torch.onnx.export` writes the same network. No torch.
+"""Operator chains as ONNX files, node for node as `hwnas.export.onnx` writes the same network. No torch.
 
-In int8, as ONNX Runtime's `quantize_static` quantises that file: QuantizeLinear and DequantizeLinear around every node,
-per-channel weights, a ReLU in its output's range, float32 at both ends. (ONNX Runtime fuses no node whose int8 input or
-output is the graph's.)
+In int8 they go through the same quantiser as exported networks, with plausible ranges in place of calibrated ones.
+Both ends are float32, as there.
 """
 
 from __future__ import annotations
@@ -16,15 +15,8 @@ from numpy.typing import NDArray
 
 from hwnas.errors import MissingExtraError
 from hwnas.export.chain import Affine, build_chain
-from hwnas.export.synthetic_int8 import (
-    ACTIVATION_RANGES,
-    GATE,
-    SIGNED,
-    Quantised,
-    Range,
-    quantise_bias,
-    quantise_weight,
-)
+from hwnas.export.quiet import quiet
+from hwnas.export.synthetic_int8 import ACTIVATION_RANGES, GATE, SIGNED, Range
 from hwnas.files import write_bytes
 from hwnas.spaces import Operator
 
@@ -34,6 +26,14 @@ OPSET = 20
 """What torch's exporter targets without converting versions, and the newest that ONNX Runtime 1.20 takes."""
 
 IR_VERSION = 10
+
+_KEEPS_RANGE = ("MaxPool", "AveragePool", "GlobalAveragePool", "Reshape", "Mul")  # Mul: by a gate
+_RANGES = {
+    "HardSigmoid": GATE,
+    "HardSwish": ACTIVATION_RANGES["h_swish"],
+    "Relu": ACTIVATION_RANGES["relu"],
+    "Clip": ACTIVATION_RANGES["relu6"],
+}
 
 
 def write(
@@ -49,8 +49,8 @@ def write(
         from onnx import TensorProto, helper
     except ImportError as cause:
         raise MissingExtraError("onnx", "onnxruntime", "writing ONNX files") from cause
-    builder = _Int8Builder(batch) if precision == "int8" else _Builder(batch)
-    output = build_chain(operators, builder, builder.start("input"), np.random.default_rng(seed))
+    builder = _Builder(batch)
+    output = build_chain(operators, builder, "input", np.random.default_rng(seed))
     builder.nodes[-1].output[0] = "output" if output == builder.nodes[-1].output[0] else output
     first, last = operators[0], operators[-1]
     shape_in = [batch, first.in_channels, first.in_height, first.in_width]
@@ -64,7 +64,27 @@ def write(
     )
     opsets = [helper.make_opsetid("", OPSET)]
     model = helper.make_model(graph, producer_name="hwnas", opset_imports=opsets, ir_version=IR_VERSION)
-    return write_bytes(path, model.SerializeToString())
+    if precision == "int8":
+        model = _int8(model)
+    return write_bytes(path, model.SerializeToString(deterministic=True))
+
+
+def _int8(model: Any) -> Any:
+    from onnx.shape_inference import infer_shapes
+
+    from hwnas.export.quantise_onnx import quantise
+
+    with quiet("ONNX Runtime's quantiser"):
+        return quantise(infer_shapes(model), _ranges(model.graph))
+
+
+def _ranges(graph: Any) -> dict[str, tuple[float, float]]:
+    """Plausible ranges of every value: chains keep activations near a standard deviation of 1."""
+    spans: dict[str, Range] = {"input": SIGNED}
+    for node in graph.node:
+        keeps = node.op_type in _KEEPS_RANGE
+        spans[node.output[0]] = spans[node.input[0]] if keeps else _RANGES.get(node.op_type, SIGNED)
+    return {name: (span.low, span.high) for name, span in spans.items()}
 
 
 class _Builder:
@@ -76,17 +96,13 @@ class _Builder:
         self._batch = batch
         self._constants: dict[str, str] = {}
 
-    def start(self, value: str) -> str:
-        """The chain's first value, from the graph's input."""
-        return value
-
     def convolution(
         self, value: str, affine: Affine, *, stride: int = 1, depthwise: bool = False, activation: str = "none"
     ) -> str:
         kernel = affine.weight.shape[2]
         output = self._node(
             "Conv",
-            [value, *self._weights(affine, value)],
+            [value, *self._weights(affine)],
             group=affine.weight.shape[0] if depthwise else 1,
             pads=[kernel // 2] * 4,
             auto_pad="NOTSET",
@@ -115,14 +131,13 @@ class _Builder:
         return self._node("AveragePool", [value], count_include_pad=1, ceil_mode=1, auto_pad="NOTSET", **window)
 
     def pool(self, value: str, flat: bool = False) -> str:  # noqa: ARG002 (torch keeps the axes and reshapes)
-        axes = self._constant("axes", np.array([2, 3], dtype=np.int64))
-        return self._node("ReduceMean", [value, axes], keepdims=1, noop_with_empty_axes=0)
+        return self._node("GlobalAveragePool", [value])
 
     def linear(self, value: str, affine: Affine) -> str:
         assert affine.bias is not None  # noqa: S101
         shape = self._constant("flat", np.array([self._batch, affine.weight.shape[1]], dtype=np.int64))
         flat = self._node("Reshape", [value, shape], allowzero=1)
-        return self._node("Gemm", [flat, *self._weights(affine, flat)], alpha=1.0, beta=1.0, transA=0, transB=1)
+        return self._node("Gemm", [flat, *self._weights(affine)], alpha=1.0, beta=1.0, transA=0, transB=1)
 
     def _activation(self, value: str, activation: str) -> str:
         if activation == "none":
@@ -132,8 +147,7 @@ class _Builder:
             return self._node("Clip", [value, low, high])
         return self._node({"relu": "Relu", "h_swish": "HardSwish"}[activation], [value])
 
-    def _weights(self, affine: Affine, value: str) -> list[str]:  # noqa: ARG002 - the subclass asks its range
-        """The inputs of a node that multiplies `value` by weights."""
+    def _weights(self, affine: Affine) -> list[str]:
         return [self._initializer(array) for array in (affine.weight, affine.bias) if array is not None]
 
     def _node(self, kind: str, inputs: list[str], **attributes: Any) -> str:
@@ -154,83 +168,3 @@ class _Builder:
         if key not in self._constants:
             self._constants[key] = self._initializer(array)
         return self._constants[key]
-
-
-class _Int8Builder(_Builder):
-    """The same nodes between a DequantizeLinear and a QuantizeLinear each. Values are the dequantised ones."""
-
-    def __init__(self, batch: int) -> None:
-        super().__init__(batch)
-        self._ranges: dict[str, Range] = {}
-
-    def start(self, value: str) -> str:
-        return self._quantised(value, SIGNED)
-
-    def convolution(
-        self, value: str, affine: Affine, *, stride: int = 1, depthwise: bool = False, activation: str = "none"
-    ) -> str:
-        fused = activation in ("relu", "relu6")  # what is below zero is not in the range
-        output = super().convolution(
-            value, affine, stride=stride, depthwise=depthwise, activation="none" if fused else activation
-        )
-        return self._quantised(output, ACTIVATION_RANGES[activation])
-
-    def squeeze_excite(self, value: str, reduce: Affine, expand: Affine) -> str:
-        squeezed = self.convolution(self.pool(value), reduce, activation="relu")
-        gate = self._node("HardSigmoid", [self.convolution(squeezed, expand)], alpha=1 / 6, beta=0.5)
-        product = self._node("Mul", [value, self._quantised(gate, GATE)])
-        return self._quantised(product, self._ranges[value])
-
-    def add(self, first: str, second: str, activation: str = "none") -> str:
-        fused = activation in ("relu", "relu6")
-        output = super().add(first, second, "none" if fused else activation)
-        return self._quantised(output, ACTIVATION_RANGES[activation])
-
-    def max_pool(self, value: str, kernel: int, stride: int) -> str:
-        return self._quantised(super().max_pool(value, kernel, stride), self._ranges[value])
-
-    def average_pool(self, value: str, stride: int) -> str:
-        return self._quantised(super().average_pool(value, stride), self._ranges[value])
-
-    def pool(self, value: str, flat: bool = False) -> str:
-        return self._quantised(super().pool(value, flat), self._ranges[value])
-
-    def linear(self, value: str, affine: Affine) -> str:
-        return self._quantised(super().linear(value, affine), SIGNED)
-
-    def _activation(self, value: str, activation: str) -> str:
-        if activation == "none":
-            return value
-        return super()._activation(self._quantised(value, SIGNED), activation)
-
-    def _node(self, kind: str, inputs: list[str], **attributes: Any) -> str:
-        output = super()._node(kind, inputs, **attributes)
-        if kind == "Reshape":
-            return self._quantised(output, self._ranges[inputs[0]])
-        return output
-
-    def _weights(self, affine: Affine, value: str) -> list[str]:
-        weight = quantise_weight(affine.weight, 0)
-        names = [self._constant_dequantised(weight)]
-        if affine.bias is not None:
-            names.append(self._constant_dequantised(quantise_bias(affine.bias, self._ranges[value].scale, weight)))
-        return names
-
-    def _constant_dequantised(self, tensor: Quantised) -> str:
-        zeros = np.zeros(tensor.scales.shape, dtype=tensor.values.dtype)
-        inputs = [self._initializer(tensor.values), self._initializer(tensor.scales), self._initializer(zeros)]
-        return super()._node("DequantizeLinear", inputs, axis=tensor.axis)
-
-    def _quantised(self, value: str, span: Range) -> str:
-        return self._dequantised(super()._node("QuantizeLinear", [value, *self._span(span)]), span)
-
-    def _dequantised(self, value: str, span: Range) -> str:
-        output = super()._node("DequantizeLinear", [value, *self._span(span)])
-        self._ranges[output] = span
-        return output
-
-    def _span(self, span: Range) -> tuple[str, str]:
-        return (
-            self._constant(f"scale{span.scale}", np.array(span.scale, dtype=np.float32)),
-            self._constant(f"zero{span.zero_point}", np.array(span.zero_point, dtype=np.int8)),
-        )

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from hwnas.errors import ConfigError
 from hwnas.export import synthetic_onnx, synthetic_tflite, synthetic_tvm
+from hwnas.export.formats import ExportRequest, model_format
 from hwnas.export.synthetic_int8 import GATE, SIGNED, Range, quantise_weight
 from hwnas.spaces import OfaMbv3Space, Operator
-from tests.export.conftest import SPACES
+from tests.export.conftest import SPACES, Exported
 
 SPACE = OfaMbv3Space(SPACES["small"])
 MBCONVS = [operator for operator in SPACE.operators if operator.kind == "mbconv"]
@@ -34,28 +35,13 @@ def computed(path: Path) -> list[str]:
     return [node.op_type for node in graph.node if node.input[0] not in constants]
 
 
-class Images:
-    """One calibration batch, as onnxruntime.quantization reads it."""
-
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self.left = [{"input": np.random.default_rng(0).standard_normal(shape).astype(np.float32)}]
-
-    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-        return self.left.pop() if self.left else None
-
-
-@pytest.mark.parametrize("operator", CHOSEN[:3], ids=str)
-def test_nodes_are_those_of_onnx_runtimes_quantiser(operator: Operator, tmp_path: Path) -> None:
-    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
-
-    plain = synthetic_onnx.write([operator], tmp_path / "plain.onnx")
-    theirs = tmp_path / "theirs.onnx"
-    shape = (1, operator.in_channels, operator.in_height, operator.in_width)
-    quantize_static(
-        plain, theirs, Images(shape), quant_format=QuantFormat.QDQ, per_channel=True,
-        weight_type=QuantType.QInt8, activation_type=QuantType.QInt8,
-    )  # fmt: skip
-    ours = synthetic_onnx.write([operator], tmp_path / "ours.onnx", precision="int8")
+@pytest.mark.parametrize("network", ["exported", "exported_odd"])
+def test_nodes_are_those_of_an_exported_network(network: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    exported: Exported = request.getfixturevalue(network)
+    images = np.random.default_rng(0).standard_normal((8, *exported.example.shape[1:])).astype(np.float32)
+    asked = ExportRequest(exported.module, exported.example, "int8", images)
+    theirs = model_format("onnx").export(asked, tmp_path / "theirs.onnx")
+    ours = synthetic_onnx.write(exported.operators, tmp_path / "ours.onnx", precision="int8")
     onnx.checker.check_model(onnx.load(ours), full_check=True)
     assert computed(ours) == computed(theirs)
 

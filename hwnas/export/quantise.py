@@ -1,0 +1,102 @@
+"""Quantised files that keep their accuracy: exported, measured, and where they lose too much, partly left float."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hwnas.errors import ExportError
+from hwnas.export.formats import ExportRequest, ModelFormat
+from hwnas.files import atomic_path
+from hwnas.progress import Progress, no_progress
+
+__all__ = ["QuantisedFile", "export_quantised"]
+
+_RANKING_IMAGES = 32  # the order of layers is the same with more, as measured on the CIFAR-10 nets
+
+
+@dataclass(frozen=True)
+class QuantisedFile:
+    """A file, its accuracy, what it loses against the float network (both fractions), and what stayed float in it."""
+
+    path: Path
+    accuracy: float
+    accuracy_drop: float
+    float_layers: tuple[str, ...]
+
+
+def export_quantised(
+    chosen: ModelFormat,
+    request: ExportRequest,
+    path: Path | str,
+    accuracy: Callable[[Path], float],
+    float_accuracy: float,
+    progress: Progress = no_progress,
+) -> QuantisedFile:
+    """Write `request` as a file of `chosen` that loses at most `config.max_accuracy_drop`, and say what it loses.
+
+    `accuracy` measures a file on held-out images, `float_accuracy` is the float network's there. Where a file loses
+    more, and `config.mixed_precision` is on, the layers whose errors are largest stay float: one, then 2, 4, 8 …, fewer
+    than all, until the bound holds. If it never does, the most accurate of these files is kept with
+    `config.allow_accuracy_drop`; else ExportError is raised, and `path` is as it was. Raises what `chosen.export`
+    raises, and StorageError before any work where `path` can't be written.
+    """
+    path, config = Path(path), request.config
+    tried: list[QuantisedFile] = []
+    with atomic_path(path) as written, tempfile.TemporaryDirectory() as folder:
+        for float_layers in _choices(chosen, request, Path(folder)):
+            file = chosen.export(replace(request, float_layers=float_layers), _candidate(chosen, folder, len(tried)))
+            found = accuracy(file)
+            tried.append(QuantisedFile(file, found, float_accuracy - found, float_layers))
+            progress(1 - 0.5 ** len(tried), f"{request.precision}, {len(float_layers)} layers float: {found:.4f}")
+            if tried[-1].accuracy_drop <= config.max_accuracy_drop:
+                break
+        kept = max(tried, key=lambda file: file.accuracy)  # the first of equals: it has the fewest float layers
+        if kept.accuracy_drop > config.max_accuracy_drop and not config.allow_accuracy_drop:
+            raise ExportError(_refusal(chosen, request, tried))
+        shutil.copyfile(kept.path, written)
+    return replace(kept, path=path)
+
+
+def _candidate(chosen: ModelFormat, folder: str | Path, number: int) -> Path:
+    return Path(folder) / f"{number}{chosen.suffix}"
+
+
+def _choices(chosen: ModelFormat, request: ExportRequest, folder: Path) -> Iterator[tuple[str, ...]]:
+    """What to leave float, in the order of trying; the first file must have been written when the second is asked for.
+
+    Layers are ranked only then.
+    """
+    yield request.float_layers
+    rankable = request.precision in ("int8", "int8_dynamic") and request.calibration is not None
+    if chosen.layer_errors is None or not rankable or not request.config.mixed_precision:
+        return
+    assert request.calibration is not None  # noqa: S101 - said by `rankable`
+    float_file = chosen.export(replace(request, precision="fp32", float_layers=()), folder / f"float{chosen.suffix}")
+    errors = chosen.layer_errors(float_file, _candidate(chosen, folder, 0), request.calibration[:_RANKING_IMAGES])
+    worst, count = list(errors), 1
+    while count < len(worst):
+        yield (*request.float_layers, *worst[:count])
+        count *= 2
+
+
+def _refusal(chosen: ModelFormat, request: ExportRequest, tried: Sequence[QuantisedFile]) -> str:
+    first, best = tried[0], max(tried, key=lambda file: file.accuracy)
+    mixed = [len(file.float_layers) - len(request.float_layers) for file in tried[1:]]
+    attempt = (
+        f"; with the {', '.join(map(str, mixed))} most sensitive layers in float at best {best.accuracy_drop * 100:.2f}"
+        if mixed
+        else ""
+    )
+    fewer = request.precision == "int8"
+    return (
+        f"{chosen.name} export: {request.precision} loses {first.accuracy_drop * 100:.2f} points of accuracy"
+        f" ({(first.accuracy + first.accuracy_drop) * 100:.2f} to {first.accuracy * 100:.2f} %){attempt};"
+        f" export.max_accuracy_drop allows {request.config.max_accuracy_drop * 100:g}: finetune with"
+        f" training=quantisation_aware, {'raise export.calibration_images, ' if fewer else ''}"
+        f"{'' if request.config.mixed_precision else 'give export.mixed_precision=true, '}"
+        "or give export.allow_accuracy_drop=true"
+    )

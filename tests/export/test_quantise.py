@@ -1,0 +1,182 @@
+"""Quantised files that would lose too much: which layers stay float, and what is said when nothing helps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from hwnas.errors import ExportError, StorageError
+from hwnas.export.config import ExportConfig
+from hwnas.export.formats import ExportRequest, model_format
+from hwnas.export.quantise import export_quantised
+
+ONNX = model_format("onnx")
+IMAGES = np.random.default_rng(0).standard_normal((300, 3, 12, 12)).astype(np.float32)
+
+
+class Net(nn.Sequential):
+    """Five convolutions and a classifier whose classes are told apart by sums over many pixels."""
+
+    def __init__(self) -> None:
+        generator = torch.Generator().manual_seed(0)
+        widths = (3, 16, 16, 16, 16, 16)
+        parts: list[nn.Module] = []
+        for before, after in zip(widths, widths[1:], strict=False):
+            parts += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU()]
+        super().__init__(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 4))
+        for part in self:
+            if isinstance(part, nn.Conv2d | nn.Linear):
+                spread = (2 / part.weight[0].numel()) ** 0.5
+                part.weight.data.normal_(0, spread, generator=generator)
+                part.bias.data.normal_(0, 0.1, generator=generator)
+        self.eval()
+        with torch.no_grad():  # classes of like size, so that the answers say something
+            logits = self(torch.from_numpy(IMAGES))
+            self[-1].weight.div_(logits.std(0)[:, None])
+            self[-1].bias.copy_((self[-1].bias - logits.mean(0)) / logits.std(0))
+
+
+def with_outlier_weights() -> nn.Module:
+    """Layer 4's weights on a channel that is always zero are huge: nothing in float, the end of its int8 scales."""
+    net = Net()
+    net[2].weight.data[0], net[2].bias.data[0] = 0.0, -1.0  # dead after its ReLU
+    net[4].weight.data[:, 0] = 3000.0
+    return net
+
+
+def with_outlier_channel() -> nn.Module:
+    """Channel 0 between layers 2 and 4 is 1000 times the others, and weighted by as much less."""
+    net = Net()
+    net[2].weight.data[0] *= 1000
+    net[2].bias.data[0] *= 1000
+    net[4].weight.data[:, 0] /= 1000
+    return net
+
+
+def request(net: nn.Module, precision: str = "int8", **changes: object) -> ExportRequest:
+    config = ExportConfig(**{"max_accuracy_drop": 0.1, **changes})  # type: ignore[arg-type]
+    return ExportRequest(net, torch.zeros(1, 3, 12, 12), precision, IMAGES[:64], config=config)
+
+
+def agreement(net: nn.Module) -> Callable[[Path], float]:
+    with torch.no_grad():
+        classes = net(torch.from_numpy(IMAGES)).argmax(1).numpy()
+
+    def accuracy(path: Path) -> float:
+        logits: NDArray[np.float32] = ONNX.load_runner(path)(IMAGES)
+        return float((logits.argmax(1) == classes).mean())
+
+    return accuracy
+
+
+def test_good_network_is_quantised_whole(tmp_path: Path) -> None:
+    net = Net()
+    file = export_quantised(ONNX, request(net), tmp_path / "x.onnx", agreement(net), 1.0)
+    assert file.path == tmp_path / "x.onnx"
+    assert file.float_layers == ()
+    assert file.accuracy_drop == pytest.approx(1 - file.accuracy)
+    assert 0 <= file.accuracy_drop <= 0.1
+    assert agreement(net)(file.path) == file.accuracy
+    assert [path.name for path in tmp_path.iterdir()] == ["x.onnx"]
+
+
+@pytest.mark.parametrize("precision", ["int8", "int8_dynamic"])
+def test_one_bad_layer_stays_float(precision: str, tmp_path: Path) -> None:
+    net, said = with_outlier_weights(), []
+    file = export_quantised(
+        ONNX, request(net, precision), tmp_path / "x.onnx", agreement(net), 1.0, lambda *told: said.append(told)
+    )
+    assert file.float_layers == ("4",)
+    assert file.accuracy_drop <= 0.1
+    shares, texts = zip(*said, strict=True)
+    assert list(shares) == sorted(shares)
+    assert [text.split(":")[0] for text in texts] == [f"{precision}, {count} layers float" for count in (0, 1)]
+    assert float(texts[0].split()[-1]) < 0.8  # what was lost without it
+
+
+def test_layers_on_either_side_of_a_bad_tensor_stay_float(tmp_path: Path) -> None:
+    net = with_outlier_channel()
+    file = export_quantised(ONNX, request(net), tmp_path / "x.onnx", agreement(net), 1.0)
+    assert set(file.float_layers) == {"2", "4"}
+    assert file.accuracy_drop <= 0.1
+
+
+def test_errors_of_layers_are_ranked_by_what_they_cost(tmp_path: Path) -> None:
+    net = with_outlier_weights()
+    files = {
+        precision: ONNX.export(request(net, precision), tmp_path / f"{precision}.onnx")
+        for precision in ("fp32", "int8")
+    }
+    assert ONNX.layer_errors is not None
+    errors = ONNX.layer_errors(files["fp32"], files["int8"], IMAGES[:16])
+    assert list(errors.values()) == sorted(errors.values(), reverse=True)
+    assert list(errors)[0] == "4"
+    assert errors["4"] > 10 * errors["6"] > 0
+    assert {"0", "2", "4", "6", "8", "12"} <= set(errors)
+    kept = replace(request(net), float_layers=("4",))
+    mixed = ONNX.export(kept, tmp_path / "mixed.onnx")
+    assert "4" not in ONNX.layer_errors(files["fp32"], mixed, IMAGES[:4])
+
+
+def test_given_float_layers_stay(tmp_path: Path) -> None:
+    net = with_outlier_weights()
+    given = replace(request(net), float_layers=("0",))
+    assert export_quantised(ONNX, given, tmp_path / "x.onnx", agreement(net), 1.0).float_layers == ("0", "4")
+
+
+def test_refusal_says_what_was_tried(tmp_path: Path) -> None:
+    net = Net()
+    path = tmp_path / "x.onnx"
+    path.write_bytes(b"what was there")
+    with pytest.raises(ExportError, match=r"onnx export: int8 loses 50\.00 points of accuracy \(100\.00 to 50\.00 %\); "
+                       r"with the 1, 2, 4 most .*at best 50\.00; export\.max_accuracy_drop allows 10: .*"
+                       r"quantisation_aware, .*calibration_images.*allow_accuracy_drop=true") as caught:  # fmt: skip
+        export_quantised(ONNX, request(net), path, lambda _: 0.5, 1.0)
+    assert "\n" not in str(caught.value)
+    assert path.read_bytes() == b"what was there"
+    assert [found.name for found in tmp_path.iterdir()] == ["x.onnx"]
+
+
+def test_without_mixed_precision_one_file_is_tried(tmp_path: Path) -> None:
+    net, seen = with_outlier_weights(), []
+
+    def accuracy(path: Path) -> float:
+        seen.append(path)
+        return agreement(net)(path)
+
+    with pytest.raises(ExportError, match=r"points of accuracy \([^)]*\); export\.max.*export\.mixed_precision=true"):
+        export_quantised(ONNX, request(net, mixed_precision=False), tmp_path / "x.onnx", accuracy, 1.0)
+    assert len(seen) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_allowed_drop_keeps_the_best(tmp_path: Path) -> None:
+    net = with_outlier_weights()
+    strict = request(net, max_accuracy_drop=0.0, allow_accuracy_drop=True)
+    shares = iter([0.5, 0.7, 0.9, 0.8])
+    file = export_quantised(ONNX, strict, tmp_path / "x.onnx", lambda _: next(shares), 1.0)
+    assert (file.accuracy, file.accuracy_drop) == (0.9, pytest.approx(0.1))
+    assert len(file.float_layers) == 2
+    assert file.path.is_file()
+
+
+def test_failure_while_measuring_leaves_nothing(tmp_path: Path) -> None:
+    def accuracy(_: Path) -> float:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export_quantised(ONNX, request(Net()), tmp_path / "x.onnx", accuracy, 1.0)
+    assert not list(tmp_path.iterdir())
+
+
+def test_unwritable_path_is_found_first(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="cannot write"):
+        export_quantised(ONNX, request(nn.Identity()), tmp_path / "file" / "x.onnx", lambda _: 1.0, 1.0)
