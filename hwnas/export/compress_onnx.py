@@ -64,7 +64,7 @@ def _int8(weight: NDArray[np.float32], axis: int) -> tuple[NDArray[np.int8], NDA
 
 
 def half_precision(model: Any, float_layers: Collection[str] = ()) -> Any:
-    """A float16 copy of `model`, weights and arithmetic; float32 at both ends, and in the arithmetic of `float_layers`."""
+    """A float16 copy of `model`, weights and arithmetic. Both ends, and what `float_layers` compute, are float32."""
     from onnxruntime.quantization.onnx_model import ONNXModel
     from onnxruntime.transformers.float16 import convert_float_to_float16
 

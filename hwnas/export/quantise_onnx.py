@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from hwnas.export.onnx_graph import constants_of, drop_unused, layers_of
+from hwnas.export.onnx_graph import WEIGHTED, constants_of, drop_unused, layers_of
 
 __all__ = ["OPERATORS", "Ranges", "quantise"]
 
@@ -75,6 +75,7 @@ def quantise(
     result.metadata_props.extend(model.metadata_props)
     quantiser.model.topological_sort()  # the pairs were put at the end
     _integer_h_sigmoid(result.graph)
+    _guard_float_weights(result.graph)
     drop_unused(result.graph)
     return result
 
@@ -187,3 +188,30 @@ def _integer_h_sigmoid(graph: Any) -> None:
     read = {name for node in nodes for name in node.input} | {output.name for output in graph.output}
     del graph.node[:]
     graph.node.extend(node for node in nodes if set(node.output) & read)
+
+
+def _guard_float_weights(graph: Any) -> None:
+    """Keep ONNX Runtime from quantising what is meant to stay float.
+
+    A convolution between a DequantizeLinear and a QuantizeLinear gets int8 weights with one scale for all of them as
+    the file is loaded (seen in 1.31). A Clip to the range that the values lie in anyway breaks the pattern.
+    """
+    from onnx import helper, numpy_helper
+
+    constants = constants_of(graph)
+    producers = {output: node for node in graph.node for output in node.output}
+    nodes: list[Any] = []
+    for node in graph.node:
+        before = producers.get(node.input[0])
+        is_float = node.op_type in WEIGHTED and node.input[1] in constants
+        if is_float and before is not None and before.op_type == "DequantizeLinear":
+            scale, zero = (numpy_helper.to_array(constants[name]).astype(np.float32) for name in before.input[1:])
+            bounds = [f"{node.name}/guard_{end}" for end in ("low", "high")]
+            for name, integer in zip(bounds, (0, 255), strict=True):
+                graph.initializer.append(numpy_helper.from_array(np.asarray((integer - zero) * scale), name))
+            guarded = f"{node.name}/guarded"
+            nodes.append(helper.make_node("Clip", [node.input[0], *bounds], [guarded], f"{node.name}/guard"))
+            node.input[0] = guarded
+        nodes.append(node)
+    del graph.node[:]
+    graph.node.extend(nodes)
