@@ -84,6 +84,7 @@ def test_fewer_bits_are_fewer_bytes(files: dict[str, Path]) -> None:
     assert sizes["int8_dynamic"] < 0.4 * sizes["fp32"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp16", "int8", "int8_dynamic"])
 def test_same_request_gives_the_same_bytes(
     precision: str, files: dict[str, Path], exported: Exported, tmp_path: Path
@@ -118,6 +119,7 @@ def test_int8_weights_have_a_scale_a_channel(files: dict[str, Path]) -> None:
         assert (constants[name.replace("_quantized", "_zero_point")] == 0).all()
 
 
+@pytest.mark.slow
 def test_reduced_range_keeps_seven_bits(exported: Exported, tmp_path: Path) -> None:
     request = replace(asked(exported, "int8"), config=ExportConfig(reduce_range=True))
     model = onnx.load(ONNX.export(request, tmp_path / "x.onnx"))
@@ -125,6 +127,7 @@ def test_reduced_range_keeps_seven_bits(exported: Exported, tmp_path: Path) -> N
     assert max(int(np.abs(array).max()) for array in values) <= 64
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["minmax", "entropy"])
 def test_other_calibrations_work(method: str, exported: Exported, files: dict[str, Path], tmp_path: Path) -> None:
     request = replace(asked(exported, "int8"), config=ExportConfig(calibration_method=method))
