@@ -15,7 +15,7 @@ from hwnas.progress import Progress, no_progress
 
 __all__ = ["QuantisedFile", "export_quantised"]
 
-_RANKING_IMAGES = 32  # the order of layers is the same with more, as measured on the CIFAR-10 nets
+_RANKING_IMAGES = 32  # the order of layers correlates to 0.94 with that of 256 other ones (docs/quantisation.md)
 
 
 @dataclass(frozen=True)
