@@ -14,13 +14,9 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
-import platform
 import tempfile
 import time
 from collections import Counter
-from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -28,9 +24,10 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import torch
+from machine import about
 from torch import nn
 
-from hwnas.export.calibrate_onnx import _Reader
+from hwnas.export.calibrate_onnx import ImageReader
 from hwnas.export.formats import ExportRequest, model_format
 from hwnas.export.quiet import quiet
 from hwnas.export.synthetic_onnx import OPSET
@@ -61,7 +58,12 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
     torch.manual_seed(0)
-    found: dict[str, Any] = {"machine": machine(), "rounds": arguments.rounds, "seed": 0, "networks": {}}
+    found: dict[str, Any] = {
+        "machine": {**about("onnxruntime", "onnx", "torch", "numpy"), **integer_units()},
+        "rounds": arguments.rounds,
+        "seed": 0,
+        "networks": {},
+    }
     for name in arguments.networks:
         config, which = NETWORKS[name]
         with tempfile.TemporaryDirectory() as folder:
@@ -76,7 +78,6 @@ def main() -> None:
             shown = ", ".join(f"{side} {value:.3f} ({value / ms['fp32']:.2f})" for side, value in ms.items())
             print(f"{name}, {threads} threads: {shown}", flush=True)
         if arguments.json:
-            found["machine"]["load_at_end"] = os.getloadavg()[0]
             arguments.json.write_text(json.dumps(found, indent=1) + "\n")
 
 
@@ -105,7 +106,7 @@ def write(space: Space, which: str, folder: Path) -> tuple[dict[str, Path], np.n
     for side, kind in (("quantize_static", QuantType.QInt8), ("quantize_static_uint8", QuantType.QUInt8)):
         files[side] = folder / f"{side}.onnx"
         with quiet(side):
-            quantize_static(files["fp32"], files[side], _Reader("input", images), per_channel=True,
+            quantize_static(files["fp32"], files[side], ImageReader("input", images), per_channel=True,
                             activation_type=kind)  # fmt: skip
     return files, images[:1]
 
@@ -152,17 +153,9 @@ def profile(file: Path, image: np.ndarray, runs: int = 30) -> dict[str, list[flo
     return {kind: [round(taken / runs, 1), counts[kind] // runs] for kind, taken in times.most_common()}
 
 
-def machine() -> dict[str, Any]:
-    cpu = next(
-        (line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
-         if line.startswith("model name")), platform.processor(),
-    )  # fmt: skip
+def integer_units() -> dict[str, bool]:
     flags = Path("/proc/cpuinfo").read_text()
-    return {
-        "cpu": cpu, "cores": os.cpu_count(), "vnni": "vnni" in flags, "amx_int8": "amx_int8" in flags,
-        "python": platform.python_version(), "date": date.today().isoformat(),
-        **{name: version(name) for name in ("onnxruntime", "onnx", "torch", "numpy")},
-    }  # fmt: skip
+    return {"vnni": "vnni" in flags, "amx_int8": "amx_int8" in flags}
 
 
 if __name__ == "__main__":

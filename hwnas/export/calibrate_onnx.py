@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hwnas.export.quantise_onnx import Ranges
 
-__all__ = ["calibrate"]
+__all__ = ["ImageReader", "calibrate"]
 
 _IMAGES_AT_ONCE = 16  # the calibrators keep all activations of these: 20 MiB an image for a MobileNetV3 at 224
 
@@ -41,7 +41,7 @@ def calibrate(model: Any, images: NDArray[np.float32], method: str, percentile: 
         )
         name = model.graph.input[0].name
         for start in range(0, len(images), _IMAGES_AT_ONCE):
-            calibrator.collect_data(_Reader(name, images[start : start + _IMAGES_AT_ONCE]))
+            calibrator.collect_data(ImageReader(name, images[start : start + _IMAGES_AT_ONCE]))
         if method == "percentile":
             return {name: _cut(found, percentile) for name, found in calibrator.collector.histogram_dict.items()}
         bounds = {
@@ -63,7 +63,7 @@ def _cut(histogram: tuple[Any, ...], percentile: float) -> tuple[float, float]:
     return max(float(smallest), -size), min(float(largest), size)
 
 
-class _Reader:
+class ImageReader:
     """Images one by one, as the calibrators ask for them."""
 
     def __init__(self, name: str, images: NDArray[np.float32]) -> None:
