@@ -14,6 +14,7 @@ from hwnas.errors import DeviceError, choices
 from hwnas.files import packaged
 
 __all__ = [
+    "DELEGATES",
     "MACS_PER_CYCLE",
     "PRECISIONS",
     "RUNTIMES",
@@ -26,6 +27,7 @@ __all__ = [
 
 RUNTIMES = ("onnxruntime", "litert", "tvm")
 PRECISIONS = ("fp32", "int8")
+DELEGATES = ("xnnpack", "gpu", "nnapi", "edge_tpu", "onnxruntime_cpu", "tvm")
 
 
 # float32 multiply-accumulates a cycle of one core: its FMA units and their width, https://en.wikichip.org/wiki/flops.
@@ -59,7 +61,8 @@ class DeviceProfile:
     multiply-accumulates a second of one core in fp32; where it is not given, the fastest core's clock times its
     `MACS_PER_CYCLE`. `bandwidth_gb_s`: of the memory, 10⁹ bytes a second. Facts that nobody has published are None,
     never guessed; `sources` says where the others are from. `max_file_mib`: the largest model file that it takes.
-    `address`: see `DeviceConfig`. `tvm_target`: LLVM's triple and processor, None for this machine's.
+    `delegates`: what runs operators there, for preflight (empty: each runtime's CPU kernels). `address`: see
+    `DeviceConfig`. `tvm_target`: LLVM's triple and processor, None for this machine's.
     """
 
     name: str
@@ -72,6 +75,7 @@ class DeviceProfile:
     peak_gmacs: float | None = None
     bandwidth_gb_s: float | None = None
     max_file_mib: float | None = None
+    delegates: tuple[str, ...] = ()
     address: str | None = None
     tvm_target: str | None = None
     sources: tuple[str, ...] = field(default=())
@@ -129,6 +133,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "peak_gmacs": (int, float),
     "bandwidth_gb_s": (int, float),
     "max_file_mib": (int, float),
+    "delegates": (list,),
     "address": (str,),
     "tvm_target": (str,),
     "sources": (list,),
@@ -164,10 +169,15 @@ def _validated(path: Path, content: Any) -> DeviceProfile:
     peak = content.get("peak_gmacs")
     if peak is None and cpu and cpu[0].ghz and cpu[0].core in MACS_PER_CYCLE:
         peak = cpu[0].ghz * MACS_PER_CYCLE[cpu[0].core]
+    delegates = tuple(content.get("delegates") or ())
+    for delegate in delegates:
+        if delegate not in DELEGATES:
+            raise DeviceError(f"{path}: delegates has {delegate!r}: {choices(delegate, DELEGATES)}")
     sources = tuple(str(line) for line in content.get("sources") or ())
     if not sources and any(content.get(key) for key in ("soc", *_FACTS)):
         raise DeviceError(f"{path}: facts without a source: give the pages that they are from under sources")
-    return DeviceProfile(**{**content, "runtimes": runtimes, "cpu": cpu, "peak_gmacs": peak, "sources": sources})
+    parsed = {"runtimes": runtimes, "cpu": cpu, "peak_gmacs": peak, "delegates": delegates, "sources": sources}
+    return DeviceProfile(**{**content, **parsed})
 
 
 def _cores(path: Path, value: object) -> Cores:

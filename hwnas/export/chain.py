@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from hwnas.spaces import Operator
 
-__all__ = ["Affine", "GraphBuilder", "build_chain"]
+__all__ = ["Affine", "GraphBuilder", "build_chain", "same_is_symmetric"]
 
 RESIDUAL_SCALE = 0.5
 GATE_MEAN = 0.5
@@ -59,11 +59,14 @@ class GraphBuilder(Protocol):
         """A matrix product of the flattened `value`, and the bias."""
 
 
-def build_chain(operators: Sequence[Operator], builder: GraphBuilder, value: str, rng: np.random.Generator) -> str:
+def build_chain(
+    operators: Sequence[Operator], builder: GraphBuilder, value: str, rng: np.random.Generator | None
+) -> str:
     """Append `operators` one after the other, from `value` on, and return the last output.
 
     Weights are normal with a variance that keeps activations near 1 (He et al., 2015), so that no arithmetic is
-    slowed down by denormal numbers. Raises ValueError where an operator doesn't fit onto the one before it.
+    slowed down by denormal numbers. Without `rng` they are zeros that take no memory. Raises ValueError where an
+    operator doesn't fit onto the one before it.
     """
     if not operators:
         raise ValueError("a chain needs at least one operator")
@@ -92,7 +95,13 @@ def build_chain(operators: Sequence[Operator], builder: GraphBuilder, value: str
     return value
 
 
-def _inverted_residual(operator: Operator, builder: GraphBuilder, start: str, rng: np.random.Generator) -> str:
+def same_is_symmetric(size: int, kernel: int, stride: int) -> bool:
+    """Whether TFLite's padding SAME adds k // 2 on both sides, as torch does."""
+    out = (size - 1) // stride + 1
+    return (out - 1) * stride + kernel - size == 2 * (kernel // 2)
+
+
+def _inverted_residual(operator: Operator, builder: GraphBuilder, start: str, rng: np.random.Generator | None) -> str:
     mid, value = operator.mid_channels, start
     if operator.expands:
         expansion = _affine((mid, operator.in_channels, 1, 1), rng, scale=LINEAR_SCALE)
@@ -110,7 +119,7 @@ def _inverted_residual(operator: Operator, builder: GraphBuilder, start: str, rn
     return builder.add(start, value) if operator.residual else value
 
 
-def _bottleneck(operator: Operator, builder: GraphBuilder, start: str, rng: np.random.Generator) -> str:
+def _bottleneck(operator: Operator, builder: GraphBuilder, start: str, rng: np.random.Generator | None) -> str:
     mid, out, act, shortcut = operator.mid_channels, operator.out_channels, operator.activation, start
     if not operator.residual:
         pooled = builder.average_pool(start, operator.stride) if operator.stride > 1 else start
@@ -123,7 +132,12 @@ def _bottleneck(operator: Operator, builder: GraphBuilder, start: str, rng: np.r
     return builder.add(value, shortcut, activation=act)
 
 
-def _affine(shape: tuple[int, ...], rng: np.random.Generator, *, scale: float = 1.0, bias: bool = True) -> Affine:
+def _affine(
+    shape: tuple[int, ...], rng: np.random.Generator | None, *, scale: float = 1.0, bias: bool = True
+) -> Affine:
+    if rng is None:
+        zero = np.zeros((), dtype=np.float32)
+        return Affine(np.broadcast_to(zero, shape), np.broadcast_to(zero, shape[:1]) if bias else None)
     deviation = np.float32(scale * math.sqrt(2 / math.prod(shape[1:])))
     weight = rng.standard_normal(shape, dtype=np.float32) * deviation
     return Affine(weight, rng.standard_normal(shape[0], dtype=np.float32) * np.float32(0.1) if bias else None)

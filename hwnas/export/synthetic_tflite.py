@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.errors import MissingExtraError
-from hwnas.export.chain import Affine, build_chain
+from hwnas.export.chain import Affine, build_chain, same_is_symmetric
 from hwnas.export.flatbuffer import AlignedBuffer, pack
 from hwnas.export.synthetic_int8 import ACTIVATION_RANGES, GATE, SIGNED, Range, quantise_bias, quantise_weight
 from hwnas.files import write_bytes
@@ -79,7 +79,7 @@ class _Builder:
         padding = self._schema.Padding.SAME
         if kernel == 1:
             padding = self._schema.Padding.VALID
-        elif not (_same_is_symmetric(height, kernel, stride) and _same_is_symmetric(width, kernel, stride)):
+        elif not (same_is_symmetric(height, kernel, stride) and same_is_symmetric(width, kernel, stride)):
             value, padding = self._pad(value, (kernel // 2,) * 2, (kernel // 2,) * 2), self._schema.Padding.VALID
         if channels == 1 and not depthwise:
             depthwise = True
@@ -120,7 +120,7 @@ class _Builder:
 
     def max_pool(self, value: str, kernel: int, stride: int) -> str:
         height, width, _ = self._shape(value)
-        same = _same_is_symmetric(height, kernel, stride) and _same_is_symmetric(width, kernel, stride)
+        same = same_is_symmetric(height, kernel, stride) and same_is_symmetric(width, kernel, stride)
         size = ((height - 1) // stride + 1, (width - 1) // stride + 1)
         padded = value if same else self._pad(value, (kernel // 2,) * 2, (kernel // 2,) * 2, lowest=True)
         return self._window("MAX_POOL_2D", padded, kernel, stride, size, same)
@@ -307,9 +307,3 @@ class _Builder:
         if key not in self._constants:
             self._constants[key] = self._constant(array)
         return self._constants[key]
-
-
-def _same_is_symmetric(size: int, kernel: int, stride: int) -> bool:
-    """Whether TFLite's SAME pads k // 2 on both sides, as torch does."""
-    out = (size - 1) // stride + 1
-    return (out - 1) * stride + kernel - size == 2 * (kernel // 2)
