@@ -4,7 +4,10 @@ The flatbuffer is written from TFLite's schema. What litert-torch 0.10 was seen 
 ReLU and ReLU6 fused, h-swish an operator of its own; padding SAME where TFLite's rule gives the symmetric padding of
 torch, else a PAD before a VALID convolution; a convolution of one input channel is a depthwise one; the h-sigmoid of
 squeeze-and-excitation is a ReLU6 in a convolution whose bias holds the +3, and a product with 1/6; a mean over 1×1
-pixels vanishes. In int8 the same operators run on quantised tensors, input and output among them.
+pixels vanishes. In int8 the operators run on quantised tensors, input and output among them.
+
+And what `lower_tflite` does after it: a large depthwise convolution is a sum of ones of fewer taps; in int8 a h-swish
+is an ADD and a MUL, and the 1/6 of h-swish and h-sigmoid is in the weights that follow.
 """
 
 from __future__ import annotations
@@ -19,7 +22,8 @@ from numpy.typing import NDArray
 from hwnas.errors import MissingExtraError
 from hwnas.export.chain import Affine, build_chain, same_is_symmetric
 from hwnas.export.flatbuffer import AlignedBuffer, pack
-from hwnas.export.synthetic_int8 import ACTIVATION_RANGES, GATE, SIGNED, Range, quantise_bias, quantise_weight
+from hwnas.export.lower_tflite import row_groups
+from hwnas.export.synthetic_int8 import ACTIVATION_RANGES, SIGNED, Range, quantise_bias, quantise_weight
 from hwnas.files import write_bytes
 from hwnas.spaces import Operator
 
@@ -68,6 +72,7 @@ class _Builder:
         self._operators: list[Any] = []
         self._codes: dict[int, int] = {}
         self._constants: dict[str, int] = {}
+        self._sixfold: set[str] = set()  # int8 values that stand for six times a h-swish
 
     # ---- chain.GraphBuilder -------------------------------------------------------------------------------------
 
@@ -76,13 +81,14 @@ class _Builder:
     ) -> str:
         height, width, channels = self._shape(value)
         out, kernel = affine.weight.shape[0], affine.weight.shape[2]
+        depthwise = depthwise or channels == 1
+        if depthwise and (groups := row_groups(kernel)):
+            return self._sum_of_rows(value, affine, groups, stride, activation)
         padding = self._schema.Padding.SAME
         if kernel == 1:
             padding = self._schema.Padding.VALID
-        elif not (same_is_symmetric(height, kernel, stride) and same_is_symmetric(width, kernel, stride)):
+        elif not self._same_fits(value, kernel, stride):
             value, padding = self._pad(value, (kernel // 2,) * 2, (kernel // 2,) * 2), self._schema.Padding.VALID
-        if channels == 1 and not depthwise:
-            depthwise = True
         options = self._schema.DepthwiseConv2DOptionsT() if depthwise else self._schema.Conv2DOptionsT()
         options.padding, options.strideH, options.strideW = padding, stride, stride
         options.fusedActivationFunction = self._fused(activation)
@@ -95,23 +101,26 @@ class _Builder:
         span = SIGNED if activation == "h_swish" else ACTIVATION_RANGES[activation]
         output = self.activation_tensor(*size, out, span)
         self._append("DEPTHWISE_CONV_2D" if depthwise else "CONV_2D", inputs, output, options)
-        if activation == "h_swish":
-            swished = self.activation_tensor(*size, out, ACTIVATION_RANGES[activation])
-            self._append("HARD_SWISH", [int(output)], swished, None)
-            return swished
-        return output
+        return self._hard_swish(output) if activation == "h_swish" else output
 
     def squeeze_excite(self, value: str, reduce: Affine, expand: Affine) -> str:
         squeezed = self.convolution(self.pool(value), reduce, activation="relu")
         shifted = Affine(expand.weight, (0 if expand.bias is None else expand.bias) + np.float32(3))
         gate = self.convolution(squeezed, shifted, activation="relu6")
-        scaled = self.activation_tensor(*self._shape(gate), GATE)
-        self._append("MUL", [int(gate), self._sixth()], scaled, self._schema.MulOptionsT())
+        if not self._int8:
+            scaled = self.activation_tensor(*self._shape(gate))
+            sixth = self._shared("sixth", np.array(1 / 6, dtype=np.float32))
+            self._append("MUL", [int(gate), sixth], scaled, self._schema.MulOptionsT())
+            gate = scaled
         output = self.activation_tensor(*self._shape(value), self._range(value))
-        self._append("MUL", [int(value), int(scaled)], output, self._schema.MulOptionsT())
+        self._append("MUL", [int(value), int(gate)], output, self._schema.MulOptionsT())
         return output
 
     def add(self, first: str, second: str, activation: str = "none") -> str:
+        if first in self._sixfold:  # a sum has no weights to undo it in
+            undone = self.activation_tensor(*self._shape(first), self._range(first))
+            self._append("MUL", [int(first), self._three()], undone, self._schema.MulOptionsT())
+            first = undone
         output = self.activation_tensor(*self._shape(first), ACTIVATION_RANGES[activation])
         options = self._schema.AddOptionsT()
         options.fusedActivationFunction = self._fused(activation)
@@ -120,7 +129,7 @@ class _Builder:
 
     def max_pool(self, value: str, kernel: int, stride: int) -> str:
         height, width, _ = self._shape(value)
-        same = same_is_symmetric(height, kernel, stride) and same_is_symmetric(width, kernel, stride)
+        same = self._same_fits(value, kernel, stride)
         size = ((height - 1) // stride + 1, (width - 1) // stride + 1)
         padded = value if same else self._pad(value, (kernel // 2,) * 2, (kernel // 2,) * 2, lowest=True)
         return self._window("MAX_POOL_2D", padded, kernel, stride, size, same)
@@ -199,6 +208,48 @@ class _Builder:
             signatureDefs=[signature],
         )
 
+    def _hard_swish(self, value: str) -> str:
+        size = self._shape(value)
+        output = self.activation_tensor(*size, ACTIVATION_RANGES["h_swish"])
+        if not self._int8:
+            self._append("HARD_SWISH", [int(value)], output, None)
+            return output
+        gate = self.activation_tensor(*size, ACTIVATION_RANGES["relu6"])
+        options = self._schema.AddOptionsT()
+        options.fusedActivationFunction = self._fused("relu6")
+        self._append("ADD", [int(value), self._three()], gate, options)
+        self._append("MUL", [int(value), int(gate)], output, self._schema.MulOptionsT())
+        self._sixfold.add(output)
+        return output
+
+    def _sum_of_rows(
+        self, value: str, affine: Affine, groups: list[tuple[int, ...]], stride: int, activation: str
+    ) -> str:
+        """One depthwise convolution for each group of its kernel's rows, and their sum: see `split_depthwise`."""
+        height, width, channels = self._shape(value)
+        kernel, size = affine.weight.shape[2], ((height - 1) // stride + 1, (width - 1) // stride + 1)
+        same = self._same_fits(value, kernel, stride)
+        bias, total = affine.bias, ""
+        for rows in groups:
+            border, read = kernel // 2 - rows[0], value
+            if not same:
+                read = self._pad(value, (border, kernel // 2), (border, kernel // 2))
+            options = self._schema.DepthwiseConv2DOptionsT()
+            options.padding = self._schema.Padding.SAME if same else self._schema.Padding.VALID
+            options.strideH = options.strideW = stride
+            options.dilationHFactor = rows[1] - rows[0] if len(rows) > 1 else 1
+            options.depthMultiplier = affine.weight.shape[0] // channels
+            weight = affine.weight[:, :, list(rows)].transpose(1, 2, 3, 0)
+            partial = self.activation_tensor(*size, affine.weight.shape[0])
+            self._append("DEPTHWISE_CONV_2D", [int(read), *self._weights(read, weight, bias, 3)], partial, options)
+            bias = None
+            if total:
+                last = rows is groups[-1]
+                total = self.add(total, partial, activation if last and activation != "h_swish" else "none")
+            else:
+                total = partial
+        return self._hard_swish(total) if activation == "h_swish" else total
+
     def _window(self, kind: str, value: str, kernel: int, stride: int, size: tuple[int, int], same: bool) -> str:
         options = self._schema.Pool2DOptionsT()
         options.padding = self._schema.Padding.SAME if same else self._schema.Padding.VALID
@@ -247,11 +298,9 @@ class _Builder:
             self._quantise(number, tensor.scales.tolist(), [0] * len(tensor.scales), tensor.axis)
         return numbers
 
-    def _sixth(self) -> int:
-        if not self._int8:
-            return self._shared("sixth", np.array(1 / 6, dtype=np.float32))
-        number = self._shared("sixth", np.array(127, dtype=np.int8))
-        self._quantise(number, [1 / 6 / 127], [0], 0)
+    def _three(self) -> int:
+        number = self._shared("three", np.array(127, dtype=np.int8))
+        self._quantise(number, [3 / 127], [0], 0)
         return number
 
     def _factors(self, factors: NDArray[np.float32]) -> int:
@@ -286,6 +335,10 @@ class _Builder:
     def _fused(self, activation: str) -> int:
         names = {"relu": "RELU", "relu6": "RELU6"}
         return int(getattr(self._schema.ActivationFunctionType, names.get(activation, "NONE")))
+
+    def _same_fits(self, value: str, kernel: int, stride: int) -> bool:
+        height, width, _ = self._shape(value)
+        return same_is_symmetric(height, kernel, stride) and same_is_symmetric(width, kernel, stride)
 
     def _shape(self, value: str) -> tuple[int, int, int]:
         _, height, width, channels = self._tensors[int(value)].shape

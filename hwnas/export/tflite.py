@@ -13,12 +13,15 @@ from hwnas.errors import ExportError
 from hwnas.export import synthetic_tflite
 from hwnas.export.flatbuffer import add_metadata, operator_names
 from hwnas.export.formats import ExportRequest, ModelFormat, Runner
+from hwnas.export.lower_tflite import split_depthwise
 from hwnas.export.passes import ExportState, Pass, first_line, fold_batch_norm, on_cpu, require, to_file
+from hwnas.export.quantise_tflite import dynamic_integer, float16, full_integer, layer_errors
 from hwnas.export.quiet import quiet
 
 __all__ = ["FORMAT", "METADATA_NAME", "export_tflite", "load_runner"]
 
 PACKAGES = ("ai_edge_litert", "litert_torch")
+QUANTISER = ("ai_edge_quantizer",)
 METADATA_NAME = "hwnas"
 LAYOUT_OPERATORS = ("TRANSPOSE",)
 
@@ -26,12 +29,14 @@ LAYOUT_OPERATORS = ("TRANSPOSE",)
 def export_tflite(request: ExportRequest, path: Path | str) -> Path:
     """Write the network as a TFLite file with an NHWC input `[1, H, W, C]`, and return the path.
 
-    No transposes are inserted; one signature, `serving_default`.
-    The metadata is JSON in the file's metadata entry `hwnas`. Raises MissingExtraError, ExportError,
-    StorageError.
+    Input and output are float32 in every precision. No transposes are inserted; one signature, `serving_default`. The
+    metadata is JSON in the file's metadata entry `hwnas`. The same request gives the same bytes. Raises
+    MissingExtraError, ConfigError, ExportError, StorageError.
     """
     require(("torch",), "train", "exporting")
     require(PACKAGES, "litert", "exporting to TFLite")
+    if request.precision != "fp32":
+        require(QUANTISER, "litert", f"TFLite files in {request.precision}")
     return to_file(FORMAT, PASSES, request, path)
 
 
@@ -76,6 +81,22 @@ def _check_layout(state: ExportState) -> ExportState:
     return state
 
 
+def _split_depthwise(state: ExportState) -> ExportState:
+    return replace(state, model=split_depthwise(state.model))
+
+
+def _quantise(state: ExportState) -> ExportState:
+    request = state.request
+    if request.precision == "fp16":
+        return replace(state, model=float16(state.model, request.float_layers))
+    if request.precision == "int8_dynamic":
+        return replace(state, model=dynamic_integer(state.model, request.float_layers))
+    if request.precision == "int8":
+        assert request.calibration is not None  # noqa: S101 - check_request has seen to it
+        return replace(state, model=full_integer(state.model, request.calibration, request.float_layers))
+    return state
+
+
 def _attach_metadata(state: ExportState) -> ExportState:
     content = json.dumps(dict(state.request.metadata), sort_keys=True).encode()
     return replace(state, model=add_metadata(state.model, METADATA_NAME, content))
@@ -86,6 +107,8 @@ PASSES: tuple[Pass, ...] = (
     ("fold batch norm", fold_batch_norm),
     ("convert", _convert),
     ("check layout", _check_layout),
+    ("split depthwise convolutions", _split_depthwise),
+    ("quantise", _quantise),
     ("attach metadata", _attach_metadata),
 )
 
@@ -96,8 +119,9 @@ FORMAT = ModelFormat(
     layout="NHWC",
     extra="litert",
     packages=PACKAGES,
-    precisions=("fp32",),
+    precisions=("fp32", "fp16", "int8", "int8_dynamic"),
     export=export_tflite,
     write_synthetic=synthetic_tflite.write,
     load_runner=load_runner,
+    layer_errors=layer_errors,
 )

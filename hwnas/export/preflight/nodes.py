@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from hwnas.export.chain import Affine, build_chain, same_is_symmetric
+from hwnas.export.lower_tflite import row_groups
 from hwnas.export.preflight.rules import Node
 from hwnas.spaces import Operator
 
@@ -52,8 +53,12 @@ class _Recorder:
     def _shape(self, value: str) -> Shape:
         return self._shapes[int(value)]
 
-    def _append(self, operator: str, *, weights: str = "", activation: str = "NONE", rank: int = 4) -> None:
-        self.nodes.append(Node(self._layer, operator, self._type, weights, rank, activation=activation))
+    def _append(
+        self, operator: str, *, weights: str = "", activation: str = "NONE", rank: int = 4, dilation: int = 1
+    ) -> None:
+        self.nodes.append(
+            Node(self._layer, operator, self._type, weights, rank, activation=activation, dilation=dilation)
+        )
 
 
 class _Litert(_Recorder):
@@ -64,13 +69,24 @@ class _Litert(_Recorder):
     ) -> str:
         height, width, channels = self._shape(value)
         out, kernel = affine.weight.shape[0], affine.weight.shape[2]
-        if kernel > 1 and not (same_is_symmetric(height, kernel, stride) and same_is_symmetric(width, kernel, stride)):
-            self._append("PAD")
+        padded = not (same_is_symmetric(height, kernel, stride) and same_is_symmetric(width, kernel, stride))
         depthwise = depthwise or channels == 1
+        groups = row_groups(kernel) if depthwise else []
         # XNNPACK has no kernel for float32 values and int8 weights of a depthwise convolution: these stay float32.
         weights = "float32" if depthwise and self._weights == "int8" and not self._int8 else self._weights
         fused = {"relu": "RELU", "relu6": "RELU6"}.get(activation, "NONE")
-        self._append("DEPTHWISE_CONV_2D" if depthwise else "CONV_2D", weights=weights, activation=fused)
+        for number in range(max(len(groups), 1)):
+            if kernel > 1 and padded:
+                self._append("PAD")
+            last = number == len(groups) - 1
+            self._append(
+                "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D",
+                weights=weights,
+                activation="NONE" if groups else fused,
+                dilation=groups[number][1] - groups[number][0] if groups and len(groups[number]) > 1 else 1,
+            )
+            if number:
+                self._append("ADD", activation=fused if last else "NONE")
         if activation == "h_swish":
             self._hard_swish()
         return self.value(((height - 1) // stride + 1, (width - 1) // stride + 1, out))
@@ -78,7 +94,7 @@ class _Litert(_Recorder):
     def squeeze_excite(self, value: str, reduce: Affine, expand: Affine) -> str:
         squeezed = self.convolution(self.pool(value), reduce, activation="relu")
         self.convolution(squeezed, expand, activation="relu6")
-        for _ in range(2):
+        for _ in range(1 if self._int8 else 2):
             self._append("MUL")
         return value
 

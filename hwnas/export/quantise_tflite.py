@@ -1,0 +1,224 @@
+"""TFLite files in float16, int8 and dynamic int8, from the float flatbuffer, by ai-edge-quantizer."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwnas.errors import ConfigError, ExportError, choices
+from hwnas.export.flatbuffer import (
+    add_metadata,
+    operator_layers,
+    operator_names,
+    operator_scopes,
+    output_types,
+    value_names,
+)
+from hwnas.export.lower_tflite import lower_activations
+
+__all__ = ["dynamic_integer", "float16", "full_integer", "layer_errors"]
+
+SIGNATURE = "serving_default"
+BORDERS = ("QUANTIZE", "DEQUANTIZE")
+WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+# Without a kernel for int8 weights under float values, XNNPACK leaves depthwise convolutions to a slower one.
+DYNAMIC = ("CONV_2D", "FULLY_CONNECTED")
+SAMPLED, TAIL = 400, 0.001
+ERROR_IMAGES = 16
+
+Ranges = dict[str, dict[str, Any]]
+
+
+def float16(content: bytes, float_layers: Sequence[str] = ()) -> bytes:
+    """The same file with float16 weights, for computing in float16 where XNNPACK can (ARMv8.2), else in float32."""
+    from ai_edge_quantizer import qtyping
+
+    quantizer = _quantizer(content)
+    weights = qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT)
+    for kind in WEIGHTED:
+        quantizer.update_quantization_recipe(
+            ".*",
+            qtyping.TFLOperationName[kind],
+            qtyping.OpQuantizationConfig(
+                weight_tensor_config=weights,
+                compute_precision=qtyping.ComputePrecision.FLOAT,
+                explicit_dequantize=True,
+            ),
+            "float_casting",
+        )
+    _keep_float(quantizer, content, float_layers)
+    # Key and value as LiteRT's tflite/tools/optimize/reduced_precision_support.h has them.
+    return add_metadata(_quantised(quantizer, None), "reduced_precision_support", b"fp16accfp16")
+
+
+def dynamic_integer(content: bytes, float_layers: Sequence[str] = ()) -> bytes:
+    """The same file with int8 weights, a scale for each output channel, whose inputs are quantised as it runs.
+
+    Depthwise convolutions stay float.
+    """
+    quantizer = _dynamic_quantizer(content)
+    _keep_float(quantizer, content, float_layers)
+    return _quantised(quantizer, None)
+
+
+def full_integer(content: bytes, images: NDArray[np.float32], float_layers: Sequence[str] = ()) -> bytes:
+    """The same function in int8 throughout, between a QUANTIZE of its float32 input and a DEQUANTIZE of its output.
+
+    Weights have a scale for each output channel. Ranges of values are read off `images` `[N, C, H, W]`, without the
+    outermost at either end. `float_layers`, as `layer_errors` names them, stay float. Raises ConfigError for
+    one that doesn't exist, ExportError where an operator has no int8 form.
+    """
+    lowered = lower_activations(content)
+    quantizer = _integer_quantizer(lowered)
+    _keep_float(quantizer, lowered, float_layers)
+    finished = _quantised(quantizer, _ranges(lowered, images))
+    _check_integer(finished, float_layers)
+    return finished
+
+
+def layer_errors(float_file: Path | str, quantised_file: Path | str, images: NDArray[np.float32]) -> dict[str, float]:
+    """How far the logits move when one layer alone is quantised, as a share of their standard deviation; worst first.
+
+    Layers are modules by their path, such as `block3.depthwise`, as far as the quantised file has them in integers.
+    The first 16 of `images` `[N, C, H, W]` are looked at. Raises ExportError for no images.
+    """
+    if not len(images):
+        raise ExportError(f"{quantised_file}: expected images to find its most sensitive layers with, got none")
+    quantised = Path(quantised_file).read_bytes()
+    content = Path(float_file).read_bytes()
+    whole = "INT8" in output_types(quantised)
+    content = lower_activations(content) if whole else content
+    images = images[:ERROR_IMAGES]
+    ranges = _ranges(content, images) if whole else None
+    expected = _outputs(content, images)
+    layers = dict.fromkeys(
+        layer
+        for kind, layer, given in zip(
+            operator_names(quantised), operator_layers(quantised), output_types(quantised), strict=True
+        )
+        if kind not in BORDERS and (given == "INT8" if whole else kind in DYNAMIC)
+    )
+    every = list(dict.fromkeys(operator_layers(content)))
+    errors = {}
+    for layer in layers:
+        quantizer = _integer_quantizer(content) if whole else _dynamic_quantizer(content)
+        _keep_float(quantizer, content, [other for other in every if other != layer])
+        moved = _outputs(_quantised(quantizer, ranges), images) - expected
+        errors[layer] = float(np.sqrt((moved**2).mean()) / max(float(expected.std()), 1e-12))
+    return dict(sorted(errors.items(), key=lambda entry: -entry[1]))
+
+
+def _quantizer(content: bytes) -> Any:
+    from ai_edge_quantizer import quantizer
+
+    return quantizer.Quantizer(content)
+
+
+def _integer_quantizer(content: bytes) -> Any:
+    from ai_edge_quantizer import qtyping
+
+    quantizer = _quantizer(content)
+    names = qtyping.TFLOperationName
+    quantizer.add_static_config(".*", names.ALL_SUPPORTED, activation_num_bits=8, weight_num_bits=8)
+    for border in (names.INPUT, names.OUTPUT):
+        quantizer.update_quantization_recipe(".*", border, algorithm_key="no_quantize")
+    return quantizer
+
+
+def _dynamic_quantizer(content: bytes) -> Any:
+    from ai_edge_quantizer import qtyping
+
+    quantizer = _quantizer(content)
+    for kind in DYNAMIC:
+        quantizer.add_dynamic_config(".*", qtyping.TFLOperationName[kind], 8)
+    return quantizer
+
+
+def _keep_float(quantizer: Any, content: bytes, layers: Sequence[str]) -> None:
+    """Leave the operators of `layers` as they are. Raises ConfigError for a layer that doesn't exist."""
+    from ai_edge_quantizer import qtyping
+
+    found = operator_layers(content)
+    for layer in layers:
+        if layer not in found:
+            raise ConfigError(
+                f"float_layers: the network has no layer {layer!r}: {choices(layer, dict.fromkeys(found))}"
+            )
+    chosen = set(layers)
+    for layer, scope in zip(found, operator_scopes(content), strict=True):
+        if layer in chosen:
+            quantizer.update_quantization_recipe(
+                f"^{re.escape(scope)}$", qtyping.TFLOperationName.ALL_SUPPORTED, algorithm_key="no_quantize"
+            )
+
+
+def _quantised(quantizer: Any, ranges: Ranges | None) -> bytes:
+    return bytes(quantizer.quantize(ranges, enable_progress_report=False).quantized_model)
+
+
+def _ranges(content: bytes, images: NDArray[np.float32]) -> Ranges:
+    """From where to where each tensor's values lie on `images`, as `Quantizer.quantize` takes it.
+
+    Between the quantiles `TAIL` and 1 - `TAIL` of a sample: of each image its two extremes and some values at random.
+    So outliers do not stretch the range, and the few values of a pooled tensor are not cut.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that keeping every tensor takes memory
+        interpreter = Interpreter(model_content=content, num_threads=1, experimental_preserve_all_tensors=True)
+    interpreter.allocate_tensors()
+    source, names, rng = interpreter.get_input_details()[0]["index"], value_names(content), np.random.default_rng(0)
+    seen: dict[int, list[NDArray[np.float32]]] = {number: [] for number in names}
+    for image in np.ascontiguousarray(images.transpose(0, 2, 3, 1)):
+        interpreter.set_tensor(source, image[None])
+        interpreter.invoke()
+        for number, samples in seen.items():
+            values = interpreter.get_tensor(number).ravel()
+            chosen = values[rng.integers(0, len(values), SAMPLED)]
+            samples.append(np.append(chosen, (values.min(), values.max())))
+    ranges = {}
+    for number, samples in seen.items():
+        low, high = np.quantile(np.concatenate(samples), (TAIL, 1 - TAIL))
+        shape = (1,) * interpreter.get_tensor(number).ndim
+        ranges[names[number]] = {"min": _filled(shape, low), "max": _filled(shape, high)}
+    return ranges
+
+
+def _filled(shape: tuple[int, ...], value: float) -> NDArray[np.float32]:
+    return np.full(shape, value, dtype=np.float32)
+
+
+def _outputs(content: bytes, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=content, num_threads=1)
+    interpreter.allocate_tensors()
+    source, target = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+    outputs = []
+    for image in np.ascontiguousarray(images.transpose(0, 2, 3, 1)):
+        interpreter.set_tensor(source, image[None])
+        interpreter.invoke()
+        outputs.append(interpreter.get_tensor(target))
+    return np.concatenate(outputs)
+
+
+def _check_integer(content: bytes, float_layers: Sequence[str]) -> None:
+    """Raise ExportError for an operator outside `float_layers` and the borders that gives float values."""
+    types = output_types(content)
+    left = [
+        f"{kind} in {layer}"
+        for kind, layer, given in zip(operator_names(content), operator_layers(content), types, strict=True)
+        if given != "INT8" and kind not in BORDERS and layer not in float_layers
+    ]
+    if left:
+        raise ExportError(
+            f"tflite export: no int8 form of {', '.join(sorted(set(left)))}: choose another activation,"
+            " or precisions=[fp32]"
+        )

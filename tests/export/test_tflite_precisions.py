@@ -1,0 +1,300 @@
+"""TFLite files in every precision: what is integer in them, what they compute, and what stays float on request."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter
+from numpy.typing import NDArray
+from torch import nn
+
+from hwnas.errors import ConfigError, ExportError, MissingExtraError
+from hwnas.export import synthetic_tflite
+from hwnas.export.flatbuffer import layer_of, operator_layers, operator_names, output_types, read_metadata, unpack
+from hwnas.export.formats import ExportRequest, model_format
+from hwnas.export.lower_tflite import lower_activations, row_groups, split_depthwise
+from hwnas.spaces import OfaMbv3Space, Operator
+from tests.export.conftest import SMALL, network
+
+TFLITE = model_format("tflite")
+PRECISIONS = TFLITE.precisions
+
+
+class Precisions:
+    """One trained-like network, in each precision: its activations have the spread that BatchNorm gives."""
+
+    def __init__(self, folder: Path) -> None:
+        space = OfaMbv3Space(replace(SMALL, resolution=(32,), in_channels=3))
+        self.genotype = space.extreme(largest=True)
+        self.operators = space.operators_of(self.genotype)
+        _, self.module, _ = network(space, seed=0)
+        from hwnas.supernet.build import build_subnet
+
+        generator = torch.Generator().manual_seed(0)
+        self.module = build_subnet(space, self.genotype, generator=generator).train()
+        images = torch.randn(64, 3, 32, 32, generator=generator)
+        for part in self.module.modules():
+            if isinstance(part, nn.BatchNorm2d):
+                part.momentum = None
+        with torch.no_grad():
+            self.module(images)
+            self.module.eval()
+            self.expected = self.module(images[:32]).numpy()
+        self.images: NDArray[np.float32] = images.numpy()
+        self.request = ExportRequest(
+            self.module, images[:1], calibration=self.images[32:], metadata={"arch": '{"space": "small"}'}
+        )
+        self.files = {key: self.export(folder / f"{key}.tflite", precision=key) for key in PRECISIONS}
+
+    def export(self, path: Path, **changes: object) -> Path:
+        return TFLITE.export(replace(self.request, **changes), path)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def net(tmp_path_factory: pytest.TempPathFactory) -> Precisions:
+    return Precisions(tmp_path_factory.mktemp("precisions"))
+
+
+def delegated(path: Path) -> int:
+    """Into how many parts XNNPACK takes the graph; what it leaves lies between them."""
+    interpreter = Interpreter(model_path=str(path), num_threads=1)
+    interpreter.allocate_tensors()
+    return sum(operator["op_name"] == "DELEGATE" for operator in interpreter._get_ops_details())
+
+
+# How far logits may be from torch's, as a share of their standard deviation: some rounding steps of each kind.
+@pytest.mark.parametrize(
+    ("precision", "share"), [("fp32", 1e-4), ("fp16", 0.02), ("int8", 0.3), ("int8_dynamic", 0.15)]
+)
+def test_every_precision_gives_torchs_logits(precision: str, share: float, net: Precisions) -> None:
+    logits = TFLITE.load_runner(net.files[precision])(net.images[:32])
+    assert logits.dtype == np.float32
+    assert np.sqrt(((logits - net.expected) ** 2).mean()) < share * net.expected.std()
+    assert precision == "fp32" or not np.allclose(logits, net.expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_input_layout_metadata_and_delegate(precision: str, net: Precisions) -> None:
+    content = net.files[precision].read_bytes()
+    assert not {"TRANSPOSE", "RESHAPE"} & set(operator_names(content))
+    assert json.loads(read_metadata(content, "hwnas") or b"") == {"arch": '{"space": "small"}'}
+    interpreter = Interpreter(model_content=content)
+    (source,), (target,) = interpreter.get_input_details(), interpreter.get_output_details()
+    assert (source["dtype"], target["dtype"]) == (np.float32, np.float32)
+    assert source["shape"].tolist() == [1, 32, 32, 3]
+    assert list(interpreter.get_signature_list()) == ["serving_default"]
+    assert delegated(net.files[precision]) == 1
+
+
+def test_files_shrink(net: Precisions) -> None:
+    sizes = {key: path.stat().st_size for key, path in net.files.items()}
+    assert sizes["fp16"] < 0.6 * sizes["fp32"]
+    assert sizes["int8"] < 0.5 * sizes["fp32"]
+    assert sizes["int8_dynamic"] < 0.6 * sizes["fp32"]
+    assert read_metadata(net.files["fp16"].read_bytes(), "reduced_precision_support") == b"fp16accfp16"
+
+
+def test_int8_is_integer_between_its_borders(net: Precisions) -> None:
+    content = net.files["int8"].read_bytes()
+    names, types = operator_names(content), output_types(content)
+    assert (names[0], names[-1]) == ("QUANTIZE", "DEQUANTIZE")
+    assert Counter(names)["QUANTIZE"] == Counter(names)["DEQUANTIZE"] == 1
+    assert set(types[:-1]) == {"INT8"}
+    assert "HARD_SWISH" not in names
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    tensors = model.subgraphs[0].tensors
+    for name, entry in zip(names, model.subgraphs[0].operators, strict=True):
+        if name in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
+            weights, bias = tensors[entry.inputs[1]], tensors[entry.inputs[2]]
+            axis = weights.quantization.quantizedDimension
+            assert weights.type == schema.TensorType.INT8
+            assert bias.type == schema.TensorType.INT32
+            assert len(weights.quantization.scale) == weights.shape[axis]
+            assert np.all(np.asarray(weights.quantization.zeroPoint) == 0)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8", "int8_dynamic"])
+def test_the_same_request_gives_the_same_bytes(precision: str, net: Precisions, tmp_path: Path) -> None:
+    again = net.export(tmp_path / "again.tflite", precision=precision)
+    assert again.read_bytes() == net.files[precision].read_bytes()
+
+
+def test_float_layers_stay_float(net: Precisions, tmp_path: Path) -> None:
+    path = net.export(tmp_path / "mixed.tflite", precision="int8", float_layers=("stem", "block1.depthwise"))
+    content = path.read_bytes()
+    kept = {
+        layer
+        for name, layer, given in zip(
+            operator_names(content), operator_layers(content), output_types(content), strict=True
+        )
+        if given == "FLOAT32" and name not in ("QUANTIZE", "DEQUANTIZE")
+    }
+    assert kept == {"stem", "block1.depthwise"}
+    assert delegated(path) == 1
+    with pytest.raises(ConfigError, match=r"no layer 'block1\.depthwize'.*did you mean 'block1\.depthwise'"):
+        net.export(tmp_path / "x.tflite", precision="int8", float_layers=("block1.depthwize",))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["mixed.tflite"]
+
+
+@pytest.mark.parametrize("precision", ["int8", "int8_dynamic"])
+def test_layer_errors_find_a_spoilt_layer(precision: str, net: Precisions, tmp_path: Path) -> None:
+    from copy import deepcopy
+
+    assert TFLITE.layer_errors is not None
+    module = deepcopy(net.module)
+    # One channel a thousand times the others', undone by the layer after: one scale for both loses the others.
+    with torch.no_grad():
+        module.block1.expansion.norm.weight[0] *= 1000
+        module.block1.expansion.norm.bias[0] *= 1000
+        module.block1.depthwise.conv.weight[0] /= 1000
+    spoilt = {key: net.export(tmp_path / f"{key}.tflite", precision=key, module=module) for key in ("fp32", precision)}
+    errors = TFLITE.layer_errors(spoilt["fp32"], spoilt[precision], net.images[32:])
+    assert list(errors.values()) == sorted(errors.values(), reverse=True)
+    assert {"stem", "classifier", "block1.projection"} <= set(errors)
+    assert all(0 <= error < 10 for error in errors.values())
+    if precision == "int8":
+        assert next(iter(errors)) in ("block1.expansion", "block1.depthwise")
+    with pytest.raises(ExportError, match="got none"):
+        TFLITE.layer_errors(spoilt["fp32"], spoilt[precision], net.images[:0])
+
+
+def test_an_operator_without_an_int8_form_is_named(tmp_path: Path) -> None:
+    module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ELU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
+    images = np.random.default_rng(0).standard_normal((8, 3, 12, 12)).astype(np.float32)
+    request = ExportRequest(module, torch.zeros(1, 3, 12, 12), precision="int8", calibration=images)
+    with pytest.raises(ExportError, match=r"no int8 form of ELU.*precisions=\[fp32\]") as caught:
+        TFLITE.export(request, tmp_path / "x.tflite")
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_quantiser_missing_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ai_edge_quantizer", None)
+    request = ExportRequest(nn.Identity(), torch.zeros(1, 3, 8, 8), precision="fp16")
+    with pytest.raises(MissingExtraError, match=r"ai-edge-quantizer.*hwnas\[litert\]"):
+        TFLITE.export(request, tmp_path / "x.tflite")
+
+
+# ---- rewriting of graphs --------------------------------------------------------------------------------------------
+
+
+def run(content: bytes, image: NDArray[np.float32]) -> NDArray[np.float32]:
+    interpreter = Interpreter(model_content=content, num_threads=1)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)
+    interpreter.invoke()
+    return np.array(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]))
+
+
+@pytest.mark.parametrize("kernel", range(1, 15, 2))
+def test_row_groups_hold_every_row_once_in_kernels_of_25_taps(kernel: int) -> None:
+    groups = row_groups(kernel)
+    assert bool(groups) == (kernel in (7, 9, 11))
+    assert sorted(row for group in groups for row in group) == (list(range(kernel)) if groups else [])
+    for group in groups:
+        assert len(group) * kernel <= 25
+        assert [kernel - 1 - row for row in reversed(group)] == list(group)
+        assert len({after - row for row, after in zip(group, group[1:], strict=False)}) <= 1
+
+
+@pytest.mark.parametrize("kernel", [5, 7, 9])
+@pytest.mark.parametrize(("size", "stride"), [(12, 1), (12, 2), (13, 2)])
+def test_split_depthwise_computes_the_same(kernel: int, size: int, stride: int, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Conv2d(8, 8, kernel, stride, kernel // 2, groups=8), nn.ReLU6(), nn.AdaptiveAvgPool2d(2), nn.Flatten()
+    ).eval()
+    import litert_torch
+
+    image = torch.randn(1, size, size, 8)
+    plain = litert_torch.convert(litert_torch.to_channel_last_io(module, args=[0]).eval(), (image,)).model_content()
+    split = split_depthwise(plain)
+    assert Counter(operator_names(split))["DEPTHWISE_CONV_2D"] == max(1, len(row_groups(kernel)))
+    np.testing.assert_allclose(run(split, image.numpy()), run(plain, image.numpy()), atol=1e-5)
+    assert split_depthwise(split) == split
+
+
+def test_lowered_activations_compute_the_same(exported: object, net: Precisions) -> None:
+    plain = net.files["fp32"].read_bytes()
+    lowered = lower_activations(plain)
+    names = Counter(operator_names(lowered))
+    assert "HARD_SWISH" not in names
+    # Squeeze-and-excitation lost its product with 1/6, and no value needed one of its own but the stem's, which is added.
+    before = Counter(operator_names(plain))
+    assert names["MUL"] == before["MUL"] // 2 + before["HARD_SWISH"] + 1
+    assert names["ADD"] == before["ADD"] + before["HARD_SWISH"]
+    for image in net.images[:4].transpose(0, 2, 3, 1):
+        np.testing.assert_allclose(run(lowered, image[None]), run(plain, image[None]), atol=1e-4)
+    model = unpack(lowered)
+    used = {int(number) for one in model.subgraphs[0].operators for number in (*one.inputs, *one.outputs)}
+    assert used == set(range(len(model.subgraphs[0].tensors)))
+
+
+class Awkward(nn.Module):
+    """h-swish where nothing that follows has weights: added, given out, multiplied with itself."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = nn.functional.hardswish(x.mean((2, 3)))
+        return nn.functional.hardswish(y * y + y)
+
+
+def test_a_factor_that_no_weights_take_is_divided_out() -> None:
+    import litert_torch
+
+    image = torch.randn(1, 4, 4, 6) * 3
+    module = litert_torch.to_channel_last_io(Awkward(), args=[0]).eval()
+    plain = litert_torch.convert(module, (image,)).model_content()
+    lowered = lower_activations(plain)
+    assert "HARD_SWISH" not in operator_names(lowered)
+    np.testing.assert_allclose(run(lowered, image.numpy()), run(plain, image.numpy()), atol=1e-5)
+    interpreter = Interpreter(model_content=lowered)
+    runner = interpreter.get_signature_runner("serving_default")
+    (given,) = runner(args_0=image.numpy()).values()
+    np.testing.assert_allclose(given, run(plain, image.numpy()), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "layer"),
+    [
+        ("a.Wrapper/hwnas.supernet.subnet.Subnet_wrapped/h.ConvBlock_stem/torch.nn.modules.conv.Conv2d_conv;2", "stem"),
+        ("a.W/h.Subnet_wrapped/h.Residual_block3/h.ConvBlock_depthwise/torch.nn.a.ReLU_act;;a.W/x", "block3.depthwise"),
+        ("a.W/h.Subnet_wrapped/torch.nn.modules.linear.Linear_classifier;1", "classifier"),
+        ("serving_default_output_0_output", "serving_default_output_0_output"),
+    ],
+)
+def test_layers_are_named_by_modules(tensor: str, layer: str) -> None:
+    assert layer_of(tensor) == layer
+
+
+# ---- the profiler's operator files ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_synthetic_files_hold_the_operators_of_exported_ones(precision: str, net: Precisions, tmp_path: Path) -> None:
+    ours = synthetic_tflite.write(net.operators, tmp_path / "x.tflite", precision=precision)
+    theirs = Counter(operator_names(net.files[precision].read_bytes())) - Counter(("QUANTIZE", "DEQUANTIZE"))
+    assert Counter(operator_names(ours.read_bytes())) == theirs
+    assert delegated(ours) == 1
+
+
+def test_synthetic_large_kernels_compute_the_same_as_one_convolution(tmp_path: Path) -> None:
+    operator = Operator("mbconv", 12, 12, 8, 8, mid_channels=16, kernel=7, stride=2, activation="h_swish", se=True)
+    path = synthetic_tflite.write([operator], tmp_path / "x.tflite")
+    image = np.random.default_rng(0).standard_normal((1, 12, 12, 8)).astype(np.float32)
+    import onnxruntime
+
+    from hwnas.export import synthetic_onnx
+
+    session = onnxruntime.InferenceSession(
+        synthetic_onnx.write([operator], tmp_path / "x.onnx"), providers=["CPUExecutionProvider"]
+    )
+    expected = session.run(None, {"input": image.transpose(0, 3, 1, 2)})[0].transpose(0, 2, 3, 1)
+    np.testing.assert_allclose(run(path.read_bytes(), image), expected, atol=1e-4)
