@@ -57,13 +57,15 @@ def pack(model: Any) -> bytes:
 
 
 def unpack(content: bytes) -> Any:
-    """The `ModelT` of a file's bytes, its constants as `AlignedBuffer`."""
+    """The `ModelT` of a file's bytes, its constants as `AlignedBuffer`, those that lie behind the flatbuffer too."""
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.ModelT.InitFromPackedBuf(content, 0)
-    model.buffers = [
-        buffer if buffer.data is None else AlignedBuffer(bytes(buffer.data), schema) for buffer in model.buffers
-    ]
+    for place, buffer in enumerate(model.buffers):
+        if buffer.offset > 1:  # 0 and 1 mean that there is no such place
+            model.buffers[place] = AlignedBuffer(content[buffer.offset : buffer.offset + buffer.size], schema)
+        elif buffer.data is not None:
+            model.buffers[place] = AlignedBuffer(bytes(buffer.data), schema)
     return model
 
 

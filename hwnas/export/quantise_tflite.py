@@ -21,6 +21,7 @@ from hwnas.export.flatbuffer import (
     value_names,
 )
 from hwnas.export.lower_tflite import lower_activations
+from hwnas.export.quiet import quiet
 
 __all__ = ["dynamic_integer", "float16", "full_integer", "layer_errors"]
 
@@ -95,8 +96,6 @@ def layer_errors(float_file: Path | str, quantised_file: Path | str, images: NDA
     whole = "INT8" in output_types(quantised)
     content = lower_activations(content) if whole else content
     images = images[:ERROR_IMAGES]
-    ranges = _ranges(content, images) if whole else None
-    expected = _outputs(content, images)
     layers = dict.fromkeys(
         layer
         for kind, layer, given in zip(
@@ -106,11 +105,14 @@ def layer_errors(float_file: Path | str, quantised_file: Path | str, images: NDA
     )
     every = list(dict.fromkeys(operator_layers(content)))
     errors = {}
-    for layer in layers:
-        quantizer = _integer_quantizer(content) if whole else _dynamic_quantizer(content)
-        _keep_float(quantizer, content, [other for other in every if other != layer])
-        moved = _outputs(_quantised(quantizer, ranges), images) - expected
-        errors[layer] = float(np.sqrt((moved**2).mean()) / max(float(expected.std()), 1e-12))
+    with quiet("layer errors"):
+        ranges = _ranges(content, images) if whole else None
+        expected = _outputs(content, images)
+        for layer in layers:
+            quantizer = _integer_quantizer(content) if whole else _dynamic_quantizer(content)
+            _keep_float(quantizer, content, [other for other in every if other != layer])
+            moved = _outputs(_quantised(quantizer, ranges), images) - expected
+            errors[layer] = float(np.sqrt((moved**2).mean()) / max(float(expected.std()), 1e-12))
     return dict(sorted(errors.items(), key=lambda entry: -entry[1]))
 
 

@@ -46,7 +46,8 @@ def _tflite(path: Path) -> list[Node]:
     graph = model.subgraphs[0]
 
     def constant(number: int) -> bool:
-        return model.buffers[graph.tensors[number].buffer].data is not None
+        buffer = model.buffers[graph.tensors[number].buffer]
+        return buffer.data is not None or buffer.offset > 1  # the latter lies behind the flatbuffer
 
     found = []
     for entry in graph.operators:
