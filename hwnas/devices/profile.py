@@ -25,7 +25,7 @@ __all__ = [
     "profile_path",
 ]
 
-RUNTIMES = ("onnxruntime", "litert", "tvm")
+RUNTIMES = ("onnxruntime", "litert", "tvm", "executorch")
 PRECISIONS = ("fp32", "int8")
 DELEGATES = ("xnnpack", "gpu", "nnapi", "edge_tpu", "onnxruntime_cpu", "tvm")
 

@@ -36,7 +36,12 @@ __all__ = [
 Runner = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """Prepared images `[N, C, H, W]` to logits `[N, classes]`; files of batch 1 are run N times."""
 
-FORMATS: dict[str, str] = {"onnx": "hwnas.export.onnx", "tflite": "hwnas.export.tflite"}
+FORMATS: dict[str, str] = {
+    "onnx": "hwnas.export.onnx",
+    "tflite": "hwnas.export.tflite",
+    "tvm": "hwnas.export.tvm",
+    "executorch": "hwnas.export.executorch",
+}
 
 
 PRECISIONS = ("fp32", "fp16", "int8", "int8_dynamic")

@@ -20,7 +20,7 @@ __all__ = ["MANIFEST_NAME", "Manifest", "file_metadata", "read_manifest", "write
 MANIFEST_NAME = "manifest.json"
 
 # Import names to distributions, where these differ.
-_DISTRIBUTIONS = {"ai_edge_litert": "ai-edge-litert", "litert_torch": "litert-torch"}
+_DISTRIBUTIONS = {"ai_edge_litert": "ai-edge-litert", "litert_torch": "litert-torch", "tvm": "apache-tvm"}
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,35 @@ class Tvm:
         return invoke
 
 
-RUNTIMES: dict[str, Any] = {"onnxruntime": OnnxRuntime, "litert": LiteRt, "tvm": Tvm}
+class ExecuTorch:
+    """An ExecuTorch program in the runtime for Python, with what it was delegated to."""
+
+    def __init__(self, threads: int) -> None:
+        from importlib.metadata import version
+
+        import torch
+        from executorch.extension.pybindings import portable_lib
+        from executorch.runtime import Runtime
+
+        self.version = version("executorch")
+        self.torch = torch
+        self.runtime = Runtime.get()
+        if portable_lib._threadpool_get_thread_count() != threads:
+            portable_lib._unsafe_reset_threadpool(threads)
+
+    def load(self, path: str, rng: np.random.Generator, shape: Sequence[int]) -> Callable[[], None]:
+        """A function of no arguments that runs the model once."""
+        program = self.runtime.load_program(path)
+        inputs = [self.torch.from_numpy(make_input(shape, "float32", rng))]
+        forward = program.load_method("forward")
+
+        def invoke(_: Any = program) -> None:  # its methods live as long as the program
+            forward.execute(inputs)
+
+        return invoke
+
+
+RUNTIMES: dict[str, Any] = {"onnxruntime": OnnxRuntime, "litert": LiteRt, "tvm": Tvm, "executorch": ExecuTorch}
 
 
 def make_input(shape: Sequence[int], dtype: str, rng: np.random.Generator) -> Any:

@@ -47,6 +47,7 @@ RUNTIMES: dict[str, Runtime] = {
         Runtime("onnxruntime", "onnxruntime", "onnxruntime", "onnxruntime", ".onnx", "hwnas.export.synthetic_onnx"),
         Runtime("litert", "ai-edge-litert", "litert", "ai_edge_litert", ".tflite", "hwnas.export.synthetic_tflite"),
         Runtime("tvm", "apache-tvm", "tvm", "tvm", ".so", "hwnas.export.synthetic_tvm"),
+        Runtime("executorch", "executorch", "executorch", "executorch", ".pte", "hwnas.export.synthetic_executorch"),
     )
 }
 

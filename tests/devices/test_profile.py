@@ -27,7 +27,8 @@ def test_every_shipped_profile_loads(name: str) -> None:
 
 def test_the_local_machine_runs_every_runtime() -> None:
     runtimes = load_profile("local").runtimes
-    assert runtimes == {"onnxruntime": ("fp32", "int8"), "litert": ("fp32", "int8"), "tvm": ("fp32",)}
+    both = ("fp32", "int8")
+    assert runtimes == {"onnxruntime": both, "litert": both, "tvm": ("fp32",), "executorch": both}
 
 
 def test_a_profile_of_ones_own_is_loaded_by_path(tmp_path: Path) -> None:

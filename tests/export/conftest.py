@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,10 @@ from torch import nn
 
 from hwnas.spaces import OfaMbv3Config, OfaMbv3Space, Operator, Space
 from hwnas.supernet.build import build_subnet
+
+# Compiling takes several times as long as the other formats: what all formats do, these do in the slow tests, but for
+# one tiny network each in test_tvm.py and test_executorch.py.
+COMPILED = ("tvm", "executorch")
 
 # 1 channel; odd and even sizes before strides; every activation; with and without squeeze-and-excitation.
 SMALL = OfaMbv3Config(
@@ -27,6 +32,25 @@ SMALL = OfaMbv3Config(
     classes=10,
 )
 SPACES = {"small": SMALL, "full": OfaMbv3Config(resolution=(160, 176))}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        of_format = getattr(item, "callspec", None) and item.callspec.params.get("name")
+        if of_format in COMPILED and {"exported", "network"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(autouse=True)
+def skip_without_runtime(request: pytest.FixtureRequest) -> None:
+    """A test of one format needs its packages."""
+    from hwnas.export.formats import FORMATS, model_format
+
+    of_format = getattr(request.node, "callspec", None) and request.node.callspec.params.get("name")
+    if of_format in FORMATS:
+        chosen = model_format(of_format)
+        if missing := [package for package in chosen.packages if find_spec(package) is None]:
+            pytest.skip(f"{', '.join(missing)} missing: pip install 'hwnas[{chosen.extra}]'")
 
 
 def network(space: Space, seed: int) -> tuple[list[Operator], nn.Module, torch.Tensor]:
@@ -48,16 +72,27 @@ def network(space: Space, seed: int) -> tuple[list[Operator], nn.Module, torch.T
 
 
 class Exported:
-    """One network, and its files of each format."""
+    """One network, and its files of each format, written when they are first asked for."""
 
     def __init__(self, folder: Path, space: Space, seed: int) -> None:
-        from hwnas.export.formats import FORMATS, ExportRequest, model_format
-
         self.operators, self.module, self.example = network(space, seed)
-        self.files = {name: folder / f"{seed}{model_format(name).suffix}" for name in FORMATS}
-        for name, path in self.files.items():
-            request = ExportRequest(self.module, self.example, metadata={"arch": '{"space": "small"}'})
-            model_format(name).export(request, path)
+        self.files = Files(folder / str(seed), self.module, self.example)
+
+
+class Files(dict[str, Path]):
+    """Paths by the format's name."""
+
+    def __init__(self, stem: Path, module: nn.Module, example: torch.Tensor) -> None:
+        super().__init__()
+        self._stem, self._module, self._example = stem, module, example
+
+    def __missing__(self, name: str) -> Path:
+        from hwnas.export.formats import ExportRequest, model_format
+
+        chosen = model_format(name)
+        request = ExportRequest(self._module, self._example, metadata={"arch": '{"space": "small"}'})
+        self[name] = chosen.export(request, self._stem.with_suffix(chosen.suffix))
+        return self[name]
 
 
 @pytest.fixture(scope="session")

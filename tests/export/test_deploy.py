@@ -117,7 +117,7 @@ def test_whole_export_is_described(name: str, exported: Exported, data: ImageDat
     assert manifest.sha256 == sha256_of_file(path)
     assert manifest.bytes == path.stat().st_size
     size = resolution(exported)
-    assert manifest.input_shape == ([1, 1, size, size] if name == "onnx" else [1, size, size, 1])
+    assert manifest.input_shape == ([1, size, size, 1] if name == "tflite" else [1, 1, size, size])
     assert manifest.classes == list(data.classes)
     assert manifest.preprocessing == data.preprocessing.to_dict()
     assert manifest.parity["images"] == 256

@@ -50,10 +50,10 @@ def test_is_found_by_name_runtime_and_file(name: str) -> None:
 def test_unknown_formats_are_named() -> None:
     with pytest.raises(ConfigError, match="did you mean 'onnx'"):
         model_format("onxx")
-    with pytest.raises(ConfigError, match=r"unknown runtime 'tvm'.*onnxruntime, litert"):
-        format_of_runtime("tvm")
-    with pytest.raises(ConfigError, match=r"x\.pte is no model file.*\.onnx, \.tflite"):
-        format_of_file("x.pte")
+    with pytest.raises(ConfigError, match=r"unknown runtime 'ncnn'.*onnxruntime, litert, tvm"):
+        format_of_runtime("ncnn")
+    with pytest.raises(ConfigError, match=r"x\.pth is no model file.*\.onnx, \.tflite, \.so, \.pte"):
+        format_of_file("x.pth")
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -153,7 +153,7 @@ def test_synthetic_writer_without_its_package(name: str, tmp_path: Path, monkeyp
 
 
 def test_formats_import_neither_torch_nor_runtimes() -> None:
-    heavy = "torch onnx onnxruntime ai_edge_litert litert_torch flatbuffers"
+    heavy = "torch onnx onnxruntime ai_edge_litert litert_torch flatbuffers tvm executorch"
     code = (
         "import sys; from hwnas.export.formats import *; from hwnas.export import config, manifest;"
         f"[model_format(name) for name in FORMATS]; print([m for m in {heavy.split()!r} if m in sys.modules])"

@@ -36,7 +36,9 @@ def transport(device: DeviceProfile) -> Iterator[Transport]:
         yield connected
 
 
-@pytest.fixture(params=["onnxruntime", "litert", pytest.param("tvm", marks=pytest.mark.slow)])
+@pytest.fixture(
+    params=["onnxruntime", "litert", *(pytest.param(name, marks=pytest.mark.slow) for name in ("tvm", "executorch"))]
+)
 def quick(request: pytest.FixtureRequest) -> ProfilingConfig:
     return ProfilingConfig(
         runtime=request.param, networks=10, rounds=2, max_rounds=2, slice_ms=0.3, warm_up_ms=1.0, folds=2

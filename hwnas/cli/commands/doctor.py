@@ -24,6 +24,7 @@ RUNTIME_MODULES = {
     "onnxruntime": ("onnxruntime",),
     "litert": ("ai_edge_litert.interpreter",),
     "tvm": ("tvm.relax", "onnx"),
+    "executorch": ("executorch.runtime", "torchao"),
 }
 
 

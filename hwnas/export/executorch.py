@@ -1,0 +1,140 @@
+"""ExecuTorch programs for XNNPACK, and ExecuTorch's runtime for Python to run them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwnas.errors import ExportError
+from hwnas.export import synthetic_executorch
+from hwnas.export.formats import ExportRequest, ModelFormat, Runner
+from hwnas.export.passes import ExportState, Pass, first_line, fold_batch_norm, on_cpu, require, to_file
+from hwnas.export.quiet import quiet
+
+__all__ = ["FORMAT", "export_executorch", "load_runner", "read_metadata"]
+
+PACKAGES = ("executorch", "torchao")
+METADATA = "metadata"
+
+
+def export_executorch(request: ExportRequest, path: Path | str) -> Path:
+    """Write the network as a program with the method `forward` `[1, C, H, W]` → `[1, classes]`; returns the path.
+
+    All that XNNPACK runs is delegated to it. In int8, weights are quantised for each channel and activations for each
+    tensor. The metadata is JSON in the bytes that the method `metadata` returns (`read_metadata`). Raises
+    MissingExtraError, ExportError, StorageError.
+    """
+    require(("torch",), "train", "exporting")
+    require(PACKAGES, "executorch", "exporting to ExecuTorch")
+    return to_file(FORMAT, PASSES, request, path)
+
+
+def load_runner(path: Path | str, threads: int = 1) -> Runner:
+    """The file in ExecuTorch's runtime. Raises MissingExtraError, and ExportError for a broken file."""
+    program = _load(path)  # its methods live as long as it does
+    import torch
+    from executorch.extension.pybindings import portable_lib
+
+    def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
+        if portable_lib._threadpool_get_thread_count() != threads:  # one pool serves all programs of the process
+            with quiet("ExecuTorch"):
+                portable_lib._unsafe_reset_threadpool(threads)
+        forward, pictures = program.load_method("forward"), torch.from_numpy(np.ascontiguousarray(images))
+        return np.concatenate([forward.execute([pictures[i : i + 1]])[0].numpy() for i in range(len(images))])
+
+    return run
+
+
+def read_metadata(path: Path | str) -> dict[str, str]:
+    """What the program says of itself, name to text. Raises as `load_runner` does."""
+    content: dict[str, str] = json.loads(_load(path).load_method(METADATA).execute([])[0].numpy().tobytes())
+    return content
+
+
+def _load(path: Path | str) -> Any:
+    require(("executorch", "torch"), "executorch", "running ExecuTorch programs")
+    if not Path(path).is_file():
+        raise ExportError(f"ExecuTorch can't load {path}: there is no such file; export it again")
+    try:
+        with quiet("ExecuTorch"):
+            from executorch.runtime import Runtime
+
+            program = Runtime.get().load_program(Path(path).read_bytes())
+            for method in ("forward", METADATA):
+                program.load_method(method)
+            return program
+    except Exception as cause:  # RuntimeError with a code, KeyError, OSError
+        raise ExportError(f"ExecuTorch can't load {path}: {first_line(cause)}; export it again") from cause
+
+
+def _trace(state: ExportState) -> ExportState:
+    import torch
+
+    return replace(state, model=torch.export.export(state.module, (state.example.contiguous(),), strict=False))
+
+
+def _quantise(state: ExportState) -> ExportState:
+    if state.request.precision != "int8":
+        return state
+    import torch
+    from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
+        XNNPACKQuantizer,
+        get_symmetric_quantization_config,
+    )
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+    quantiser = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
+    prepared = prepare_pt2e(state.model.module(), quantiser)
+    images = state.request.calibration
+    assert images is not None  # noqa: S101 - checked with the request
+    with torch.no_grad():
+        for image in torch.from_numpy(images):
+            prepared(image[None])
+    converted = convert_pt2e(prepared)
+    return replace(state, model=torch.export.export(converted, (state.example.contiguous(),), strict=False))
+
+
+def _delegate(state: ExportState) -> ExportState:
+    import torch
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import to_edge_transform_and_lower
+
+    text = json.dumps(dict(state.request.metadata), sort_keys=True).encode()
+    edge = to_edge_transform_and_lower(
+        state.model,
+        partitioner=[XnnpackPartitioner()],
+        constant_methods={METADATA: torch.frombuffer(bytearray(text), dtype=torch.uint8)},
+    )
+    return replace(state, model=edge)
+
+
+def _serialise(state: ExportState) -> ExportState:
+    return replace(state, model=bytes(state.model.to_executorch().buffer))
+
+
+PASSES: tuple[Pass, ...] = (
+    ("copy to CPU", on_cpu),
+    ("fold batch norm", fold_batch_norm),
+    ("trace", _trace),
+    ("quantise", _quantise),
+    ("delegate", _delegate),
+    ("serialise", _serialise),
+)
+
+FORMAT = ModelFormat(
+    name="executorch",
+    suffix=".pte",
+    runtime="executorch",
+    layout="NCHW",
+    extra="executorch",
+    packages=PACKAGES,
+    precisions=("fp32", "int8"),
+    export=export_executorch,
+    write_synthetic=synthetic_executorch.write,
+    load_runner=load_runner,
+)

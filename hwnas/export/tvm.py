@@ -1,0 +1,187 @@
+"""Libraries compiled by TVM for one processor, and Relax's virtual machine to run them."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import struct
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwnas.errors import ConfigError, ExportError
+from hwnas.export import onnx as onnx_format
+from hwnas.export import synthetic_tvm
+from hwnas.export.formats import ExportRequest, ModelFormat, Runner
+from hwnas.export.passes import ExportState, Pass, first_line, fold_batch_norm, on_cpu, require, to_file
+from hwnas.export.quiet import quiet
+from hwnas.export.tvm_build import fuse_operators, library, schedule_functions, toolchain
+
+__all__ = ["FORMAT", "export_tvm", "load_runner", "read_metadata"]
+
+PACKAGES = ("tvm", "onnx", "onnxscript")
+METADATA = "metadata"
+VERSION = "tvm_version"
+ELF_MACHINES = {"x86_64": 62, "aarch64": 183, "riscv64": 243}
+
+
+def export_tvm(request: ExportRequest, path: Path | str) -> Path:
+    """Write the network as a shared library with the function `main` `[1, C, H, W]` → `[1, classes]`; returns the path.
+
+    It is compiled for `request.config.tvm_target`, holds its weights, and runs with TVM's runtime alone. The metadata
+    is JSON in the bytes that its function `metadata` returns (`read_metadata`). Raises MissingExtraError, ConfigError
+    for a target that can't be compiled for, ExportError, StorageError.
+    """
+    require(("torch",), "train", "exporting")
+    require(PACKAGES, "tvm", "exporting with TVM")
+    if request.config.tuning_trials and request.config.tvm_target is not None:
+        raise ConfigError("export.tuning_trials: schedules are timed on this machine; expected no export.tvm_target")
+    return to_file(FORMAT, PASSES, request, path)
+
+
+def load_runner(path: Path | str, threads: int = 1) -> Runner:
+    """The library in a Relax virtual machine. Raises MissingExtraError, and ExportError for a broken file."""
+    machine = _load(path)
+    import tvm
+
+    configure = tvm.get_global_func("runtime.config_threadpool")
+
+    def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
+        configure(1, threads)  # one pool serves all libraries of the process
+        main = machine["main"]
+        return np.concatenate([main(tvm.runtime.tensor(images[i : i + 1])).numpy() for i in range(len(images))])
+
+    return run
+
+
+def read_metadata(path: Path | str) -> dict[str, str]:
+    """What the library says of itself, name to text. Raises as `load_runner` does."""
+    return _metadata(_load(path))
+
+
+def _load(path: Path | str) -> Any:
+    require(("tvm",), "tvm", "running TVM's libraries")
+    # The pool of threads is made once, and never grows beyond OMP_NUM_THREADS unless this says more.
+    os.environ.setdefault("TVM_NUM_THREADS", str(os.cpu_count()))
+    import tvm
+    from tvm import relax
+
+    if not Path(path).is_file():
+        raise ExportError(f"TVM can't load {path}: there is no such file; export it again")
+    _check_library(Path(path))
+    try:
+        with quiet("TVM"):
+            machine = relax.VirtualMachine(tvm.runtime.load_module(str(path)), tvm.cpu())
+            compiled_by = _metadata(machine).get(VERSION, "")
+    except Exception as cause:  # its exceptions share no base but Exception
+        raise ExportError(f"TVM can't load {path}: {first_line(cause)}; export it again") from cause
+    if _release(compiled_by) > _release(tvm.__version__):
+        raise ExportError(
+            f"{path} was compiled by TVM {compiled_by}, and this runtime is {tvm.__version__}:"
+            f" pip install 'apache-tvm>={compiled_by}', or export it again"
+        )
+    return machine
+
+
+def _check_library(path: Path) -> None:
+    """Raise ExportError for a shared library of Linux that was cut off, or is for another processor.
+
+    The system's loader ends the process where a page of the file is missing.
+    """
+    with path.open("rb") as file:
+        header = file.read(64)
+    if len(header) < 64 or header[:6] != b"\x7fELF\x02\x01":
+        if platform.system() == "Linux":
+            raise ExportError(f"TVM can't load {path}: it is no 64-bit library; export it again")
+        return
+    (machine,), (sections,) = struct.unpack_from("<H", header, 18), struct.unpack_from("<Q", header, 40)
+    size, count = struct.unpack_from("<2H", header, 58)
+    if sections + size * count > path.stat().st_size:
+        raise ExportError(f"TVM can't load {path}: it is cut off; export it again")
+    here = platform.machine()
+    if machine != ELF_MACHINES.get(here, machine):
+        compiled_for = {number: name for name, number in ELF_MACHINES.items()}.get(machine, f"machine {machine}")
+        raise ExportError(
+            f"TVM can't load {path}: it was compiled for {compiled_for}, and this is {here}; export it again without"
+            " export.tvm_target, or run it there"
+        )
+
+
+def _metadata(machine: Any) -> dict[str, str]:
+    """Empty for a library that says nothing, as those of latency tables."""
+    try:
+        function = machine[METADATA]
+    except AttributeError:
+        return {}
+    content: dict[str, str] = json.loads(function().numpy().tobytes())
+    return content
+
+
+def _release(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+
+
+def _trace(state: ExportState) -> ExportState:
+    """The graph of the ONNX file, which latency tables are measured on as well."""
+    static = replace(state.request, config=replace(state.request.config, dynamic_batch=False))
+    traced = dict(onnx_format.PASSES)["trace"](replace(state, request=static))
+    return replace(traced, request=state.request)
+
+
+def _import(state: ExportState) -> ExportState:
+    from tvm.relax.frontend.onnx import from_onnx
+
+    return replace(state, model=from_onnx(state.model, keep_params_in_input=False))
+
+
+def _attach_metadata(state: ExportState) -> ExportState:
+    import tvm
+    from tvm import relax
+
+    content = {**state.request.metadata, VERSION: tvm.__version__}
+    text = np.frombuffer(json.dumps(content, sort_keys=True).encode(), dtype=np.uint8)
+    function = relax.Function([], relax.const(text, "uint8"), ret_ty=relax.TensorType(text.shape, "uint8"))
+    model = state.model.clone()
+    model[METADATA] = function.with_attr("global_symbol", METADATA)
+    return replace(state, model=model)
+
+
+def _fuse(state: ExportState) -> ExportState:
+    return replace(state, model=fuse_operators(state.model, toolchain(state.request.config.tvm_target)))
+
+
+def _schedule(state: ExportState) -> ExportState:
+    return replace(state, model=schedule_functions(state.model, toolchain(state.request.config.tvm_target)))
+
+
+def _compile(state: ExportState) -> ExportState:
+    return replace(state, model=library(state.model, toolchain(state.request.config.tvm_target)))
+
+
+PASSES: tuple[Pass, ...] = (
+    ("copy to CPU", on_cpu),
+    ("fold batch norm", fold_batch_norm),
+    ("trace", _trace),
+    ("import", _import),
+    ("attach metadata", _attach_metadata),
+    ("fuse", _fuse),
+    ("schedule", _schedule),
+    ("compile", _compile),
+)
+
+FORMAT = ModelFormat(
+    name="tvm",
+    suffix=".so",
+    runtime="tvm",
+    layout="NCHW",
+    extra="tvm",
+    packages=PACKAGES,
+    precisions=("fp32",),
+    export=export_tvm,
+    write_synthetic=synthetic_tvm.write,
+    load_runner=load_runner,
+)

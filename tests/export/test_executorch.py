@@ -1,0 +1,122 @@
+"""ExecuTorch's programs: what they compute, what XNNPACK runs of them, what they say of themselves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from hwnas.errors import ConfigError, ExportError
+from hwnas.export import synthetic_executorch
+from hwnas.export.formats import ExportRequest, model_format
+from hwnas.spaces import OfaMbv3Space, Operator
+from tests.export.conftest import network
+from tests.export.test_tvm import TINY
+
+pytest.importorskip("executorch", reason="executorch missing: pip install 'hwnas[executorch]'")
+
+from hwnas.export.executorch import read_metadata  # noqa: E402
+
+
+class Tiny:
+    """A network of ten layers, its programs, and images."""
+
+    def __init__(self, folder: Path) -> None:
+        self.operators, self.module, self.example = network(OfaMbv3Space(TINY), seed=0)
+        self.images = torch.randn(64, *self.example.shape[1:], generator=torch.Generator().manual_seed(0))
+        self.paths = {
+            precision: model_format("executorch").export(
+                ExportRequest(self.module, self.example, precision, self.images.numpy(), {"arch": '{"r": 16}'}),
+                folder / f"{precision}.pte",
+            )
+            for precision in model_format("executorch").precisions
+        }
+
+    def logits(self) -> np.ndarray:
+        with torch.no_grad():
+            return self.module(self.images).numpy()
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    return Tiny(tmp_path_factory.mktemp("executorch"))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_program_gives_torchs_logits(tiny: Tiny, threads: int) -> None:
+    from executorch.extension.pybindings import portable_lib
+
+    logits = model_format("executorch").load_runner(tiny.paths["fp32"], threads)(tiny.images.numpy())
+    assert portable_lib._threadpool_get_thread_count() == threads
+    assert logits.dtype == np.float32
+    assert tiny.logits().std() > 0.05
+    np.testing.assert_allclose(logits, tiny.logits(), atol=1e-4)
+
+
+def test_int8_is_near_and_smaller(tiny: Tiny) -> None:
+    logits, expected = model_format("executorch").load_runner(tiny.paths["int8"])(tiny.images.numpy()), tiny.logits()
+    error = np.abs(logits - expected)
+    assert 1e-6 < error.mean() < 0.1 * expected.std()
+    assert (logits.argmax(1) == expected.argmax(1)).mean() > 0.9
+    assert tiny.paths["int8"].stat().st_size < 0.8 * tiny.paths["fp32"].stat().st_size
+
+
+def test_programs_of_several_thread_counts_take_turns(tiny: Tiny) -> None:
+    """One pool serves them all."""
+    load = model_format("executorch").load_runner
+    runs = [load(tiny.paths["fp32"], 1), load(tiny.paths["int8"], 2), load(tiny.paths["fp32"], 2)]
+    first = [run(tiny.images[:2].numpy()) for run in runs]
+    for run, expected in zip(runs, first, strict=True):
+        np.testing.assert_array_equal(run(tiny.images[:2].numpy()), expected)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_metadata_is_in_the_program(tiny: Tiny, precision: str) -> None:
+    assert read_metadata(tiny.paths[precision]) == {"arch": '{"r": 16}'}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_xnnpack_runs_it(tiny: Tiny, precision: str) -> None:
+    """What is left to ExecuTorch's own, slow kernels is no convolution."""
+    from executorch.runtime import Runtime
+
+    program = Runtime.get().load_program(tiny.paths[precision].read_bytes())
+    content = tiny.paths[precision].read_bytes()
+    assert program.metadata("forward").num_inputs() == 1
+    assert b"XnnpackBackend" in content
+    assert b"aten::convolution" not in content
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5])
+def test_cut_file_is_refused(tiny: Tiny, share: float, tmp_path: Path) -> None:
+    path, content = tmp_path / "cut.pte", tiny.paths["fp32"].read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(ExportError, match=r"can't load .*export it again") as caught:
+        model_format("executorch").load_runner(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_int8_needs_images(tiny: Tiny, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="int8 needs real images"):
+        model_format("executorch").export(ExportRequest(tiny.module, tiny.example, "int8"), tmp_path / "x.pte")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_synthetic_program(precision: str, tmp_path: Path) -> None:
+    operators = [
+        Operator("mbconv", 8, 8, 8, 8, mid_channels=16, kernel=3, residual=True, se=True, activation="h_swish"),
+        Operator("pool", 8, 8, 8, 8),
+        Operator("linear", 1, 1, 8, 5),
+    ]
+    path = synthetic_executorch.write(operators, tmp_path / "chain.pte", precision=precision)
+    image = np.random.default_rng(7).standard_normal((1, 8, 8, 8)).astype(np.float32)
+    logits = model_format("executorch").load_runner(path)(image)
+    expected = model_format("onnx").load_runner(model_format("onnx").write_synthetic(operators, tmp_path / "x"))(image)
+    np.testing.assert_allclose(logits, expected, atol=1e-4 if precision == "fp32" else 0.1 * np.abs(expected).max())
+
+
+def test_synthetic_program_of_a_batch_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"profiling\.batch=1, got 4"):
+        synthetic_executorch.write([Operator("pool", 4, 4, 8, 8)], tmp_path / "x", batch=4)
