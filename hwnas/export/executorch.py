@@ -36,14 +36,16 @@ def export_executorch(request: ExportRequest, path: Path | str) -> Path:
 
 def load_runner(path: Path | str, threads: int = 1) -> Runner:
     """The file in ExecuTorch's runtime. Raises MissingExtraError, and ExportError for a broken file."""
-    program = _load(path)  # its methods live as long as it does
+    _load(path)
     import torch
     from executorch.extension.pybindings import portable_lib
 
     def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
-        if portable_lib._threadpool_get_thread_count() != threads:  # one pool serves all programs of the process
+        # One pool of threads serves the process, and a program loaded before it was replaced would use the old one.
+        if portable_lib._threadpool_get_thread_count() != threads:
             with quiet("ExecuTorch"):
                 portable_lib._unsafe_reset_threadpool(threads)
+        program = _load(path)  # its methods live as long as it does
         forward, pictures = program.load_method("forward"), torch.from_numpy(np.ascontiguousarray(images))
         return np.concatenate([forward.execute([pictures[i : i + 1]])[0].numpy() for i in range(len(images))])
 
@@ -52,7 +54,8 @@ def load_runner(path: Path | str, threads: int = 1) -> Runner:
 
 def read_metadata(path: Path | str) -> dict[str, str]:
     """What the program says of itself, name to text. Raises as `load_runner` does."""
-    content: dict[str, str] = json.loads(_load(path).load_method(METADATA).execute([])[0].numpy().tobytes())
+    program = _load(path)
+    content: dict[str, str] = json.loads(program.load_method(METADATA).execute([])[0].numpy().tobytes())
     return content
 
 

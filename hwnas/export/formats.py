@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from hwnas.errors import ConfigError, choices
 from hwnas.export.config import ExportConfig
+from hwnas.progress import Progress, no_progress
 from hwnas.spaces import Operator
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class ExportRequest:
 
     `example` is one image `[1, C, H, W]`; `calibration` real, prepared ones `[N, C, H, W]`, off which int8 reads the
     ranges of activations. `metadata` goes into the file, name to text. `float_layers` stay float in a quantised file:
-    layers by the format's own names, as its `layer_errors` gives them.
+    layers by the format's own names, as its `layer_errors` gives them. `progress` is of what takes long: tuning.
     """
 
     module: nn.Module
@@ -63,6 +64,7 @@ class ExportRequest:
     metadata: Mapping[str, str] = field(default_factory=dict)
     float_layers: tuple[str, ...] = ()
     config: ExportConfig = field(default_factory=ExportConfig)
+    progress: Progress = no_progress
 
 
 class ExportFunction(Protocol):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -57,6 +58,9 @@ MIN_CALIBRATION_IMAGES = 8
 
 Pass = tuple[str, Callable[[ExportState], ExportState]]
 
+SHOWN = ("schedule",)
+"""Passes that print nothing of their own, and whose progress may be shown meanwhile."""
+
 
 def run_passes(format_name: str, passes: Sequence[Pass], state: ExportState) -> ExportState:
     """The state after every pass, in order. Whatever a pass fails with is raised as ExportError, one line.
@@ -72,7 +76,7 @@ def _run(
     format_name: str, name: str, function: Callable[[ExportState], ExportState], state: ExportState
 ) -> ExportState:
     try:
-        with quiet(f"{format_name} export, {name}"):
+        with nullcontext() if name in SHOWN else quiet(f"{format_name} export, {name}"):
             return function(state)
     except HwnasError:
         raise

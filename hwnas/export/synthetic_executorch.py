@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["write"]
 
-CALIBRATION_IMAGES = 4
+CALIBRATION_IMAGES = 16
 
 
 def write(

@@ -20,12 +20,14 @@ from hwnas.export.formats import ExportRequest, ModelFormat, Runner
 from hwnas.export.passes import ExportState, Pass, first_line, fold_batch_norm, on_cpu, require, to_file
 from hwnas.export.quiet import quiet
 from hwnas.export.tvm_build import fuse_operators, library, schedule_functions, toolchain
+from hwnas.export.tvm_tune import tune
 
 __all__ = ["FORMAT", "export_tvm", "load_runner", "read_metadata"]
 
 PACKAGES = ("tvm", "onnx", "onnxscript")
 METADATA = "metadata"
 VERSION = "tvm_version"
+TUNING_SEED = 0
 ELF_MACHINES = {"x86_64": 62, "aarch64": 183, "riscv64": 243}
 
 
@@ -155,7 +157,10 @@ def _fuse(state: ExportState) -> ExportState:
 
 
 def _schedule(state: ExportState) -> ExportState:
-    return replace(state, model=schedule_functions(state.model, toolchain(state.request.config.tvm_target)))
+    tools = toolchain(state.request.config.tvm_target)
+    trials = state.request.config.tuning_trials
+    tiles = tune(state.model, tools, trials, TUNING_SEED, state.request.progress) if trials else {}
+    return replace(state, model=schedule_functions(state.model, tools, tiles))
 
 
 def _compile(state: ExportState) -> ExportState:

@@ -200,6 +200,26 @@ def test_networks_with_other_operators(tmp_path: Path) -> None:
     np.testing.assert_allclose(model_format("tvm").load_runner(path)(example.numpy()), expected, atol=1e-4)
 
 
+def test_tuning_tries_as_many_tiles_as_asked_for_and_stays_right(tmp_path: Path) -> None:
+    module = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 24, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    example = torch.randn(1, 3, 12, 12, generator=torch.Generator().manual_seed(0))
+    shown: list[tuple[float, str]] = []
+    request = ExportRequest(
+        module.eval(), example, config=ExportConfig(tuning_trials=5), progress=lambda *one: shown.append(one)
+    )
+    path = model_format("tvm").export(request, tmp_path / "tuned.so")
+    assert [share for share, _ in shown] == [0.2, 0.4, 0.6, 0.8, 1.0]
+    assert shown[2][1].startswith("3 of 5 tiles, ")
+    logits = model_format("tvm").load_runner(path)(example.numpy())
+    np.testing.assert_allclose(logits, module(example).detach().numpy(), atol=1e-4)
+
+
+def test_tuning_for_another_processor_is_refused(tmp_path: Path) -> None:
+    request = ExportRequest(nn.Flatten(), torch.zeros(1, 3, 8, 8), config=replace(CROSS, tuning_trials=5))
+    with pytest.raises(ConfigError, match=r"export\.tuning_trials: schedules are timed on this machine"):
+        model_format("tvm").export(request, tmp_path / "x")
+
+
 # ---- other processors -----------------------------------------------------------------------------------------------
 
 
