@@ -116,7 +116,7 @@ def schedule_functions(module: Any, tools: Toolchain, tiles: Mapping[str, Tile] 
         if isinstance(function, PrimFunc):
             try:
                 scheduled[name] = schedule(function, tools.unit, (tiles or {}).get(str(name.name_hint)))
-            except ScheduleError:
+            except (ScheduleError, TypeError, ValueError):  # a loop of no constant length, for one
                 continue
     return scheduled
 

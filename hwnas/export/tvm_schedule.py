@@ -43,7 +43,7 @@ def schedule(function: Any, unit: VectorUnit, tile: Tile | None = None) -> Any:
     """The TIR function with its loops tiled, unrolled, vectorised and shared among threads.
 
     `tile` None: the first of `candidate_tiles`. Functions of several sums stay as they are beyond their fused
-    elementwise parts. Raises what TVM raises where a function is none that these rules know.
+    elementwise parts. Raises TVM's ScheduleError, TypeError or ValueError for a function that the rules don't know.
     """
     plan = _Plan(function)
     for block in plan.elementwise:
@@ -181,6 +181,7 @@ def _schedule_reduction(plan: _Plan, tile: Tile) -> None:
     *written, channel = schedule.get_loops(end)[1:]
     vector_out, lane_out = schedule.split(channel, [None, tile.lanes])
     for loop in (row_in, column_in, vector, *written, vector_out):
+        plan.extent(loop)  # fails where a tile's last part would be smaller than the others
         schedule.unroll(loop)
     for loop in (lane, lane_out):
         schedule.vectorize(loop)
