@@ -19,6 +19,7 @@ from hwnas.errors import DataError
 from hwnas.progress import Progress
 from hwnas.spaces import Genotypes
 from hwnas.supernet.evaluate import accuracy_of, calibrated_subnet
+from hwnas.supernet.fake_quantise import fake_quantised
 from hwnas.supernet.fold import fold_batch_norm
 from hwnas.supernet.layout import batches_of, channels_last
 from hwnas.supernet.single import TrainedNetwork
@@ -50,10 +51,12 @@ def measure_accuracy(
     progress: Progress,
     known: NDArray[np.float64] | None = None,
     measured: Measured | None = None,
+    int8: bool = False,
 ) -> NDArray[np.float64]:
     """The share of correctly classified images of `split` for each of `genotypes` `[N, G]`, `[N]`.
 
-    Each subnet is extracted, its BatchNorm calibrated at its own resolution, and folded; weights are not touched.
+    Each subnet is extracted, its BatchNorm calibrated at its own resolution, and folded; weights are not touched. With
+    `int8` it is then computed as its int8 file would be (see `hwnas.supernet.fake_quantise`).
     `known` `[N]` holds accuracies of an interrupted call, NaN where there is none: those are taken over. On a CPU
     several subnets are evaluated at once. A split too large for memory is read once for every group of subnets, which
     are then told together. Raises DataError for a split that doesn't exist, ArchError for foreign genotypes.
@@ -61,7 +64,7 @@ def measure_accuracy(
     genotypes = supernet.space.check(genotypes)
     data.split(split)
     device = supernet.device
-    images = _Images(data, config, device)
+    images = _Images(data, config, device, int8)
     accuracies = np.full(len(genotypes), np.nan) if known is None else np.array(known, dtype=np.float64)
     pending = np.flatnonzero(np.isnan(accuracies))
     done = 0
@@ -94,8 +97,8 @@ def _one_subnet_a_thread(threads: int) -> Iterator[ThreadPoolExecutor]:
 class _Images:
     """Prepared images of the resolution last asked for: one resolution in memory at a time."""
 
-    def __init__(self, data: ImageData, config: MeasureConfig, device: torch.device) -> None:
-        self._data, self._config, self._device = data, config, device
+    def __init__(self, data: ImageData, config: MeasureConfig, device: torch.device, int8: bool = False) -> None:
+        self._data, self._config, self._device, self._int8 = data, config, device, int8
         self._parts: dict[str, LabelledImages] = {}
         self._prepared: dict[tuple[str, int], tuple[Tensor, Tensor]] = {}
 
@@ -120,7 +123,7 @@ class _Images:
         if self._streams(split, resolution):
             for start in range(0, len(rows), _STREAMED_SUBNETS):
                 group = rows[start : start + _STREAMED_SUBNETS]
-                subnets = list(pool.map(lambda row: self._folded(supernet, genotypes[row]), group))
+                subnets = list(pool.map(lambda row: self._deployed(supernet, genotypes[row]), group))
                 yield from zip(group.tolist(), self._streamed(subnets, resolution, split, pool), strict=True)
             return
         work = {pool.submit(self._evaluate, supernet, genotypes[row], split): int(row) for row in rows}
@@ -133,12 +136,18 @@ class _Images:
         if not self._streams(split, resolution):
             self._get(split, resolution)
 
-    def _folded(self, supernet: TrainedNetwork, genotype: Genotypes) -> nn.Module:
-        return channels_last(fold_batch_norm(self.calibrated(supernet, genotype)))
+    def _deployed(self, supernet: TrainedNetwork, genotype: Genotypes) -> nn.Module:
+        folded = channels_last(fold_batch_norm(self.calibrated(supernet, genotype)))
+        if not self._int8:
+            return folded
+        images, _ = self._get("calibration", self.resolution(supernet, genotype))
+        with torch.inference_mode():
+            chosen = images[: self._config.range_images]
+            return fake_quantised(folded, batches_of(chosen, self._config.calibration_batch))
 
     def _evaluate(self, supernet: TrainedNetwork, genotype: Genotypes, split: str) -> float:
         images, labels = self._get(split, self.resolution(supernet, genotype))
-        return accuracy_of(self._folded(supernet, genotype), images, labels, self._config.batch_size)
+        return accuracy_of(self._deployed(supernet, genotype), images, labels, self._config.batch_size)
 
     def _streamed(self, subnets: list[nn.Module], resolution: int, split: str, pool: ThreadPoolExecutor) -> list[float]:
         """One pass over the images for all of `subnets`."""

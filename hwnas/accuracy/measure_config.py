@@ -13,17 +13,19 @@ __all__ = ["MeasureConfig"]
 class MeasureConfig:
     """BatchNorm is calibrated on the first `calibration_images` of the held-out part, in batches of
     `calibration_batch`, whatever split is then evaluated; labels play no part in it. `images` limits the evaluated
-    images to the first so many; 0 takes all. Prepared images are kept where they need at most `memory_limit_mib`.
+    images to the first so many; 0 takes all. For int8 the ranges of activations are read off the first `range_images`
+    of the calibration images. Prepared images are kept where they need at most `memory_limit_mib`.
     """
 
     calibration_images: int = 1000
     calibration_batch: int = 200
     batch_size: int = 250
+    range_images: int = 256
     images: int = 0
     memory_limit_mib: int = 4096
 
     def __post_init__(self) -> None:
-        for key in ("calibration_images", "calibration_batch", "batch_size"):
+        for key in ("calibration_images", "calibration_batch", "batch_size", "range_images"):
             if getattr(self, key) < 2:
                 raise ConfigError(f"measure.{key}: expected at least 2, got {getattr(self, key)}")
         if self.memory_limit_mib < 1:

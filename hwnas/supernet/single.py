@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from hwnas.errors import ArchError
 from hwnas.spaces import Genotypes, Space
+from hwnas.supernet.fake_quantise import FakeQuantiser
 from hwnas.supernet.subnet import Subnet
 from hwnas.supernet.supernet import Supernet
 
@@ -17,11 +18,15 @@ __all__ = ["SingleNetwork", "TrainedNetwork"]
 
 
 class SingleNetwork(nn.Module):
-    """The plain network `network` of one genotype `[G]` of `space`."""
+    """The plain network `network` of one genotype `[G]` of `space`.
 
-    def __init__(self, space: Space, genotype: Genotypes, network: Subnet) -> None:
+    With `int8` its forward pass is that of its int8 file, in floating point; the weights stay float.
+    """
+
+    def __init__(self, space: Space, genotype: Genotypes, network: Subnet, int8: bool = False) -> None:
         super().__init__()
         self.space, self.genotype, self.network = space, genotype, network
+        self.quantiser = FakeQuantiser(network) if int8 else None
 
     @property
     def dropout(self) -> nn.Dropout:
@@ -36,7 +41,7 @@ class SingleNetwork(nn.Module):
 
     def forward(self, x: Tensor, genotype: Genotypes) -> Tensor:  # noqa: ARG002 (as a supernet's)
         """Logits `[B, classes]` of images `[B, C, H, W]`; `genotype` is its own."""
-        logits: Tensor = self.network(x)
+        logits: Tensor = self.network(x) if self.quantiser is None else self.quantiser(self.network, x)
         return logits
 
     def extract(self, genotype: Genotypes) -> Subnet:

@@ -9,11 +9,12 @@ from hwnas.errors import ConfigError, choices
 __all__ = ["PRECISIONS", "SAMPLERS", "SCHEDULES", "TEACHERS", "PhaseConfig", "TrainingConfig"]
 
 SAMPLERS = ("uniform", "sandwich", "shifted")
-TEACHERS = ("first_phase", "in_place", "none")
+TEACHERS = ("first_phase", "in_place", "start", "none")
 SCHEDULES = ("cosine", "exponential")
 OPTIMISERS = ("sgd", "adamw")
 NETWORKS = ("supernet", "subnet")
 STARTS = ("fresh", "checkpoint")
+QUANTISATIONS = ("none", "int8")
 PRECISIONS = ("32-true", "bf16-mixed")
 ACCELERATORS = ("auto", "cpu", "cuda", "mps")
 
@@ -29,7 +30,7 @@ class PhaseConfig:
 
     Teachers: `first_phase`, the largest network as the first phase left it (there is none within the first phase),
     whose soft labels are added to the labels; `in_place`, the largest network of the same step, which alone learns
-    from the labels; `none`.
+    from the labels; `start`, the network (of a supernet: the largest) as the run found it, not quantised; `none`.
 
     `epochs` include `warmup_epochs`, in which the learning rate rises linearly to `learning_rate`. Then it falls to
     `ending` × `learning_rate`: along a cosine to the phase's end, or exponentially over `decay_epochs` (0: two thirds
@@ -108,6 +109,8 @@ class TrainingConfig:
 
     `network`: the `supernet`, or one `subnet` alone (the arch given, else the space's largest) as a plain network; then
     all phases train that one, at its own resolution. `start`: `fresh` weights, or those of a `checkpoint`.
+    `quantisation`: `int8` trains a subnet as its int8 file will compute (Jacob et al., 2018): weights and activations
+    are rounded in the forward pass, and the gradients of what is rounded are taken for those of the weights.
 
     `optimiser`: `sgd` with Nesterov momentum, or `adamw`, whose first beta is `momentum`; `weight_decay` spares
     BatchNorm and biases. The loss is cross-entropy with `label_smoothing`, plus `distillation_weight` times the soft
@@ -126,6 +129,7 @@ class TrainingConfig:
     phases: tuple[PhaseConfig, ...] = field(default_factory=published_phases)
     network: str = "supernet"
     start: str = "fresh"
+    quantisation: str = "none"
     batch_size: int = 64
     accumulate: int = 1
     optimiser: str = "sgd"
@@ -152,7 +156,7 @@ class TrainingConfig:
             raise ConfigError(f"training.phases: expected at least one phase, each with a name of its own; got {names}")
         for key, valid in (
             ("network", NETWORKS), ("start", STARTS), ("optimiser", OPTIMISERS), ("precision", PRECISIONS),
-            ("accelerator", ACCELERATORS),
+            ("accelerator", ACCELERATORS), ("quantisation", QUANTISATIONS),
         ):  # fmt: skip
             if getattr(self, key) not in valid:
                 raise ConfigError(f"training.{key}: got {getattr(self, key)!r}; {choices(getattr(self, key), valid)}")
@@ -169,6 +173,13 @@ class TrainingConfig:
             if getattr(self, key) < 0:
                 raise ConfigError(f"training.{key}: expected 0 or more, got {getattr(self, key)}")
         self._check_parts()
+        if self.quantisation != "none" and (self.network != "subnet" or self.precision != "32-true"):
+            raise ConfigError(
+                "training.quantisation=int8 needs training.network=subnet and training.precision=32-true, got"
+                f" {self.network}, {self.precision}"
+            )
+        if self.start == "fresh" and (taught := [phase.name for phase in self.phases if phase.teacher == "start"]):
+            raise ConfigError(f"training.phases {taught}: teacher=start needs training.start=checkpoint to learn from")
         if self.network == "subnet":
             drawing = [phase.name for phase in self.phases if phase.sampler != "uniform" or phase.subnets_per_step > 1]
             if drawing:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hwnas.spaces import Genotypes
+from hwnas.supernet.fake_quantise import FakeQuantiser
 from hwnas.training.loss import LossRule, subnet_losses
 from hwnas.training.processes import Processes
 
@@ -37,7 +38,8 @@ class StepScores:
 class Gradients:
     """Finds the gradients of a network's parameters, averaged over the processes.
 
-    Each thread but the first has BatchNorm statistics of its own, and so has each process.
+    Each thread but the first has BatchNorm statistics of its own, and so has each process. Ranges of quantised
+    activations are the same in all: those that the parts of a step saw are averaged like gradients.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Gradients:
         self._accumulate, self._processes = accumulate, processes or Processes()
         self._parameters = list(network.parameters())
         self._replicas = [network, *(_sharing_replica(network) for _ in range(shards - 1))]
+        self._quantisers = [[m for m in one.modules() if isinstance(m, FakeQuantiser)] for one in self._replicas]
         # A thread's number of intra-operator threads is its own; each gets the caller's.
         threads = torch.get_num_threads()
         self._pool = ThreadPoolExecutor(shards, initializer=torch.set_num_threads, initargs=(threads,))
@@ -61,6 +64,9 @@ class Gradients:
         again into the parts that it takes one after another.
         """
         shards = len(self._replicas)
+        for first, *others in zip(*self._quantisers, strict=True):
+            for other in others:
+                other.ranges.copy_(first.ranges)
         shares = zip(self._replicas, images.chunk(shards), labels.chunk(shards), strict=True)
         if shards == 1:
             found = [self._share(*share, genotypes, rule) for share in shares]
@@ -75,9 +81,16 @@ class Gradients:
                 parameter.grad = parameter.grad / parts
         processes = self._processes
         processes.average([parameter.grad for parameter in self._parameters if parameter.grad is not None])
+        self._advance_ranges(parts)
         scores = np.sum([scores for scores, _ in found], axis=0) / parts
         losses, accuracies = processes.sum(scores) / processes.count
         return StepScores(losses, accuracies)
+
+    def _advance_ranges(self, parts: int) -> None:
+        for same in zip(*self._quantisers, strict=True):
+            seen = torch.stack([quantiser.take_seen() for quantiser in same]).sum(dim=0) / parts
+            self._processes.average([seen])
+            same[0].advance(seen)
 
     def _share(
         self, network: nn.Module, images: Tensor, labels: Tensor, genotypes: Genotypes, rule: LossRule

@@ -39,7 +39,8 @@ def make_network(
         if config.network == "supernet":
             return build_supernet(space, config.dropout, generator)
         genotype = space.extreme(largest=True) if genotype is None else genotype
-        return SingleNetwork(space, genotype, build_subnet(space, genotype, config.dropout, generator))
+        fresh = build_subnet(space, genotype, config.dropout, generator)
+        return SingleNetwork(space, genotype, fresh, config.quantisation == "int8")
     loaded = load_any(checkpoint, space)
     if config.network == "supernet":
         if not isinstance(loaded, Supernet):
@@ -50,6 +51,6 @@ def make_network(
         genotype = loaded.genotype if isinstance(loaded, SingleNetwork) else space.extreme(largest=True)
     with torch.no_grad():
         network = extract(loaded, genotype)
-    single = SingleNetwork(space, genotype, network)
+    single = SingleNetwork(space, genotype, network, config.quantisation == "int8")
     single.dropout.p = config.dropout
     return single

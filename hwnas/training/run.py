@@ -40,7 +40,7 @@ _TEACHER = "teacher.safetensors"
 
 
 class Run:
-    """The network, the teacher, and how far the run is."""
+    """The network, its teachers, and how far the run is."""
 
     def __init__(
         self,
@@ -62,7 +62,9 @@ class Run:
         self.checkpoints = CheckpointFolder(folder / "checkpoints", self.identity)
         self.network = channels_last(network.to(processes.device))
         self.gradients = Gradients(self.network, config.shards, config.accumulate, processes)
-        self.teacher: Teacher | None = None
+        self.teachers: dict[str, Teacher] = {}
+        if self._is_taught_by("start"):
+            self.teachers["start"] = self._make_teacher(self.network)
         self.clock = Clock(self.plan, progress)
         self.records: Records | None = None
         self.history: list[dict[str, object]] = []
@@ -139,7 +141,8 @@ class Run:
 
     def _find_gradients(self, phase: PlannedPhase, genotypes: Genotypes) -> StepScores:
         images, labels = self.batches(self.step, self.space.resolutions[int(genotypes[0, -1])])
-        soften = self.teacher.soft_labels if self.teacher and phase.config.teacher == "first_phase" else None
+        teacher = self.teachers.get(phase.config.teacher)
+        soften = None if teacher is None else teacher.soft_labels
         config = self.config
         in_place = phase.config.teacher == "in_place"
         autocast = self.processes.autocast
@@ -181,16 +184,21 @@ class Run:
 
     @property
     def _first_phase_teaches(self) -> bool:
-        later = any(phase.teacher == "first_phase" for phase in self.config.phases[1:])
-        return later and bool(self.config.distillation_weight) and isinstance(self.network, Supernet)
+        return self._is_taught_by("first_phase", after=1) and isinstance(self.network, Supernet)
+
+    def _is_taught_by(self, teacher: str, after: int = 0) -> bool:
+        taught = any(phase.teacher == teacher for phase in self.config.phases[after:])
+        return taught and bool(self.config.distillation_weight)
 
     def _load_teacher(self) -> None:
         path = self.folder / _TEACHER
         network, metadata = load_supernet(path, self.space.config())
         if self.checkpoints.difference(metadata.get("identity")):
             raise CheckpointError(f"{path} is of another run: delete {self.folder} and train again")
-        device = self.processes.device
-        self.teacher = Teacher(network.to(device), self.data, self.config.calibration_images, device)
+        self.teachers["first_phase"] = self._make_teacher(network.to(self.processes.device))
+
+    def _make_teacher(self, network: TrainedNetwork) -> Teacher:
+        return Teacher(network, self.data, self.config.calibration_images, self.processes.device)
 
     # ---- records ------------------------------------------------------------------------------------------------
 

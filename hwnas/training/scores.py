@@ -14,9 +14,10 @@ from hwnas.data.inputs import calibration_inputs, network_inputs
 from hwnas.data.load import ImageData
 from hwnas.spaces import Genotypes
 from hwnas.supernet.evaluate import calibrated_subnet
+from hwnas.supernet.fake_quantise import fake_quantised
 from hwnas.supernet.fold import fold_batch_norm
 from hwnas.supernet.layout import channels_last
-from hwnas.supernet.single import TrainedNetwork
+from hwnas.supernet.single import SingleNetwork, TrainedNetwork
 from hwnas.training.config import TrainingConfig
 
 __all__ = ["held_out_accuracies"]
@@ -28,6 +29,8 @@ def held_out_accuracies(
     network: TrainedNetwork, genotypes: Genotypes, data: ImageData, config: TrainingConfig
 ) -> NDArray[np.float64]:
     """Of each of `genotypes` `[n, G]` as it would be deployed, BatchNorm calibrated on training images, `[n]`.
+
+    A network that is trained as its int8 file computes is evaluated so.
 
     As many at once as the training has shards.
     """
@@ -50,7 +53,10 @@ def held_out_accuracies(
 
 
 def _deployed(network: TrainedNetwork, calibration: list[Tensor], genotype: Genotypes) -> nn.Module:
-    return channels_last(fold_batch_norm(calibrated_subnet(network, genotype, calibration)))
+    folded = channels_last(fold_batch_norm(calibrated_subnet(network, genotype, calibration)))
+    if isinstance(network, SingleNetwork) and network.quantiser is not None:
+        return fake_quantised(folded, calibration[:1])
+    return folded
 
 
 @torch.inference_mode()

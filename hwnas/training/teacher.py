@@ -10,7 +10,7 @@ from hwnas.data.load import ImageData
 from hwnas.supernet.evaluate import calibrated_subnet
 from hwnas.supernet.fold import fold_batch_norm
 from hwnas.supernet.layout import channels_last
-from hwnas.supernet.single import TrainedNetwork
+from hwnas.supernet.single import SingleNetwork, TrainedNetwork
 
 __all__ = ["Teacher"]
 
@@ -18,14 +18,20 @@ _BATCH = 500
 
 
 class Teacher:
-    """The frozen largest network, BatchNorm calibrated and folded at each resolution: the cheapest exact form of it."""
+    """The frozen largest network, BatchNorm calibrated and folded at each resolution: the cheapest exact form of it.
+
+    A single network is taught by itself, not quantised, at its own resolution.
+    """
 
     def __init__(
         self, supernet: TrainedNetwork, data: ImageData, calibration_images: int, device: torch.device
     ) -> None:
         self._networks: dict[int, nn.Module] = {}
-        largest, calibration = supernet.space.extreme(largest=True), data.train.first(calibration_images)
-        for resolution in supernet.space.resolutions:
+        space, calibration = supernet.space, data.train.first(calibration_images)
+        largest, resolutions = space.extreme(largest=True), space.resolutions
+        if isinstance(supernet, SingleNetwork):
+            largest, resolutions = supernet.genotype, (resolutions[int(supernet.genotype[-1])],)
+        for resolution in resolutions:
             inputs = calibration_inputs(calibration, resolution, data, _BATCH, device)
             subnet = calibrated_subnet(supernet, largest, (images for images, _ in inputs))
             self._networks[resolution] = channels_last(fold_batch_norm(subnet))

@@ -11,7 +11,7 @@ from hwnas.accuracy.measure_config import MeasureConfig
 from hwnas.cli.config import PipelineConfig
 from hwnas.cli.console import Reporter
 from hwnas.cli.convert import to_plain
-from hwnas.cli.inputs import data_inputs, given_arch, load_images, resolve_space
+from hwnas.cli.inputs import data_inputs, given_arch, load_images, load_network, resolve_space
 from hwnas.cli.steps import files_digest, run_step
 from hwnas.progress import no_progress
 from hwnas.spaces import Genotypes, Space
@@ -20,6 +20,7 @@ from hwnas.training.torchrun import process_counts
 if TYPE_CHECKING:
     from hwnas.data.load import ImageData
     from hwnas.progress import Progress
+    from hwnas.supernet.single import TrainedNetwork
     from hwnas.training.engine import TrainResult
     from hwnas.training.processes import Processes
 
@@ -35,14 +36,22 @@ def run(config: PipelineConfig, folder: Path) -> None:
     if not result:
         return  # one of several processes, and not the first: there is nothing to say
     rows = []
-    for name in SCORED:
-        for_one = result.get(name, {})
+    for name, for_one in _scored_rows(result).items():
         key = "accuracy_mean" if name == "random" else "accuracy"
-        if for_one:
-            label = f"mean of {for_one['subnets']} random" if name == "random" else name
-            rows.append((label, f"{for_one[key]:.4f}", f"{for_one[f'held_out_{key}']:.4f}"))
+        label = f"mean of {for_one['subnets']} random" if name == "random" else name
+        rows.append((label, f"{for_one[key]:.4f}", f"{for_one[f'held_out_{key}']:.4f}"))
     reporter.table("accuracy, weights as trained", ("subnet", "test images", "held-out images"), rows)
     reporter.say(f"checkpoint: {folder / result['checkpoint']}")
+
+
+def _scored_rows(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What the table shows, by its label; of a network trained for int8 also its int8 and former accuracies."""
+    rows = {name: result[name] for name in SCORED if name in result}
+    subnet = rows.get("subnet", {})
+    if "int8" in subnet:
+        before = subnet["before"]
+        rows |= {"as int8": subnet["int8"], "before": before, "before, as int8": before["int8"]}
+    return rows
 
 
 def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, Any]:
@@ -74,7 +83,7 @@ def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, 
         with reporter.step(title) as progress:
             data, trained = train_together(progress, processes)
         with reporter.step("score: accuracy on test and held-out images, batch norm recalibrated") as progress:
-            scores = _scores(config, space, data, trained, progress)
+            scores = _scores(config, space, data, trained, progress, checkpoint)
         return {
             "checkpoint": trained.path.name,
             **scores,
@@ -102,20 +111,40 @@ def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, 
 
 
 def _scores(
-    config: PipelineConfig, space: Space, data: ImageData, trained: TrainResult, progress: Progress
+    config: PipelineConfig,
+    space: Space,
+    data: ImageData,
+    trained: TrainResult,
+    progress: Progress,
+    checkpoint: Path | None,
 ) -> dict[str, Any]:
-    """Final accuracies: `accuracy` on the test images, `held_out_accuracy` beside it."""
+    """Final accuracies: `accuracy` on the test images, `held_out_accuracy` beside it.
+
+    Of a network trained as its int8 file computes: in float, as int8, and both as they were before.
+    """
     from hwnas.accuracy.measure import measure_accuracy
     from hwnas.progress import part
 
     genotypes = _scored(config, space, trained)
     measure = MeasureConfig(calibration_images=config.training.calibration_images)
-    test, held_out = (
-        measure_accuracy(trained.supernet, genotypes, data, split, measure, part(progress, number, 2))
-        for number, split in enumerate(("test", "held_out"))
-    )
+    quantised = config.training.quantisation != "none" and checkpoint is not None
+    runs = 8 if quantised else 2
+
+    def both(network: TrainedNetwork, run: int, int8: bool = False) -> tuple[Any, Any]:
+        test, held_out = (
+            measure_accuracy(network, genotypes, data, split, measure, part(progress, 2 * run + place, runs), int8=int8)
+            for place, split in enumerate(("test", "held_out"))
+        )
+        return test, held_out
+
+    test, held_out = both(trained.supernet, 0)
     if config.training.network == "subnet":
-        return {"subnet": {"arch": space.arch(genotypes[0]).to_dict(), **_one(test, held_out, 0)}}
+        subnet = {"arch": space.arch(genotypes[0]).to_dict(), **_one(test, held_out, 0)}
+        if quantised and checkpoint is not None:
+            before = load_network(checkpoint, space)
+            subnet["int8"] = _one(*both(trained.supernet, 1, int8=True), 0)
+            subnet["before"] = {**_one(*both(before, 2), 0), "int8": _one(*both(before, 3, int8=True), 0)}
+        return {"subnet": subnet}
     random = {
         "accuracy_mean": float(test[2:].mean()),
         "accuracy_std": float(test[2:].std()),
