@@ -84,9 +84,9 @@ class Quantities:
         return makers[quantity.name](target)
 
     def _target(self, key: str, text: str, device: str) -> Target:
-        found = [target for target in self.targets if device in (target.device, f"{target.device}-{target.runtime}")]
+        found = [target for target in self.targets if device in (target.device, target.name)]
         if len(found) != 1:
-            names = [f"{target.device}-{target.runtime}" for target in self.targets]
+            names = [target.name for target in self.targets]
             problem = "is no device of this search" if not found else "has several latency tables"
             raise ConfigError(f"{key}: {text}: {device} {problem}; {choices(device, names)}")
         return found[0]

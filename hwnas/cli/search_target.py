@@ -107,8 +107,8 @@ def search_target(
 
 
 def target_id(target: Target, budget: str) -> str:
-    """The name of a device, runtime and budget."""
-    return f"{target.device}-{target.runtime}-{budget}"
+    """The name of a device, runtime, precision (unless fp32) and budget."""
+    return f"{target.name}-{budget}"
 
 
 def _history(archive: SearchResult, budget: Budget, target: Target, objective: str) -> dict[str, Any]:

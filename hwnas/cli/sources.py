@@ -76,6 +76,12 @@ class Target:
     threads: int | None
     estimator: Estimator
 
+    @property
+    def name(self) -> str:
+        """Device and runtime, and the precision where it is none of fp32's."""
+        kind = "" if self.precision in (None, "fp32") else f"-{self.precision}"
+        return f"{self.device}-{self.runtime}{kind}"
+
 
 @dataclass(frozen=True)
 class TargetSource:

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from hwnas.cli.commands import import_table, search
+from hwnas.accuracy.measure import measure_accuracy
+from hwnas.cli.commands import import_table, profile, search
 from hwnas.cli.compose import compose_config
 from hwnas.cli.config import register_schemas, to_pipeline_config
 from hwnas.cli.console import Reporter
+from hwnas.cli.inputs import load_images, load_network, resolve_space
 from hwnas.errors import ConfigError
 from hwnas.latency.table import read_table
+from hwnas.progress import no_progress
 
 PUBLISHED = ("space=ofa_mbv3", "space.width_mult=1.2")
 
@@ -28,10 +31,46 @@ def test_the_best_by_measured_accuracy_is_chosen(smoke: Path) -> None:
     measured = entry["evaluated"]["accuracy_measured"]
     assert len(measured) == len(entry["evaluated"]["accuracy_predicted"]) == 3
     assert entry["accuracy_measured"] == max(measured)
+    assert entry["accuracy_measured_as"] == "fp32"
     place = measured.index(max(measured))
     assert entry["latency_ms"] == pytest.approx(entry["evaluated"]["latency_ms"][place])
     assert entry["accuracy_predicted"] == pytest.approx(entry["evaluated"]["accuracy_predicted"][place])
-    assert len((smoke / "again" / search.MEASURED).read_text().splitlines()) == 4
+    assert len((smoke / "again" / search.MEASURED[False]).read_text().splitlines()) == 4
+
+
+def test_what_is_searched_for_int8_is_judged_as_int8(smoke: Path) -> None:
+    """From a table of int8 files, measured here, to the target's precision and accuracy in the search's result."""
+    register_schemas()
+    common = ("experiment=smoke", "runtime=onnxruntime", "profiling.precision=int8")
+    quick = ("profiling.networks=10", "profiling.rounds=2", "profiling.max_rounds=2", "profiling.slice_ms=0.5")
+    profiled = profile.step(
+        to_pipeline_config(compose_config("profile", [*common, *quick])), smoke / "tables", Reporter()
+    )
+    assert (profiled["precision"], Path(profiled["file"]).name) == ("int8", "onnxruntime-int8-1t.csv")
+    settings = (
+        *common, f"latency.path={smoke / 'tables'}", "search.budget_quantiles=[0.5]", "search.comparison_networks=0",
+        "search.islands.generations=5", "search.evaluate_top=3",
+    )  # fmt: skip
+    config = to_pipeline_config(compose_config("search", settings))
+    (entry,) = search.step(config, smoke / "int8", Reporter())["selected"]
+    assert entry["precision"] == "int8"
+    assert entry["id"] == f"{entry['device']}-onnxruntime-int8-{entry['budget']}"
+    assert entry["accuracy_measured_as"] == "int8"
+    space = resolve_space(config)
+    supernet, data = (
+        load_network(smoke / "train" / "supernet.safetensors", space),
+        load_images(config, space, no_progress),
+    )
+    row = space.genotype(entry["arch"])[None]
+    as_int8, as_float = (
+        measure_accuracy(supernet, row, data, "held_out", config.evaluation.measure, no_progress, int8=int8)[0]
+        for int8 in (True, False)
+    )
+    assert entry["accuracy_measured"] == pytest.approx(as_int8)
+    assert entry["accuracy_measured"] == max(entry["evaluated"]["accuracy_measured"])
+    assert abs(as_int8 - as_float) < 0.1
+    assert (smoke / "int8" / search.MEASURED[True]).is_file()
+    assert not (smoke / "int8" / search.MEASURED[False]).exists()
 
 
 def test_an_imported_table_is_searched_with(reference_data: Path, tmp_path: Path) -> None:

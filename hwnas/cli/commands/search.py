@@ -27,7 +27,8 @@ from hwnas.spaces import Genotypes, Space
 __all__ = ["run", "step"]
 
 STATE = "state"
-MEASURED = "evaluated.csv"
+MEASURED = {False: "evaluated.csv", True: "evaluated-int8.csv"}
+"""Whether as int8: the file of what was measured."""
 HISTORY = "history.png"
 
 
@@ -67,9 +68,9 @@ def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, 
         predictor = load_predictor(config, predictor_path, space)
         targets = [source.open() for source in sources]
         found = _search_all(config, folder, space, predictor, targets, reporter)
-        measured: dict[bytes, float] = {}
+        measured: dict[tuple[bool, bytes], float] = {}
         if config.search.evaluate_top:
-            measured = _evaluate(config, folder, space, checkpoint, found, reporter)
+            measured = _evaluate(config, folder, space, checkpoint, targets, found, reporter)
         selected = []
         for number, (target, one) in enumerate(zip(targets, found, strict=True)):
             quantities = Quantities(space, predictor, target, targets, config.search)
@@ -101,7 +102,7 @@ def _search_all(
     reporter: Reporter,
 ) -> list[Found]:
     """Each target's search; a later one starts from what the earlier ones found, on whatever device."""
-    ids = [f"{target.device}-{target.runtime}" for target in targets]
+    ids = [target.name for target in targets]
     if twice := sorted({name for name in ids if ids.count(name) > 1}):
         raise ConfigError(f"latency: several tables of {', '.join(twice)}: give devices=[…] and runtime=… for one each")
     found: list[Found] = []
@@ -129,39 +130,56 @@ def _evaluate(
     folder: Path,
     space: Space,
     checkpoint: Path,
+    targets: Sequence[Target],
     found: Sequence[Found],
     reporter: Reporter,
-) -> dict[bytes, float]:
-    """The held-out accuracy of each target's and budget's best networks, each measured once."""
+) -> dict[tuple[bool, bytes], float]:
+    """The held-out accuracy of each target's and budget's best networks, each measured once, by whether as int8.
+
+    As int8 where the target's latencies are of int8 files: what those compute is simulated, which agrees with them.
+    """
     from hwnas.accuracy.measure import measure_accuracy
 
-    rows = [row for one in found for best in one.best for row in best]
-    genotypes = space.unique(np.array(rows, dtype=np.int64))
-    title = f"search: accuracy of the {len(genotypes)} best networks on held-out images, batch norm recalibrated"
-    with reporter.step(title) as progress:
-        supernet = load_network(checkpoint, space)
-        data = load_images(config, space, no_progress)
-        labels = Labels(folder / MEASURED, space, genotypes)
-        accuracies = measure_accuracy(
-            supernet, genotypes, data, "held_out", config.evaluation.measure, progress, labels.known, labels.add
-        )
-        labels.write()
-    return {row.tobytes(): float(accuracy) for row, accuracy in zip(genotypes, accuracies, strict=True)}
+    measured: dict[tuple[bool, bytes], float] = {}
+    for int8 in (False, True):
+        own = [one for target, one in zip(targets, found, strict=True) if _is_int8(target) == int8]
+        if not own:
+            continue
+        genotypes = space.unique(np.array([row for one in own for best in one.best for row in best], dtype=np.int64))
+        how = "batch norm recalibrated" + (", as int8" if int8 else "")
+        title = f"search: accuracy of the {len(genotypes)} best networks on held-out images, {how}"
+        with reporter.step(title) as progress:
+            supernet = load_network(checkpoint, space)
+            data = load_images(config, space, no_progress)
+            labels = Labels(folder / MEASURED[int8], space, genotypes)
+            settings = config.evaluation.measure
+            accuracies = measure_accuracy(
+                supernet, genotypes, data, "held_out", settings, progress, labels.known, labels.add, int8
+            )
+            labels.write()
+        measured |= {(int8, row.tobytes()): float(one) for row, one in zip(genotypes, accuracies, strict=True)}
+    return measured
+
+
+def _is_int8(target: Target) -> bool:
+    return target.precision == "int8"
 
 
 def _entries(
-    found: Found, quantities: Quantities, measured: dict[bytes, float], rng: np.random.Generator
+    found: Found, quantities: Quantities, measured: dict[tuple[bool, bytes], float], rng: np.random.Generator
 ) -> list[dict[str, Any]]:
     """The chosen network of each budget: the best by measured accuracy where that was asked for, else by prediction."""
     entries = []
     for budget, best, bound in zip(found.budgets, found.best, found.upper_bounds, strict=True):
         rows = np.array(best, dtype=np.int64)
-        accuracy = [measured[row.tobytes()] for row in rows] if measured else []
+        int8 = _is_int8(quantities.target)
+        accuracy = [measured[int8, row.tobytes()] for row in rows] if measured else []
         place = int(np.argmax(accuracy)) if measured else 0  # ties go to the better prediction
         entry = _entry(rows[place], budget, bound, quantities, rng)
         if measured:
             entry |= {
                 "accuracy_measured": accuracy[place],
+                "accuracy_measured_as": "int8" if int8 else "fp32",
                 "evaluated": {
                     "accuracy_predicted": quantities.predictor.mean(rows).tolist(),
                     "accuracy_measured": accuracy,
