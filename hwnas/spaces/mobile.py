@@ -41,7 +41,7 @@ class MobileConfig:
     strides: tuple[int, ...]
     stem_stride: int = 2
     kernel_sizes: tuple[int, ...] = (3, 5, 7)
-    expand_ratios: tuple[int, ...] = (3, 4, 6)
+    expand_ratios: tuple[int | float, ...] = (3, 4, 6)
     depths: tuple[int, ...] = (2, 3, 4)
     in_channels: int = 3
     classes: int = 1000

@@ -18,9 +18,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hwnas.supernet.layers import ACTIVATION_FUNCTIONS
+__all__ = ["ACTIVATION_FUNCTIONS", "conv_norm_act", "norm_act", "sliced_batch_norm"]
 
-__all__ = ["conv_norm_act", "norm_act", "sliced_batch_norm"]
+ACTIVATION_FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "relu6": F.relu6,
+    "h_swish": F.hardswish,
+}
 
 _IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu_,

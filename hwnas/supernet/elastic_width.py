@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hwnas.spaces import Operator
+from hwnas.supernet.batch_norm import ACTIVATION_FUNCTIONS
 from hwnas.supernet.elastic import ElasticLayer, sliced_conv
-from hwnas.supernet.layers import ACTIVATION_FUNCTIONS, Bottleneck, ConvBlock
+from hwnas.supernet.layers import Bottleneck, ConvBlock
 
 __all__ = ["ElasticBottleneck", "ElasticConv", "ElasticLinear"]
 

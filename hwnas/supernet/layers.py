@@ -5,15 +5,14 @@ Shapes: B images, C channels, H × W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hwnas.spaces import Operator
+from hwnas.supernet.batch_norm import conv_norm_act, norm_act
+from hwnas.supernet.depthwise import depthwise_conv
 
 __all__ = [
-    "ACTIVATION_FUNCTIONS",
     "Bottleneck",
     "ConvBlock",
     "InvertedResidual",
@@ -23,12 +22,6 @@ __all__ = [
     "set_norm_eps",
     "static_layer",
 ]
-
-ACTIVATION_FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": F.relu,
-    "relu6": F.relu6,
-    "h_swish": F.hardswish,
-}
 
 _ACTIVATION_MODULES: dict[str, type[nn.Module]] = {
     "none": nn.Identity,
@@ -68,7 +61,10 @@ def activation(name: str) -> nn.Module:
 
 
 class ConvBlock(nn.Sequential):
-    """`conv`, `norm` (unless left out) and `act`; padding keeps the size at stride 1."""
+    """`conv`, `norm` (unless left out) and `act`; padding keeps the size at stride 1.
+
+    In training they are computed together, in fewer passes over memory.
+    """
 
     def __init__(
         self,
@@ -86,6 +82,19 @@ class ConvBlock(nn.Sequential):
             self.norm = nn.BatchNorm2d(out_channels)
         if act != "none":
             self.act = activation(act)
+        self._activation = act
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, C, H, W]` to the convolution's shape."""
+        conv, stride = self.conv, self.conv.stride[0]
+        if not self.training or not hasattr(self, "norm") or self._activation == "none":
+            result: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
+            return result
+        if conv.groups > 1:
+            return norm_act(depthwise_conv(x, conv.weight, stride), self.norm, self._activation)
+        if conv.kernel_size == (1, 1) and stride == 1:
+            return conv_norm_act(x, conv.weight, self.norm, self._activation)
+        return norm_act(conv(x), self.norm, self._activation)
 
 
 class ResidualConvBlock(ConvBlock):
@@ -93,8 +102,7 @@ class ResidualConvBlock(ConvBlock):
 
     def forward(self, x: Tensor) -> Tensor:
         """`[B, C, H, W]` to the same."""
-        inner: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
-        return x + inner
+        return x + super().forward(x)
 
 
 class SqueezeExcite(nn.Module):
