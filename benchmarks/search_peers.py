@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from torchvision_operators import declare_torchvision_operators
 
 __all__ = ["nsga2_front", "published_search"]
 
@@ -18,9 +19,7 @@ def _published(folder: Path) -> tuple[Any, Any]:
     """The `ofa` package's own table look-up and accuracy predictor, with files from `folder` for its downloads."""
     import torch
 
-    library = torch.library.Library("torchvision", "DEF")  # torchvision may lack its compiled operators here
-    for name in ("nms", "qnms"):
-        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    declare_torchvision_operators()
     from ofa.tutorial.accuracy_predictor import AccuracyPredictor
     from ofa.tutorial.latency_table import LatencyEstimator, LatencyTable
 
@@ -58,7 +57,7 @@ def nsga2_front(bench: Any, evaluations: int, seed: int) -> tuple[np.ndarray, np
     from pymoo.operators.sampling.rnd import IntegerRandomSampling
     from pymoo.optimize import minimize
 
-    class Search(Problem):  # type: ignore[misc]
+    class Search(Problem):
         def __init__(self) -> None:
             super().__init__(n_var=len(bench.space.genes), n_obj=2, xl=0, xu=bench.space.cardinalities - 1, vtype=int)
 

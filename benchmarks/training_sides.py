@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torchvision_operators import declare_torchvision_operators
 
 from hwnas.spaces import OfaMbv3Config, make_space
 from hwnas.supernet.build import build_supernet
@@ -35,14 +37,14 @@ class Seconds(NamedTuple):
     cpu: float
 
 
-class Side:
+class Side(ABC):
     """A network, its optimiser and one batch of images a resolution; `rows` are genotypes `[n, G]`."""
 
     layout = torch.contiguous_format
 
-    def __init__(self, device: str, batch_size: int, bf16: bool) -> None:
+    def __init__(self, device: str, batch_size: int, bf16: bool, shards: int = 1) -> None:
         self.space = make_space(OfaMbv3Config())
-        self.device, self.batch_size, self.bf16 = torch.device(device), batch_size, bf16
+        self.device, self.batch_size, self.bf16, self.shards = torch.device(device), batch_size, bf16, shards
         self._generator = torch.Generator().manual_seed(0)
         self._images: dict[int, Tensor] = {}
         self.labels = torch.randint(0, 1000, (batch_size,), generator=self._generator).to(self.device)
@@ -70,11 +72,12 @@ class Side:
     def evaluate(self, rows: np.ndarray, resolution: int, kind: str) -> Seconds:
         """Of two batches through each subnet, whatever has to be done to it first included."""
         images = self.images(resolution)
+        prepare = {"in_supernet": self.in_supernet, "extracted": self.extracted}[kind]
 
         def run() -> None:
             with torch.inference_mode(), self.autocast():
                 for row in rows:
-                    network = self.prepared(row, kind)
+                    network = prepare(row)
                     for _ in range(2):
                         network(images).argmax(dim=1).sum().item()
 
@@ -91,11 +94,17 @@ class Side:
         if self.device.type == "cuda":
             torch.cuda.synchronize()
 
+    @abstractmethod
     def step(self, rows: np.ndarray, images: Tensor) -> float:
-        raise NotImplementedError
+        """One training step of all of `rows`; the sum of their losses."""
 
-    def prepared(self, row: np.ndarray, kind: str) -> Callable[[Tensor], Tensor]:
-        raise NotImplementedError
+    @abstractmethod
+    def extracted(self, row: np.ndarray) -> Callable[[Tensor], Tensor]:
+        """A subnet as a network of its own, ready to be evaluated."""
+
+    def in_supernet(self, row: np.ndarray) -> Callable[[Tensor], Tensor]:
+        """A subnet ready to be evaluated where it is, for sides that do so."""
+        return self.extracted(row)
 
 
 class Hwnas(Side):
@@ -104,7 +113,7 @@ class Hwnas(Side):
     layout = torch.channels_last
 
     def __init__(self, device: str, batch_size: int, bf16: bool, shards: int = 1) -> None:
-        super().__init__(device, batch_size, bf16)
+        super().__init__(device, batch_size, bf16, shards)
         if device == "cpu":
             keep_freed_memory()
         network = build_supernet(self.space, generator=torch.Generator().manual_seed(0))
@@ -123,18 +132,19 @@ class Hwnas(Side):
         self.optimiser.step()
         return float(scores.losses.sum())
 
-    def prepared(self, row: np.ndarray, kind: str) -> Callable[[Tensor], Tensor]:  # noqa: ARG002
+    def extracted(self, row: np.ndarray) -> Callable[[Tensor], Tensor]:
         return channels_last(fold_batch_norm(extract(self.network, row)))
 
 
 class Reference(Side):
-    """The `ofa` package's supernet, loss and optimiser in the order of its `train_one_epoch`, without data loading."""
+    """The `ofa` package's supernet, loss and optimiser in the order of its `train_one_epoch`, without data loading.
 
-    def __init__(self, device: str, batch_size: int, bf16: bool, shards: int = 1) -> None:  # noqa: ARG002
-        super().__init__(device, batch_size, bf16)
-        library = torch.library.Library("torchvision", "DEF")  # torchvision may lack its compiled operators here
-        for name in ("nms", "qnms"):
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    It knows no shards.
+    """
+
+    def __init__(self, device: str, batch_size: int, bf16: bool, shards: int = 1) -> None:
+        super().__init__(device, batch_size, bf16, shards)
+        declare_torchvision_operators()
         from ofa.imagenet_classification.elastic_nn.networks import OFAMobileNetV3
         from ofa.utils import build_optimizer, cross_entropy_with_label_smoothing
 
@@ -168,11 +178,12 @@ class Reference(Side):
         self.optimiser.step()
         return total
 
-    def prepared(self, row: np.ndarray, kind: str) -> Callable[[Tensor], Tensor]:
+    def in_supernet(self, row: np.ndarray) -> Callable[[Tensor], Tensor]:
         self._activate(row)
-        self.network.eval()
-        network = self.network if kind == "in_supernet" else self.network.get_active_subnet().eval()
-        called: Callable[[Tensor], Tensor] = network
+        return self.network.eval()
+
+    def extracted(self, row: np.ndarray) -> Callable[[Tensor], Tensor]:
+        called: Callable[[Tensor], Tensor] = self.in_supernet(row).get_active_subnet().eval()
         return called
 
 

@@ -1,8 +1,4 @@
-"""The reference implementation (PyPI package ofa, MIT), with weights that are nowhere at their initial values.
-
-It imports torchvision, whose wheels hold compiled operators for another build of torch than the CPU's; their
-declarations are enough for the Python part to import.
-"""
+"""The reference implementation (PyPI package ofa, MIT), with weights that are nowhere at their initial values."""
 
 from __future__ import annotations
 
@@ -12,19 +8,12 @@ from typing import Any
 import torch
 from torch import nn
 
-_OPERATORS = ("nms", "qnms")
-_DECLARED = torch.library.Library("torchvision", "FRAGMENT")
-
-
-def _declare_torchvision_operators() -> None:
-    for name in _OPERATORS:
-        if not hasattr(torch.ops.torchvision, name):
-            _DECLARED.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+from benchmarks.torchvision_operators import declare_torchvision_operators
 
 
 def networks() -> Any:
     """The package's module of elastic networks."""
-    _declare_torchvision_operators()
+    declare_torchvision_operators()
     import ofa.imagenet_classification.elastic_nn.networks as module
 
     return module
