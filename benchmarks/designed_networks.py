@@ -1,0 +1,166 @@
+"""Networks designed by hand at any width, for `searched_vs_designed.py`: their files, their latency, their training."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from hwnas.cli.commands import COMMANDS
+from hwnas.cli.compose import compose_config
+from hwnas.cli.config import PipelineConfig, to_pipeline_config
+from hwnas.cli.inputs import given_arch, resolve_space
+from hwnas.data.load import ImageData
+from hwnas.devices.config import DeviceConfig
+from hwnas.devices.connect import connect
+from hwnas.devices.profile import load_profile
+from hwnas.files import read_json, sha256_of_json, write_json
+from hwnas.profiling.config import ProfilingConfig
+from hwnas.profiling.journal import Journal
+from hwnas.profiling.measure import measure_models
+from hwnas.progress import no_progress
+from hwnas.spaces import Genotypes, Space
+from hwnas.supernet.build import build_subnet
+from hwnas.supernet.layout import channels_last
+from hwnas.supernet.single import SingleNetwork
+from hwnas.training.batches import Batches
+from hwnas.training.config import TrainingConfig
+from hwnas.training.gradients import Gradients
+from hwnas.training.loss import LossRule
+from hwnas.training.optimiser import make_optimiser
+from hwnas.training.processes import Processes
+
+__all__ = ["Designed", "composed", "hwnas", "ladder", "latencies", "trained"]
+
+PROBED_STEPS = 5
+
+
+def composed(command: str, overrides: Sequence[str]) -> PipelineConfig:
+    """The settings of a command, those of `overrides` that it takes applied."""
+    used = (*COMMANDS[command].keys, "experiment", "seed")
+    own = [setting for setting in overrides if setting.split("=")[0].split(".")[0] in used]
+    return to_pipeline_config(compose_config(command, own))
+
+
+def hwnas(command: str, folder: Path, overrides: Sequence[str]) -> tuple[dict[str, Any], float]:
+    """A command as its users run it, in a process of its own: its result, and the seconds of CPU that it took."""
+    used = (*COMMANDS[command].keys, "experiment", "seed")
+    own = [setting for setting in overrides if setting.split("=")[0].split(".")[0] in used]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-m", "hwnas.cli.main", command, *own, f"hydra.run.dir={folder}"], check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return read_json(folder / "result.json", RuntimeError)["result"], cpu_s
+
+
+@dataclass(frozen=True)
+class Designed:
+    """MobileNetV3 of a `size`, its widths times `width_mult`. `overrides` name the data."""
+
+    size: str
+    width_mult: float
+    overrides: tuple[str, ...]
+
+    @property
+    def settings(self) -> list[str]:
+        return [f"experiment=mobilenet_v3_{self.size}", *self.overrides, f"space.width_mult={self.width_mult!r}"]
+
+    @cached_property
+    def network(self) -> tuple[Space, Genotypes]:
+        config = composed("train", self.settings)
+        space = resolve_space(config)
+        return space, space.genotype(given_arch(config.arch))
+
+    @property
+    def operators(self) -> list[Any]:
+        space, genotype = self.network
+        return space.operators_of(genotype)
+
+    @property
+    def name(self) -> str:
+        """The same for widths that are rounded to the same network."""
+        digest = sha256_of_json([operator.to_dict() for operator in self.operators])
+        return f"mobilenet_v3_{self.size}-{digest[:10]}"
+
+
+def latencies(models: Mapping[str, Path], settings: ProfilingConfig, seed: int, journal: Path) -> dict[str, float]:
+    """Latency in ms of each of `models`, which take turns; what a killed run measured is taken from `journal`."""
+    reference = next(iter(models.values()))
+    journal_of_this = Journal(journal, {"models": sorted(models), "setting": settings.setting})
+    try:
+        with connect(load_profile("local"), DeviceConfig()) as transport:
+            found = measure_models(
+                transport, models, reference, settings, seed=seed, journal=journal_of_this, progress=no_progress
+            )
+    finally:
+        journal_of_this.close()
+    return {name: one.median_ms for name, one in found.latencies.items()}
+
+
+def trained(
+    peer: Designed, recipe: TrainingConfig, minutes: float, folder: Path, data: ImageData, seed: int
+) -> dict[str, Any]:
+    """Train `peer` alone for `minutes` of CPU by `recipe`; accuracies, epochs and CPU seconds. Goes on where killed.
+
+    The number of epochs is what fits in by the CPU time of a few steps, and is kept: a run that goes on needs the same.
+    """
+    plan = folder / "plan.json"
+    if plan.is_file():
+        planned = json.loads(plan.read_text())
+    else:
+        epoch_s = _epoch_cpu_s(peer, recipe, data, seed)
+        planned = {"epochs": round(60 * minutes / epoch_s, 3), "probed_epoch_cpu_s": round(epoch_s, 2), "cpu_s": 0.0}
+        write_json(plan, planned)
+    first = recipe.phases[0]
+    warmup = min(first.warmup_epochs, planned["epochs"] / 10)
+    phase = (
+        f"{{name: single, epochs: {planned['epochs']}, learning_rate: {first.learning_rate}, warmup_epochs: {warmup},"
+        " teacher: none}"
+    )
+    kept = ("batch_size", "shards", "accelerator", "optimiser", "momentum", "weight_decay", "label_smoothing")
+    settings = [
+        *peer.settings, f"training.phases=[{phase}]", f"seed={seed}", "training.tensorboard=false",
+        *(f"training.{key}={getattr(recipe, key)}" for key in kept),
+    ]  # fmt: skip
+    result, cpu_s = hwnas("train", folder / "train", settings)
+    planned["cpu_s"] = round(planned["cpu_s"] + cpu_s, 1)
+    write_json(plan, planned)
+    return {
+        **planned,
+        "accuracy": result["subnet"]["accuracy"],
+        "held_out_accuracy": result["subnet"]["held_out_accuracy"],
+    }
+
+
+def _epoch_cpu_s(peer: Designed, recipe: TrainingConfig, data: ImageData, seed: int) -> float:
+    """CPU seconds of an epoch, images included, by those of a few steps after the first."""
+    space, genotype = peer.network
+    network: nn.Module = channels_last(SingleNetwork(space, genotype, build_subnet(space, genotype)))
+    batches = Batches(data, recipe.batch_size, seed, Processes("cpu"))
+    gradients = Gradients(network, recipe.shards)
+    optimiser = make_optimiser(network, recipe, recipe.phases[0])
+    try:
+        for step in range(PROBED_STEPS + 1):
+            if step == 1:
+                start = time.process_time()
+            images, labels = batches(step, space.resolutions[-1])
+            gradients(genotype[None], images, labels, LossRule(recipe.label_smoothing))
+            optimiser.step()
+        return (time.process_time() - start) / PROBED_STEPS * batches.steps_per_epoch
+    finally:
+        batches.close()
+
+
+def ladder(low: float, high: float, steps: int) -> list[float]:
+    """`steps` widths from `low` to `high`, evenly spread on a logarithmic scale."""
+    return [round(float(width), 4) for width in np.geomspace(low, high, steps)]

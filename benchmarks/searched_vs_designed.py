@@ -1,0 +1,278 @@
+"""Searched networks beside MobileNetV3-Small and -Large of the same measured latency, on this machine.
+
+    python benchmarks/searched_vs_designed.py --dataset cifar10 --data-root /path --supernet F.safetensors --json F
+
+The searched networks: `hwnas evaluate`, `profile` and `search` with the supernet, one network for each runtime and
+budget, with the supernet's weights. Their rivals: both sizes of MobileNetV3 (conf/experiment/mobilenet_v3_*.yaml), each
+scaled in width until its measured latency is that of the searched network; widths are tried in ladders that narrow,
+and all candidates of a runtime take turns with the searched networks in one measurement. Each rival is trained alone,
+by the recipe of the supernet's first phase, for as long as the whole supernet was (seconds of CPU, which other work on
+the machine doesn't stretch), or for `--minutes`. In the end all files of a runtime are exported as they would be
+deployed and measured in turns once more. Accuracies are on the test images, by torch.
+
+A killed run goes on: every step and every network has a folder of its own under `--runs`. Beside F a markdown table of
+the same name is written. `--set` gives more settings, for the commands that take them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from designed_networks import Designed, composed, hwnas, ladder, latencies, trained
+from machine import about, described
+
+from hwnas.accuracy.measure import calibrate_subnet, measure_accuracy
+from hwnas.cli.config import register_schemas
+from hwnas.cli.inputs import load_images, load_network, resolve_space
+from hwnas.data.load import ImageData
+from hwnas.export.formats import ExportRequest, format_of_runtime
+from hwnas.files import read_json, write_json, write_text
+from hwnas.profiling.config import ProfilingConfig
+from hwnas.profiling.runtimes import model_writer, runtime_named
+from hwnas.progress import no_progress
+from hwnas.spaces import Genotypes
+from hwnas.supernet.single import TrainedNetwork
+
+EXPERIMENTS = {"cifar10": "cifar10", "fashion_mnist": "quickstart"}
+DATA = {"cifar10": ["data=image_folder"], "fashion_mnist": ["data=fashion_mnist", "data.augment.crop_padding=0"]}
+SIZES = ("small", "large")
+STEPS, STAGES, WIDTHS = 6, 3, (0.1, 2.5)
+
+
+def main() -> None:
+    arguments = parse()
+    register_schemas()
+    bench = Bench(arguments)
+    searched = bench.search()
+    rivals = {runtime: bench.match(runtime, searched) for runtime in arguments.runtimes}
+    networks = bench.train(rivals)
+    rows = [
+        row for runtime in arguments.runtimes for row in bench.compare(runtime, searched, rivals[runtime], networks)
+    ]
+    found = {
+        "about": about("torch", "numpy", "onnxruntime", "ai-edge-litert"),
+        "settings": {
+            "dataset": arguments.dataset, "seed": arguments.seed, "minutes_of_cpu": bench.minutes,
+            "budget_quantiles": arguments.quantiles, "more": arguments.set,
+        },
+        "networks": networks,
+        "rows": rows,
+    }  # fmt: skip
+    write_json(arguments.json, found)
+    write_text(arguments.json.with_suffix(".md"), markdown(found))
+    print(markdown(found))
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", choices=list(EXPERIMENTS), required=True)
+    parser.add_argument("--data-root", type=Path, help="folder of the images; Fashion-MNIST may be fetched instead")
+    parser.add_argument("--supernet", type=Path, required=True)
+    parser.add_argument("--json", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, help="CPU minutes for each rival (default: what the supernet took)")
+    parser.add_argument("--runs", type=Path, help="default: runs/searched_vs_designed/DATASET")
+    parser.add_argument("--runtimes", nargs="+", default=["onnxruntime", "litert"])
+    parser.add_argument("--quantiles", nargs="+", type=float, default=[0.15, 0.5, 0.95])
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--set", nargs="*", default=[], metavar="key=value")
+    arguments = parser.parse_args()
+    arguments.runs = (arguments.runs or Path("runs/searched_vs_designed") / arguments.dataset).resolve()
+    return arguments
+
+
+class Bench:
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.arguments, self.runs = arguments, arguments.runs
+        root = [] if arguments.data_root is None else [f"data.root={arguments.data_root.resolve()}"]
+        more = [setting for setting in arguments.set if setting.startswith("data.")]
+        self.data_settings = (*DATA[arguments.dataset], *root, *more)
+        self.settings = [
+            f"experiment={EXPERIMENTS[arguments.dataset]}", *root, f"seed={arguments.seed}", *arguments.set,
+            f"runtime=[{','.join(arguments.runtimes)}]", f"checkpoint={arguments.supernet.resolve()}",
+            f"search.budget_quantiles={arguments.quantiles}".replace(" ", ""), "search.evaluate_top=20",
+        ]  # fmt: skip
+        self.config = composed("train", [setting for setting in self.settings if not setting.startswith("checkpoint")])
+        self.space = resolve_space(self.config)
+        self.minutes = arguments.minutes or self._supernet_minutes()
+        self._data: ImageData | None = None
+
+    @property
+    def data(self) -> ImageData:
+        if self._data is None:
+            self._data = load_images(self.config, self.space, no_progress)
+        return self._data
+
+    def _supernet_minutes(self) -> float:
+        """Of CPU, at most: its seconds on the clock by its threads, as its result.json says both."""
+        folder = self.arguments.supernet.parent
+        result = folder / "result.json"
+        if not result.is_file():
+            raise SystemExit(f"no {result}, which says how long the supernet was trained: give --minutes")
+        train_s = read_json(result, RuntimeError)["result"]["train_s"]
+        return round(train_s * self.config.training.shards / 60, 1)
+
+    # ---- searched -----------------------------------------------------------------------------------------------
+
+    def search(self) -> list[dict[str, Any]]:
+        """The chosen networks of all runtimes and budgets, with their accuracy on the test images."""
+        for command in ("evaluate", "profile"):
+            hwnas(command, self.runs / command, self.settings)
+        result, _ = hwnas("search", self.runs / "search", self.settings)
+        chosen = [entry for entry in result["selected"] if entry["runtime"] in self.arguments.runtimes]
+        supernet = load_network(self.arguments.supernet, self.space)
+        rows = np.stack([self.space.genotype(entry["arch"]) for entry in chosen])
+        measure = composed("evaluate", self.settings).evaluation.measure
+        accuracies = measure_accuracy(supernet, rows, self.data, "test", measure, no_progress)
+        return [{**entry, "accuracy": float(one)} for entry, one in zip(chosen, accuracies, strict=True)]
+
+    # ---- designed -----------------------------------------------------------------------------------------------
+
+    def match(self, runtime: str, searched: list[dict[str, Any]]) -> dict[tuple[str, str], Designed]:
+        """The width of each size, for each searched network of `runtime`, whose measured latency is nearest to its."""
+        targets = [entry for entry in searched if entry["runtime"] == runtime]
+        brackets = {(entry["id"], size): WIDTHS for entry in targets for size in self.arguments.sizes}
+        tried: dict[tuple[str, str], dict[float, float]] = {key: {} for key in brackets}
+        settings = ProfilingConfig(runtime=runtime, rounds=10, max_rounds=15, slice_ms=5.0)
+        own = {entry["id"]: self.space.operators_of(self.space.genotype(entry["arch"])) for entry in targets}
+        folder = self.runs / "match" / runtime
+        for stage in range(STAGES):
+            rungs = {
+                key: [Designed(key[1], width, self.data_settings) for width in ladder(*bracket, STEPS)]
+                for key, bracket in brackets.items()
+            }
+            parts = own | {rung.name: rung.operators for one in rungs.values() for rung in one}
+            models = {name: self._synthetic(operators, folder / name, settings) for name, operators in parts.items()}
+            found = latencies(models, settings, self.arguments.seed, folder / f"stage{stage}.jsonl")
+            for key, one in rungs.items():
+                ratios = {rung.width_mult: found[rung.name] / found[key[0]] for rung in one}
+                tried[key] |= ratios
+                slower = next((place for place, ratio in enumerate(ratios.values()) if ratio > 1), STEPS - 1)
+                widths = list(ratios)
+                brackets[key] = widths[max(slower - 1, 0)], widths[max(slower, 1)]
+        nearest = {key: min(one, key=lambda width, one=one: abs(math.log(one[width]))) for key, one in tried.items()}
+        return {key: Designed(key[1], width, self.data_settings) for key, width in nearest.items()}
+
+    @staticmethod
+    def _synthetic(operators: list[Any], stem: Path, settings: ProfilingConfig) -> Path:
+        path = stem.with_name(f"{stem.name}{runtime_named(settings.runtime).suffix}")
+        if not path.exists():
+            model_writer(settings)(operators, path, 0)
+        return path
+
+    def train(self, rivals: Mapping[str, Mapping[tuple[str, str], Designed]]) -> dict[str, dict[str, Any]]:
+        """Each distinct rival, trained; by name."""
+        distinct = {rival.name: rival for one in rivals.values() for rival in one.values()}
+        found: dict[str, dict[str, Any]] = {}
+        for name, rival in distinct.items():
+            space, genotype = rival.network
+            print(f"{name}: width × {rival.width_mult}, {self.minutes} min of CPU", flush=True)
+            seed, folder = self.arguments.seed, self.runs / "designed" / name
+            one = trained(rival, self.config.training, self.minutes, folder, self.data, seed)
+            counts = {
+                "macs": int(space.macs(genotype[None])[0]),
+                "parameters": int(space.parameters(genotype[None])[0]),
+            }
+            found[name] = {"size": rival.size, "width_mult": rival.width_mult, **counts, **one}
+        return found
+
+    # ---- both ---------------------------------------------------------------------------------------------------
+
+    def compare(
+        self,
+        runtime: str,
+        searched: list[dict[str, Any]],
+        rivals: Mapping[tuple[str, str], Designed],
+        networks: Mapping[str, Mapping[str, Any]],
+    ) -> list[dict[str, Any]]:
+        """One row a searched network of `runtime` and size of its rival, all files measured in turns."""
+        targets = [entry for entry in searched if entry["runtime"] == runtime]
+        folder = self.runs / "files" / runtime
+        supernet = load_network(self.arguments.supernet, self.space)
+        models = {
+            entry["id"]: self._export(supernet, self.space.genotype(entry["arch"]), runtime, folder / entry["id"])
+            for entry in targets
+        }
+        for rival in {one.name: one for one in rivals.values()}.values():
+            space, genotype = rival.network
+            network = load_network(self.runs / "designed" / rival.name / "train" / "subnet.safetensors", space)
+            models[rival.name] = self._export(network, genotype, runtime, folder / rival.name)
+        settings = ProfilingConfig(runtime=runtime, rounds=30, max_rounds=60, slice_ms=10.0)
+        ms = latencies(models, settings, self.arguments.seed, folder / "latency.jsonl")
+        rows = []
+        for size in self.arguments.sizes:
+            curve = [(ms[one.name], networks[one.name]["accuracy"]) for (_, own), one in rivals.items() if own == size]
+            for entry in targets:
+                rival = rivals[entry["id"], size]
+                own_ms, accuracy = ms[entry["id"]], networks[rival.name]["accuracy"]
+                needed_ms, bound = latency_at(curve, entry["accuracy"])
+                rows.append({
+                    "runtime": runtime, "budget": entry["budget"], "arch": entry["arch"], "size": size,
+                    "width_mult": rival.width_mult, "network": rival.name,
+                    "searched": {"latency_ms": own_ms, "accuracy": entry["accuracy"], "macs": entry["macs"]},
+                    "designed": {"latency_ms": ms[rival.name], "accuracy": accuracy},
+                    "latency_ratio": ms[rival.name] / own_ms,
+                    "accuracy_gain": entry["accuracy"] - accuracy,
+                    "designed_ms_at_equal_accuracy": needed_ms, "bound": bound,
+                    "speedup_at_equal_accuracy": needed_ms / own_ms,
+                })  # fmt: skip
+        return rows
+
+    def _export(self, network: TrainedNetwork, genotype: Genotypes, runtime: str, stem: Path) -> Path:
+        chosen = format_of_runtime(runtime)
+        path = stem.with_name(f"{stem.name}{chosen.suffix}")
+        if not path.exists():
+            measure = composed("evaluate", self.settings).evaluation.measure
+            module = calibrate_subnet(network, genotype, self.data, measure)
+            resolution = network.space.resolutions[int(genotype[-1])]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            chosen.export(ExportRequest(module, torch.zeros(1, self.data.channels, resolution, resolution)), path)
+        return path
+
+
+def latency_at(curve: list[tuple[float, float]], accuracy: float) -> tuple[float, str]:
+    """The latency at which a family of networks has `accuracy`, between its points (latency in ms, accuracy).
+
+    Linear in accuracy and in the logarithm of latency, along the points that no other one beats. Outside of them the
+    nearest point's latency, which is a bound: `at least`, or `at most`.
+    """
+    best: list[tuple[float, float]] = []
+    for point in sorted(curve):
+        if not best or point[1] > best[-1][1]:
+            best.append(point)
+    logs, accuracies = np.log([ms for ms, _ in best]), np.array([own for _, own in best])
+    bound = "at least" if accuracy > accuracies[-1] else "at most" if accuracy < accuracies[0] else ""
+    return float(np.exp(np.interp(accuracy, accuracies, logs))), bound
+
+
+def markdown(found: dict[str, Any]) -> str:
+    settings = found["settings"]
+    lines = [
+        f"# Searched networks beside MobileNetV3 on {settings['dataset']}",
+        "",
+        f"{described(found['about'])} Seed {settings['seed']}. One thread. Each MobileNetV3 was trained for"
+        f" {settings['minutes_of_cpu']:g} minutes of CPU. Top-1 on the test images.",
+        "",
+        "| runtime | budget | rival | searched ms | rival ms | searched | rival | gain, points"
+        " | rival ms at equal accuracy | speed-up |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in found["rows"]:
+        own, other = row["searched"], row["designed"]
+        lines.append(
+            f"| {row['runtime']} | {row['budget']} | {row['size']} × {row['width_mult']:.3f} | {own['latency_ms']:.4f}"
+            f" | {other['latency_ms']:.4f} | {own['accuracy']:.4f} | {other['accuracy']:.4f}"
+            f" | {100 * row['accuracy_gain']:+.2f} | {row['bound']} {row['designed_ms_at_equal_accuracy']:.4f}"
+            f" | {row['bound']} {row['speedup_at_equal_accuracy']:.2f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
