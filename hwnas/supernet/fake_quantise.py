@@ -14,6 +14,7 @@ Shapes: A activations that are rounded, B images.
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -29,6 +30,11 @@ __all__ = ["FakeQuantised", "FakeQuantiser", "fake_quantised", "quantise_activat
 
 MOMENTUM = 0.05
 """The weight of a step's ranges in their running mean."""
+
+INSIDE = 0.999
+"""The share of a tensor's values, by size, that its range holds: the outermost would make all levels coarser."""
+
+_LOOKED_AT = 2**16  # values of a tensor, at even distances, that tell which size so many stay below
 
 _WEIGHTED = (nn.Conv2d, nn.Linear)
 _FUSED_FROM = (*_WEIGHTED, nn.BatchNorm2d)
@@ -78,21 +84,23 @@ class FakeQuantiser(nn.Module):
 
     @torch.no_grad()
     def calibrate(self, network: nn.Module, batches: Iterable[Tensor]) -> None:
-        """Set the ranges to all that `network`, not rounded, gives for `batches` of images. DataError without any."""
-        found = torch.zeros_like(self.ranges)
-        count = 0
+        """Set the ranges to what `network`, not rounded, gives for `batches` of images, their mean by sample count.
 
-        def observe(name: str, values: Tensor) -> Tensor:
-            seen, row = _range_of(values), found[self._places[name]]
-            row[0], row[1] = torch.minimum(row[0], seen[0]), torch.maximum(row[1], seen[1])
-            return values
-
+        DataError without any.
+        """
+        total, count = torch.zeros_like(self.ranges), 0
         for images in batches:
+            size = len(images)
+
+            def observe(name: str, values: Tensor, size: int = size) -> Tensor:
+                total[self._places[name]] += size * _range_of(values)
+                return values
+
             _Walk(network, self._graph, self._places, lambda weight: weight, observe).run(images)
-            count += len(images)
+            count += size
         if not count:
             raise DataError("ranges of activations: expected at least one batch of images, got none")
-        self.ranges.copy_(found)
+        self.ranges.copy_(total / count)
 
     @torch.no_grad()
     def advance(self, seen: Tensor) -> None:
@@ -211,6 +219,10 @@ def _is_rounded(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
 
 
 def _range_of(values: Tensor) -> Tensor:
-    """`[2]`: the least and the largest, 0 among them."""
-    low, high = values.detach().aminmax()
-    return torch.stack([low.clamp_max(0), high.clamp_min(0)])
+    """`[2]`: the least and the largest, 0 among them, but no larger in size than `INSIDE` of the values are."""
+    values = values.detach()
+    low, high = values.aminmax()
+    flat = (values.permute(0, 2, 3, 1) if values.ndim == 4 else values).reshape(-1)
+    sizes = flat[:: max(1, len(flat) // _LOOKED_AT)].abs()
+    limit = sizes.kthvalue(math.ceil(INSIDE * len(sizes))).values
+    return torch.stack([torch.maximum(low.clamp_max(0), -limit), torch.minimum(high.clamp_min(0), limit)])
