@@ -25,7 +25,7 @@ __all__ = ["run_command"]
 def run_command(name: str, arguments: Sequence[str]) -> int:
     """Run `hwnas name arguments…` and return the exit status. Raises HwnasError for what the user can mend."""
     register_schemas()
-    arguments = [_in_hydras_syntax(argument) for argument in arguments]
+    arguments = [_in_hydras_syntax(argument, COMMANDS[name].positional) for argument in arguments]
     arguments = with_own_experiment(name, arguments)
     parsed = get_args_parser().parse_args(arguments)
     if parsed.help:
@@ -72,9 +72,14 @@ def run_command(name: str, arguments: Sequence[str]) -> int:
     return 0
 
 
-def _in_hydras_syntax(argument: str) -> str:
-    """`device=NAME` is short for `device.name=NAME`, since profiles are files of their own; an arch may be JSON."""
+def _in_hydras_syntax(argument: str, positional: str | None) -> str:
+    """`device=NAME` is short for `device.name=NAME`, since profiles are files of their own; an arch may be JSON.
+
+    An argument without a key is the value of `positional`, quoted as Hydra wants it.
+    """
     key, separator, value = argument.partition("=")
+    if positional and not argument.startswith("-") and (not separator or Path(argument).exists()):
+        return f"{positional}='" + argument.replace("'", "\\'") + "'"
     if key == "device" and separator and not value.startswith("{"):
         return f"device.name={value}"
     if key == "arch" and value.startswith("{"):

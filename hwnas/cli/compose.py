@@ -37,9 +37,10 @@ def compose_config(command: str, overrides: Sequence[str]) -> DictConfig:
 
 
 def with_own_experiment(command: str, arguments: Sequence[str]) -> list[str]:
-    """`arguments`, with `experiment=none` for a command whose data are no images, which experiments configure."""
+    """`arguments`, with `experiment=none` where the data are no images, which experiments configure."""
     given = any(argument.startswith("experiment=") for argument in arguments)
-    return [*arguments] if given or command != "evaluate-latency" else ["experiment=none", *arguments]
+    without_images = command == "evaluate-latency" or "data=none" in arguments
+    return ["experiment=none", *arguments] if without_images and not given else [*arguments]
 
 
 def command_help(command: str) -> str:
@@ -49,7 +50,7 @@ def command_help(command: str) -> str:
     used = {key: config[key] for key in entry.keys if key in config}
     groups = [f"  {group}: {', '.join(_options(group))}" for group in _groups() if group in (*entry.keys, "experiment")]
     lines = [
-        f"usage: hwnas {command} [key=value …]",
+        f"usage: hwnas {command} {f'{entry.positional.upper()} ' if entry.positional else ''}[key=value …]",
         "",
         f"{entry.summary}.",
         "",

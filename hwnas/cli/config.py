@@ -11,10 +11,10 @@ from omegaconf import MISSING, DictConfig
 from hwnas.accuracy.config import PredictorConfig
 from hwnas.accuracy.measure_config import MeasureConfig
 from hwnas.cli.convert import from_hydra, schema
-from hwnas.data.config import DataConfig, DigitsConfig, FashionMnistConfig, ImageFolderConfig
+from hwnas.data.config import DataConfig, DigitsConfig, FashionMnistConfig, ImageFolderConfig, NoDataConfig
 from hwnas.devices.config import DeviceConfig
 from hwnas.errors import ConfigError, choices
-from hwnas.export.config import ExportConfig
+from hwnas.export.config import ExportConfig, VerifyConfig
 from hwnas.files import packaged
 from hwnas.latency.config import OnboardConfig, ProtocolConfig
 from hwnas.latency.dataset_config import LatencyDataConfig
@@ -116,6 +116,10 @@ class PipelineConfig:
     onboard: OnboardConfig = field(default_factory=OnboardConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
+    formats: tuple[str, ...] = ()
+    precisions: tuple[str, ...] = ()
+    module: str | None = None
+    verify: VerifyConfig = field(default_factory=VerifyConfig)
     checkpoint: str | None = None
     targets: str | None = None
     exported: str | None = None
@@ -175,6 +179,7 @@ def register_schemas() -> None:
         ("fashion_mnist", FashionMnistConfig),
         ("image_folder", ImageFolderConfig),
         ("digits", DigitsConfig),
+        ("none", NoDataConfig),
         ("latency", LatencyDataConfig),
     ):
         store.store(group="schema/data", name=name, node=schema(kind))

@@ -114,6 +114,7 @@ def table_files(path: Path) -> dict[str, Path]:
 def data_inputs(config: DataConfig) -> dict[str, Any]:
     """What a step's inputs say of the data: its settings, and for a folder of images how many files, bytes and when."""
     values: dict[str, Any] = to_plain(config)
+    del values["licence"]  # changes nothing but what a manifest says
     if isinstance(config, ImageFolderConfig) and config.root:
         del values["workers"]  # changes nothing but the time taken
         values["files"] = tree_stamp(config.root)

@@ -15,6 +15,7 @@ __all__ = [
     "DigitsConfig",
     "FashionMnistConfig",
     "ImageFolderConfig",
+    "NoDataConfig",
     "describe",
 ]
 
@@ -89,6 +90,7 @@ class FashionMnistConfig:
     image_size: int = FASHION_MNIST_SIZE
     held_out: int = 5000
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    licence: str | None = "MIT"
 
     def __post_init__(self) -> None:
         _check(self, "fashion_mnist", smallest=FASHION_MNIST_SIZE)
@@ -110,7 +112,8 @@ class ImageFolderConfig:
     `skip_broken` passes over images that can't be decoded, and names them in the log; false stops at the first.
     `class_count` classes must be there, 0 for any number. `class_names`: a file that maps folder names to names for
     people, JSON or a line `folder name` each. `mean` and `std` of the channels, in units of the full range, are
-    measured where they are null: on all training images in memory, or on `statistics_images` of them.
+    measured where they are null: on all training images in memory, or on `statistics_images` of them. `licence` of
+    the images is written into what is deployed.
     """
 
     name: str = "image_folder"
@@ -130,6 +133,7 @@ class ImageFolderConfig:
     std: tuple[float, ...] | None = None
     statistics_images: int = 2000
     augment: AugmentConfig = field(default_factory=lambda: AugmentConfig(crop_padding=4))
+    licence: str | None = None
 
     def __post_init__(self) -> None:
         _check(self, self.name, smallest=8)
@@ -172,11 +176,49 @@ class DigitsConfig:
     image_size: int = 32
     held_out: int = 300
     augment: AugmentConfig = field(default_factory=lambda: AugmentConfig(flip=False))
+    licence: str | None = None
 
     def __post_init__(self) -> None:
         _check(self, "digits", smallest=8)
         if self.root is not None:
             raise ConfigError(f"data.root: digits come with scikit-learn and take no folder, got {self.root!r}")
+
+
+@dataclass(frozen=True)
+class NoDataConfig:
+    """No images: enough for `hwnas export module=…` alone. Files are then compared with torch on noise.
+
+    `image_size` and `channels` of the network's input; `mean` and `std` of the channels, in units of the full range,
+    that it expects (null: 0 and 1).
+    """
+
+    name: str = "none"
+    image_size: int = 224
+    channels: int = 3
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    licence: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.name != "none":
+            raise ConfigError(f"data.name: expected 'none', got {self.name!r}; choose a data set with data=…")
+        for key in ("image_size", "channels"):
+            if getattr(self, key) < 1:
+                raise ConfigError(f"data.{key}: expected 1 or more, got {getattr(self, key)}")
+        for key in ("mean", "std"):
+            values = getattr(self, key)
+            if values is not None and (len(values) != self.channels or (key == "std" and min(values) <= 0)):
+                raise ConfigError(f"data.{key}: expected {self.channels} numbers, one a channel, got {list(values)}")
+
+    @property
+    def channel_mean(self) -> tuple[float, ...]:
+        """`mean` with null resolved."""
+        return self.mean or (0.0,) * self.channels
+
+    @property
+    def channel_std(self) -> tuple[float, ...]:
+        """`std` with null resolved."""
+        return self.std or (1.0,) * self.channels
 
 
 DataConfig = FashionMnistConfig | ImageFolderConfig | DigitsConfig

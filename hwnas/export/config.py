@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from hwnas.errors import ConfigError, choices
 
-__all__ = ["ExportConfig"]
+__all__ = ["ExportConfig", "VerifyConfig"]
 
 
 CALIBRATION_METHODS = ("percentile", "minmax", "entropy")
@@ -17,7 +17,8 @@ class ExportConfig:
     """How networks become files, and what is asked of these.
 
     `parity_images` real images go through the file and through torch; the logits of a float file may differ by
-    `parity_tolerance` (float32 runtimes sum in another order than torch, which moves logits near 10 by about 1e-5).
+    `parity_tolerance` (float32 runtimes sum in another order than torch, which moves logits near 10 by about 1e-5),
+    those of an fp16 file by `fp16_tolerance`.
     Quantised files read the ranges of activations off `calibration_images` by `calibration_method`: `minmax`, `entropy`
     or `percentile`, which cuts off where `calibration_percentile` % of values stay below. `reduce_range` keeps
     weights to 7 bits, for x86 processors without VNNI, whose 16-bit sums overflow otherwise (ONNX Runtime). The files
@@ -26,10 +27,12 @@ class ExportConfig:
     `allow_accuracy_drop`.
     `dynamic_batch`: ONNX files take any number of images. `tvm_target` is LLVM's triple and processor, such as
     `aarch64-linux-gnu cortex-a76` (None: this machine); TVM tries `tuning_trials` schedules (0: its defaults).
+    `measure_latency`: whether the files are timed on their device.
     """
 
     parity_images: int = 256
     parity_tolerance: float = 1e-3
+    fp16_tolerance: float = 0.1
     calibration_images: int = 256
     calibration_method: str = "percentile"
     calibration_percentile: float = 99.9
@@ -40,13 +43,15 @@ class ExportConfig:
     dynamic_batch: bool = False
     tvm_target: str | None = None
     tuning_trials: int = 0
+    measure_latency: bool = True
 
     def __post_init__(self) -> None:
         for key, least in (("parity_images", 1), ("calibration_images", 1), ("tuning_trials", 0)):
             if getattr(self, key) < least:
                 raise ConfigError(f"export.{key}: expected at least {least}, got {getattr(self, key)}")
-        if not self.parity_tolerance > 0:
-            raise ConfigError(f"export.parity_tolerance: expected more than 0, got {self.parity_tolerance}")
+        for name in ("parity_tolerance", "fp16_tolerance"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"export.{name}: expected more than 0, got {getattr(self, name)}")
         if self.calibration_method not in CALIBRATION_METHODS:
             raise ConfigError(
                 f"export.calibration_method: {choices(self.calibration_method, CALIBRATION_METHODS)};"
@@ -58,3 +63,22 @@ class ExportConfig:
             )
         if not 0 <= self.max_accuracy_drop <= 1:
             raise ConfigError(f"export.max_accuracy_drop: expected a fraction in [0, 1], got {self.max_accuracy_drop}")
+
+
+@dataclass(frozen=True)
+class VerifyConfig:
+    """What `hwnas verify-bundle` asks of a bundle's speed.
+
+    `latency`: whether the file is timed. The latency, the device's drift divided out by a network measured beside it
+    then and now, may be `latency_tolerance` of the manifest's longer: machines that others use too were seen to move by
+    a fifth from one minute to the next. A file that has become faster is not complained about.
+    """
+
+    latency: bool = True
+    latency_tolerance: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not self.latency_tolerance > 0:
+            raise ConfigError(
+                f"verify.latency_tolerance: expected a share above 0 such as 0.5, got {self.latency_tolerance}"
+            )

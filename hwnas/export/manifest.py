@@ -1,4 +1,4 @@
-"""What an exported file is, as `manifest.json` beside it (one folder, one file, one manifest) and inside it."""
+"""What an exported file is, as `manifest.json` beside it and inside it."""
 
 from __future__ import annotations
 
@@ -12,25 +12,55 @@ from typing import Any
 
 from hwnas import __version__
 from hwnas.errors import ExportError
-from hwnas.export.formats import format_of_file
-from hwnas.files import read_json, sha256_of_file, write_json
+from hwnas.export.formats import ModelFormat
+from hwnas.files import read_json, write_json
 
-__all__ = ["MANIFEST_NAME", "Manifest", "file_metadata", "read_manifest", "write_manifest"]
+__all__ = [
+    "GOLDEN_NAME",
+    "MANIFEST_NAME",
+    "PREPROCESSING_NAME",
+    "SAMPLE_NAME",
+    "SUMS_NAME",
+    "Manifest",
+    "file_metadata",
+    "package_versions",
+    "read_manifest",
+    "write_manifest",
+]
 
 MANIFEST_NAME = "manifest.json"
+PREPROCESSING_NAME = "preprocessing.json"
+GOLDEN_NAME = "golden.npz"
+SAMPLE_NAME = "sample.png"
+SUMS_NAME = "SHA256SUMS"
 
 # Import names to distributions, where these differ.
-_DISTRIBUTIONS = {"ai_edge_litert": "ai-edge-litert", "litert_torch": "litert-torch", "tvm": "apache-tvm"}
+_DISTRIBUTIONS = {
+    "ai_edge_litert": "ai-edge-litert",
+    "ai_edge_quantizer": "ai-edge-quantizer",
+    "litert_torch": "litert-torch",
+    "tvm": "apache-tvm",
+}
 
 
 @dataclass(frozen=True)
 class Manifest:
     """One exported file: what it is of, how to feed it, and what is known about it.
 
-    `input_shape` is in the file's own `input_layout`. `metrics` holds what the caller predicted and measured, by name
-    with the unit in the name (`latency_ms`, `accuracy`).
+    `file` is the model, `files` the SHA-256 of every file of the bundle but this one. `budget` is None for a network
+    that was not searched for. `arch` and `space`: the network, or `{"module": …}` and nothing. `input_shape` is in the
+    file's own `input_layout`. `parity`: file against torch (see `hwnas.export.parity.Parity`). `accuracy`: `file`,
+    `torch`, `drop` (fractions of `images` held-out images; None where there were no labelled images). `float_layers`:
+    layers of a quantised file that stayed float. `metrics`: `predicted` and `measured`, each by name with the unit in
+    the name. `latency`: the median on the device with the file's p10 and p90, and of the network measured beside it,
+    or None with a `reason`. `preflight`: operators that some delegate will not run. `golden`: tolerances of the golden
+    pair. `data`: name and licence of the images.
     """
 
+    name: str
+    device: str
+    runtime: str
+    budget: str | None
     file: str
     format: str
     precision: str
@@ -41,73 +71,21 @@ class Manifest:
     classes: list[str]
     input_layout: str
     input_shape: list[int]
-    preprocessing: dict[str, Any]
     parity: dict[str, Any]
+    accuracy: dict[str, Any]
+    float_layers: list[str]
     metrics: dict[str, Any]
+    latency: dict[str, Any]
+    preflight: list[Any]
+    golden: dict[str, float]
+    data: dict[str, Any]
+    files: dict[str, str]
     versions: dict[str, str]
 
-    def verify(self, folder: Path | str) -> Path:
-        """The path of the file in `folder`; ExportError where it is missing or not the one described."""
-        path = Path(folder) / self.file
-        if not path.is_file():
-            raise ExportError(f"no such file: {path}, which {MANIFEST_NAME} describes; export it again")
-        if (found := sha256_of_file(path)) != self.sha256:
-            raise ExportError(f"{path} was altered: sha256 is {found}, expected {self.sha256}; export it again")
-        return path
 
-
-def write_manifest(
-    file: Path | str,
-    *,
-    arch: Mapping[str, Any],
-    space: Mapping[str, Any],
-    classes: Sequence[str],
-    input_shape: Sequence[int],
-    preprocessing: Mapping[str, Any],
-    parity: Mapping[str, Any],
-    metrics: Mapping[str, Any],
-    precision: str = "fp32",
-) -> Manifest:
-    """Write `manifest.json` beside `file` and return it; size, hash, layout and versions are filled in here.
-
-    `input_shape` is `[1, C, H, W]`, as for torch. Raises ExportError where the file is missing, StorageError where the
-    manifest can't be written.
-    """
-    file = Path(file)
-    model_format = format_of_file(file)
-    if not file.is_file():
-        raise ExportError(f"no such file: {file}; export it before its manifest is written")
-    sizes = dict(zip("NCHW", input_shape, strict=True))
-    manifest = Manifest(
-        file=file.name,
-        format=model_format.name,
-        precision=precision,
-        bytes=file.stat().st_size,
-        sha256=sha256_of_file(file),
-        arch=dict(arch),
-        space=dict(space),
-        classes=list(classes),
-        input_layout=model_format.layout,
-        input_shape=[sizes[axis] for axis in model_format.layout],
-        preprocessing=dict(preprocessing),
-        parity=dict(parity),
-        metrics=dict(metrics),
-        versions={
-            "hwnas": __version__,
-            "python": platform.python_version(),
-            **_versions(("torch", *model_format.packages)),
-        },
-    )
-    write_json(file.with_name(MANIFEST_NAME), asdict(manifest))
-    return manifest
-
-
-def file_metadata(
-    arch: Mapping[str, Any], space: Mapping[str, Any], classes: Sequence[str], preprocessing: Mapping[str, Any]
-) -> dict[str, str]:
-    """What goes into the model file itself: name to JSON text."""
-    values = {"arch": dict(arch), "space": dict(space), "classes": list(classes), "preprocessing": dict(preprocessing)}
-    return {"hwnas_version": __version__, **{name: json.dumps(value) for name, value in values.items()}}
+def write_manifest(manifest: Manifest, folder: Path) -> Path:
+    """Write `manifest.json` into `folder` and return its path. Raises StorageError."""
+    return write_json(folder / MANIFEST_NAME, asdict(manifest))
 
 
 def read_manifest(folder: Path | str) -> Manifest:
@@ -123,9 +101,18 @@ def read_manifest(folder: Path | str) -> Manifest:
     return Manifest(**content)
 
 
-def _versions(packages: Sequence[str]) -> dict[str, str]:
-    found = {}
-    for package in packages:
+def file_metadata(
+    arch: Mapping[str, Any], space: Mapping[str, Any], classes: Sequence[str], preprocessing: Mapping[str, Any]
+) -> dict[str, str]:
+    """What goes into the model file itself: name to JSON text."""
+    values = {"arch": dict(arch), "space": dict(space), "classes": list(classes), "preprocessing": dict(preprocessing)}
+    return {"hwnas_version": __version__, **{name: json.dumps(value) for name, value in values.items()}}
+
+
+def package_versions(chosen: ModelFormat) -> dict[str, str]:
+    """Of hwnas, Python, torch and the format's packages, by distribution."""
+    found = {"hwnas": __version__, "python": platform.python_version()}
+    for package in ("torch", *chosen.packages):
         name = _DISTRIBUTIONS.get(package, package)
         try:
             found[name] = version(name)

@@ -1,7 +1,11 @@
-"""Whether an exported file computes what the torch network does, and how accurate the file itself is."""
+"""Whether an exported file computes what the torch network does, and how accurate the file itself is.
+
+Shapes: N images, K classes.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,9 +13,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
-from hwnas.data.image_set import LabelledImages
+from hwnas.data.image_set import ImageSet, LabelledImages
 from hwnas.data.inputs import network_inputs
 from hwnas.data.preprocess import Preprocessing
 from hwnas.errors import ExportError
@@ -19,16 +24,20 @@ from hwnas.export.config import ExportConfig
 from hwnas.export.formats import format_of_file
 from hwnas.progress import Progress, no_progress
 
-__all__ = ["Parity", "accuracy_of_file", "check_parity"]
+__all__ = ["Answers", "Parity", "accuracy_of_file", "check_parity", "noise_images", "torch_answers"]
 
 BATCH = 256
 
 
 @dataclass(frozen=True)
 class Parity:
-    """File against torch on `images` images: the largest difference of a logit, and the share of equal answers."""
+    """File against torch on `images` images: the largest difference of a logit, and the share of equal answers.
+
+    `real`: whether these were real images, or noise for want of any.
+    """
 
     images: int
+    real: bool
     max_abs: float
     top1_agreement: float
 
@@ -36,41 +45,88 @@ class Parity:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Answers:
+    """What torch answers to images: what every file of the same network is held against.
+
+    `logits` `[N, K]` of `images`, prepared at `resolution`. Where the images are not `real`, their labels mean nothing.
+    """
+
+    images: LabelledImages
+    resolution: int
+    preprocessing: Preprocessing
+    logits: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    real: bool = True
+
+    @property
+    def accuracy(self) -> float | None:
+        """Torch's top-1 accuracy on the images; None on noise."""
+        return _accuracy(self.logits, self.labels) if self.real else None
+
+    def batches(self, count: int | None = None) -> Iterator[Tensor]:
+        """The prepared images `[B, C, r, r]`, all of them or the first `count`, in order."""
+        images = self.images if count is None else self.images.first(count)
+        for inputs, _ in network_inputs(images, self.resolution, self.preprocessing, BATCH):
+            yield inputs
+
+    def accuracy_of(self, path: Path | str, progress: Progress = no_progress) -> float | None:
+        """The file's top-1 accuracy on the same images; None on noise."""
+        return (
+            accuracy_of_file(path, self.images, self.resolution, self.preprocessing, 1, progress) if self.real else None
+        )
+
+
 @torch.no_grad()
-def check_parity(
-    path: Path | str,
+def torch_answers(
     module: nn.Module,
     images: LabelledImages,
     resolution: int,
     preprocessing: Preprocessing,
-    config: ExportConfig,
-    threads: int = 1,
-) -> Parity:
-    """The file run in its runtime against a copy of `module` in eval mode on the CPU.
+    *,
+    real: bool = True,
+    progress: Progress = no_progress,
+) -> Answers:
+    """A copy of `module`, in eval mode on the CPU, on all of `images`.
 
-    The first `config.parity_images` of `images` are used. Raises ExportError where a logit differs by more than
-    `config.parity_tolerance` or is no number, DataError where the images don't fit the preprocessing.
+    Raises ExportError where there is none, or where the network gives anything but `[N, K]` finite logits; DataError
+    where the images don't fit the preprocessing.
     """
-    run = format_of_file(path).load_runner(path, threads)
     module = deepcopy(module).cpu().eval()
-    difference, agreeing, seen = 0.0, 0, 0
-    for inputs, _ in network_inputs(images.first(config.parity_images), resolution, preprocessing, BATCH):
-        expected = module(inputs).numpy()
-        given = run(inputs.numpy())
-        if expected.shape != given.shape:
-            raise ExportError(f"{path}: expected outputs {expected.shape[1:]} an image, got {given.shape[1:]}")
-        # np.max keeps NaN, so that a file that gives no numbers can't pass.
-        difference = float(np.max([difference, np.abs(expected - given).max()]))
-        agreeing += int((expected.argmax(1) == given.argmax(1)).sum())
-        seen += len(inputs)
+    logits, labels = [], []
+    seen = 0
+    for inputs, right in network_inputs(images, resolution, preprocessing, BATCH):
+        given = _answer(module, inputs)
+        logits.append(given)
+        labels.append(right.numpy())
+        seen += len(given)
+        progress(seen / len(images), f"torch, {seen} of {len(images)} images")
     if not seen:
-        raise ExportError(f"{path}: expected at least one image to compare with torch on, got none")
-    if not difference <= config.parity_tolerance:
+        raise ExportError("export: expected at least one image to compare files with torch on, got none")
+    return Answers(images, resolution, preprocessing, np.concatenate(logits), np.concatenate(labels), real)
+
+
+def check_parity(
+    path: Path | str, answers: Answers, tolerance: float, config: ExportConfig, threads: int = 1
+) -> Parity:
+    """The file run in its runtime against torch, on the first `config.parity_images` images.
+
+    Raises ExportError where a logit differs by more than `tolerance`, or is no number. `tolerance` may be infinite.
+    """
+    expected = answers.logits[: config.parity_images]
+    given = _run_file(path, answers.batches(config.parity_images), threads)
+    if expected.shape != given.shape:
+        raise ExportError(f"{path}: expected outputs {expected.shape[1:]} an image, got {given.shape[1:]}")
+    # max keeps NaN, so that a file that gives no numbers can't pass.
+    difference = float(np.abs(expected - given).max())
+    if not difference <= tolerance:
         raise ExportError(
-            f"{path} differs from torch by {difference:.3g} in a logit, expected at most {config.parity_tolerance:g};"
-            " don't deploy it; if float rounding explains it, raise export.parity_tolerance"
+            f"{path} differs from torch by {difference:.3g} in a logit, expected at most {tolerance:g};"
+            " don't deploy it; if float rounding explains it, raise export.parity_tolerance (fp16:"
+            " export.fp16_tolerance)"
         )
-    return Parity(images=seen, max_abs=difference, top1_agreement=agreeing / seen)
+    agreeing = float((expected.argmax(1) == given.argmax(1)).mean())
+    return Parity(images=len(expected), real=answers.real, max_abs=difference, top1_agreement=agreeing)
 
 
 def accuracy_of_file(
@@ -94,3 +150,30 @@ def accuracy_of_file(
     if not seen:
         raise ExportError(f"{path}: expected images to measure accuracy on, got none")
     return right / seen
+
+
+def noise_images(count: int, channels: int, size: int) -> ImageSet:
+    """`count` images of evenly distributed random pixels, always the same: for parity where there are no real ones."""
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(256, (count, channels, size, size), generator=generator, dtype=torch.uint8)
+    return ImageSet(pixels, torch.zeros(count, dtype=torch.int64))
+
+
+def _answer(module: nn.Module, inputs: Tensor) -> NDArray[np.float32]:
+    given = module(inputs)
+    if not isinstance(given, Tensor) or given.ndim != 2 or len(given) != len(inputs):
+        found = list(given.shape) if isinstance(given, Tensor) else type(given).__name__
+        raise ExportError(f"export: expected a network that gives logits [{len(inputs)}, classes], got {found}")
+    if not torch.isfinite(given).all():
+        raise ExportError("export: the network gives logits that are no numbers; mend its weights, or train it again")
+    logits: NDArray[np.float32] = given.float().numpy()
+    return logits
+
+
+def _run_file(path: Path | str, batches: Iterator[Tensor], threads: int) -> NDArray[np.float32]:
+    run = format_of_file(path).load_runner(path, threads)
+    return np.concatenate([run(inputs.numpy()) for inputs in batches])
+
+
+def _accuracy(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+    return float((logits.argmax(1) == labels).mean())

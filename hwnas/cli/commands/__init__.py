@@ -13,11 +13,15 @@ COMMON_KEYS = ("experiment", "name", "seed")
 
 @dataclass(frozen=True)
 class Command:
-    """One command. `keys` are the top-level settings that it uses beside `COMMON_KEYS`; without any, it only prints."""
+    """One command. `keys` are the top-level settings that it uses beside `COMMON_KEYS`; without any, it only prints.
+
+    `positional` is the one that an argument without a key stands for.
+    """
 
     summary: str
     keys: tuple[str, ...]
     module: str
+    positional: str | None = None
 
     def load(self) -> Callable[..., object]:
         """The function that runs it: `(config, run directory)`, or without arguments where it only prints."""
@@ -25,8 +29,8 @@ class Command:
         return run
 
 
-def _command(module: str, summary: str, *keys: str) -> Command:
-    return Command(summary, keys, f"hwnas.cli.commands.{module}")
+def _command(module: str, summary: str, *keys: str, positional: str | None = None) -> Command:
+    return Command(summary, keys, f"hwnas.cli.commands.{module}", positional)
 
 
 _TRAIN = ("space", "data", "training")
@@ -64,8 +68,13 @@ COMMANDS = {
         "data", "latency", "measurements", "seeds", "protocol",
     ),
     "export": _command(
-        "export", "Write chosen networks as ONNX and TFLite files and check them against torch",
-        "checkpoint", "targets", "arch", "runtime", "space", "data", "evaluation", "export",
+        "export", "Write chosen networks, or a torch module, as checked model files in bundles",
+        "checkpoint", "targets", "arch", "module", "formats", "precisions", "space", "data", "evaluation", *_DEVICE,
+        "export",
+    ),
+    "verify-bundle": _command(
+        "verify_bundle", "Check a bundle: every hash, what the file computes, and its latency on the device",
+        "folder", "device", "profiling", "verify", positional="folder",
     ),
     "validate": _command(
         "validate", "Measure exported files on device and test images; with table=FILE, check a latency table",

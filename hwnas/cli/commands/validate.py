@@ -62,7 +62,7 @@ def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, 
     searched = input_path(config.targets, folder, "search", "result.json", "targets")
     exported = input_path(config.exported, folder, "export", "", "exported")
     selected = read_result(searched)["selected"]
-    files = {entry["id"]: entry for entry in read_result(exported / "result.json")["files"]}
+    files = _files_of(selected, read_result(exported / "result.json")["files"])
     if missing := [target["id"] for target in selected if target["id"] not in files]:
         raise StorageError(f"{exported} holds no file for {', '.join(missing)}: run hwnas export for {searched}")
     models = {target["id"]: exported / files[target["id"]]["path"] for target in selected}
@@ -109,6 +109,14 @@ def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, 
         return {"targets": targets}
 
     return run_step("validate", folder, inputs, config.seed, work, reporter.say)
+
+
+def _files_of(
+    selected: Sequence[Mapping[str, Any]], files: Sequence[Mapping[str, Any]]
+) -> dict[str, Mapping[str, Any]]:
+    """Each target's file by the target's id: that in its runtime and precision, of all that were exported."""
+    wanted = {(target["id"], target["runtime"], target["precision"]) for target in selected}
+    return {file["id"]: file for file in files if (file["id"], file["runtime"], file["precision"]) in wanted}
 
 
 def _measure_latencies(

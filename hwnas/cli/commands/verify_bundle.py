@@ -1,0 +1,91 @@
+"""`hwnas verify-bundle`: whether a bundle is what was exported, computes what it did, and is as fast as it was."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hwnas.cli.config import PipelineConfig
+from hwnas.cli.console import Reporter
+from hwnas.cli.latencies import TimedFile, measure_latencies
+from hwnas.cli.steps import write_result
+from hwnas.errors import ConfigError, DeviceError
+from hwnas.export.verify import verify_files, verify_golden
+
+if TYPE_CHECKING:
+    from hwnas.export.manifest import Manifest
+
+__all__ = ["run"]
+
+
+def run(config: PipelineConfig, folder: Path) -> None:
+    """Raises ExportError for a bundle that is not good, DeviceError for one that has become slower."""
+    if config.folder is None:
+        raise ConfigError("verify-bundle: which one? give its folder: hwnas verify-bundle DIR")
+    reporter, started, bundle = Reporter(), time.monotonic(), Path(config.folder)
+    manifest = verify_files(bundle)
+    rows = [("files", f"{len(manifest.files) + 1} as exported")]
+    golden = verify_golden(bundle, manifest)
+    limits = manifest.golden
+    rows.append(
+        ("output", f"differs by {golden.output_max_abs:.2g}, at most {limits['output_tolerance']:.2g} expected")
+    )
+    rows.append(("preprocessing", _input_text(golden.input_max_abs, limits["input_tolerance"])))
+    latency = _latency(config, manifest, bundle / manifest.file, folder / ".latency", reporter)
+    rows.append(("latency", _latency_text(manifest, latency)))
+    reporter.table(
+        f"{bundle}: {manifest.name}, {manifest.format} {manifest.precision}", ("check", "found"), rows, left=True
+    )
+    result = {
+        "bundle": str(bundle.resolve()),
+        "output_max_abs": golden.output_max_abs,
+        "input_max_abs": golden.input_max_abs,
+        "latency": latency,
+    }
+    write_result(folder, "verify-bundle", config.seed, time.monotonic() - started, result)
+    reporter.say("good")
+
+
+def _latency(config: PipelineConfig, manifest: Manifest, model: Path, work: Path, reporter: Reporter) -> dict[str, Any]:
+    """The file's latency now and, drift divided out, over the manifest's; DeviceError where that is too much."""
+    if not config.verify.latency:
+        return {"latency_ms": None, "ratio": None, "reason": "verify.latency=false"}
+    # Asked for nothing else, the bundle's own device is meant.
+    if config.device.name == "local":
+        config = replace(config, device=replace(config.device, name=manifest.device))
+    sizes = dict(zip(manifest.input_layout, manifest.input_shape, strict=True))
+    shape = tuple(sizes[axis] for axis in "NCHW")
+    threads = manifest.latency["threads"] or config.profiling.threads
+    timed = TimedFile("model", model, manifest.device, manifest.runtime, threads, shape)
+    (found,) = measure_latencies(config, [timed], work, reporter).values()
+    then, now = manifest.latency["median_ms"], found["median_ms"]
+    if then is None or now is None:
+        return {"latency_ms": now, "ratio": None, "reason": found["reason"] or "the manifest states none"}
+    drift = found["reference_ms"] / manifest.latency["reference_ms"]
+    ratio = now / drift / then
+    if ratio > 1 + config.verify.latency_tolerance:
+        raise DeviceError(
+            f"{model} takes {now:.4g} ms on {manifest.device}, {ratio:.2f} times the manifest's {then:.4g} ms with the"
+            f" device's drift of {drift:.2f} divided out; at most {1 + config.verify.latency_tolerance:g} times"
+            " expected (verify.latency_tolerance); close what else runs there, or export again"
+        )
+    return {"latency_ms": now, "drift": drift, "ratio": ratio, "reason": None}
+
+
+def _input_text(difference: float | None, limit: float) -> str:
+    if difference is None:
+        return "not checked: Pillow is not installed"
+    return f"differs by {difference:.2g}, at most {limit:.2g} expected"
+
+
+def _latency_text(manifest: Manifest, latency: dict[str, Any]) -> str:
+    if latency["latency_ms"] is None:
+        return f"not measured: {latency['reason']}"
+    if latency["ratio"] is None:
+        return f"{latency['latency_ms']:.4g} ms on {manifest.device}; the manifest states none to compare with"
+    return (
+        f"{latency['latency_ms']:.4g} ms on {manifest.device}, {latency['ratio']:.2f} times the manifest's"
+        f" {manifest.latency['median_ms']:.4g} (drift {latency['drift']:.2f} divided out)"
+    )

@@ -1,0 +1,198 @@
+"""Making planned files into bundles: each file is checked once, then all are timed, then each gets its bundle.
+
+What was checked before a kill is kept in `state/` and not done again.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hwnas.cli.config import PipelineConfig
+from hwnas.cli.console import Reporter
+from hwnas.cli.export_plan import PlannedFile
+from hwnas.cli.export_subjects import Source
+from hwnas.cli.latencies import TimedFile, device_named, measure_latencies, no_latency
+from hwnas.errors import DeviceError, ExportError, StorageError
+from hwnas.export.formats import model_format
+from hwnas.files import read_json, sha256_of_file, write_json
+from hwnas.progress import part
+
+if TYPE_CHECKING:
+    from hwnas.export.deploy import CheckedFile, Examples, Subject
+
+__all__ = ["export_files"]
+
+_STATE = "state"
+
+
+def export_files(
+    config: PipelineConfig,
+    planned: Sequence[PlannedFile],
+    source: Source,
+    folder: Path,
+    reporter: Reporter,
+) -> list[dict[str, Any]]:
+    """The entries of `result.files`, in the order of `planned`. Raises ExportError for the first file that fails."""
+    state, examples = folder / _STATE, source.examples
+    checked = _checked_files(config, planned, source, state, reporter)
+    shapes = {file.key: (1, examples.channels, *2 * (source.resolution(file.target),)) for file in planned}
+    latencies = _latencies(config, planned, shapes, state, reporter)
+    entries = []
+    with reporter.step(f"export: {len(planned)} bundles") as progress:
+        for number, file in enumerate(planned):
+            progress(number / len(planned), file.key)
+            entries.append(
+                _bundle(config, file, checked[file.key], examples, shapes[file.key], latencies[file.key], state, folder)
+            )
+    shutil.rmtree(state, ignore_errors=True)
+    return entries
+
+
+def _checked_files(
+    config: PipelineConfig,
+    planned: Sequence[PlannedFile],
+    source: Source,
+    state: Path,
+    reporter: Reporter,
+) -> dict[str, CheckedFile]:
+    from hwnas.export.deploy import export_checked
+
+    examples = source.examples
+    found: dict[str, CheckedFile] = {}
+    subjects: dict[str, Subject] = {}
+    images = (
+        "noise, for want of real images" if examples.held_out is None else f"{len(examples.held_out)} held-out images"
+    )
+    with reporter.step(f"export: {len(planned)} files, checked against torch on {images}") as progress:
+        for number, file in enumerate(planned):
+            bar = part(progress, number, len(planned))
+            model = _model_path(state, file)
+            kept = _kept(model)
+            if kept is None:
+                if file.target.id not in subjects:
+                    subjects = {file.target.id: source.subject(file.target, bar)}  # one network at a time is in memory
+                kept = export_checked(
+                    subjects[file.target.id], file.format, file.precision, model, examples, config.export, bar
+                )
+                kept = replace(kept, preflight=_preflight(config, file, model))
+                write_json(model.with_suffix(".json"), asdict(kept))
+            found[file.key] = kept
+    return found
+
+
+def _kept(model: Path) -> CheckedFile | None:
+    """What an interrupted run found of `model`, where it is whole."""
+    from hwnas.export.deploy import CheckedFile
+
+    try:
+        checked = CheckedFile(**read_json(model.with_suffix(".json")))
+    except (StorageError, TypeError):
+        return None
+    return checked if model.is_file() and sha256_of_file(model) == checked.sha256 else None
+
+
+def _latencies(
+    config: PipelineConfig,
+    planned: Sequence[PlannedFile],
+    shapes: Mapping[str, tuple[int, ...]],
+    state: Path,
+    reporter: Reporter,
+) -> dict[str, dict[str, Any]]:
+    if not config.export.measure_latency:
+        return {file.key: no_latency("export.measure_latency=false", file.target.threads) for file in planned}
+    timed = [
+        TimedFile(
+            file.key, _model_path(state, file), file.target.device, model_format(file.format).runtime,
+            file.target.threads, shapes[file.key],
+        )
+        for file in planned
+    ]  # fmt: skip
+    return measure_latencies(config, timed, state / "latency", reporter)
+
+
+def _bundle(
+    config: PipelineConfig,
+    file: PlannedFile,
+    checked: CheckedFile,
+    examples: Examples,
+    shape: tuple[int, ...],
+    latency: dict[str, Any],
+    state: Path,
+    folder: Path,
+) -> dict[str, Any]:
+    """Writes the file's bundle and returns its entry in the result."""
+    from hwnas.export.bundle import write_bundle
+    from hwnas.export.manifest import Manifest, package_versions
+
+    target, chosen = file.target, model_format(file.format)
+    sizes = dict(zip("NCHW", shape, strict=True))
+    accuracy = checked.accuracy
+    manifest = Manifest(
+        name=target.id, device=target.device, runtime=chosen.runtime, budget=target.budget, file="",
+        format=file.format, precision=file.precision, bytes=checked.bytes, sha256=checked.sha256,
+        arch=checked.arch, space=checked.space, classes=checked.classes,
+        input_layout=chosen.layout, input_shape=[sizes[axis] for axis in chosen.layout],
+        parity=checked.parity, accuracy=accuracy, float_layers=checked.float_layers,
+        metrics={
+            "predicted": target.predicted,
+            "measured": {"latency_ms": latency["median_ms"], "accuracy": accuracy["file"]},
+        },
+        latency=latency, preflight=checked.preflight, golden={},
+        data={"name": config.data.name, "licence": config.data.licence, "real_images": checked.parity["real"]},
+        files={}, versions=package_versions(chosen),
+    )  # fmt: skip
+    write_bundle(
+        folder / file.folder, _model_path(state, file), manifest, examples.preprocessing, shape[-1],
+        examples.checking_images(1, shape[-1]), config.export,
+    )  # fmt: skip
+    return {
+        "id": target.id,
+        "device": target.device,
+        "runtime": chosen.runtime,
+        "budget": target.budget,
+        "format": file.format,
+        "precision": file.precision,
+        "path": str(file.folder / f"model{chosen.suffix}"),
+        "bytes": checked.bytes,
+        "sha256": checked.sha256,
+        "parity_max_abs": checked.parity["max_abs"],
+        "top1_agreement": checked.parity["top1_agreement"],
+        "parity_images": checked.parity["images"],
+        "real_images": checked.parity["real"],
+        "accuracy": accuracy["file"],
+        "accuracy_torch": accuracy["torch"],
+        "accuracy_drop": accuracy["drop"],
+        "float_layers": checked.float_layers,
+        "latency_ms": latency["median_ms"],
+        "latency_p10_ms": latency["p10_ms"],
+        "latency_p90_ms": latency["p90_ms"],
+        "latency_reason": latency["reason"],
+        "preflight": checked.preflight,
+    }
+
+
+def _preflight(config: PipelineConfig, file: PlannedFile, model: Path) -> list[Any]:
+    """What of the file the device's delegates will not run.
+
+    Raises ExportError, and removes the file, where the device takes no file of its size.
+    """
+    try:
+        profile = device_named(config, file.target.device)[0]
+    except DeviceError:  # a profile that is not here: nothing is known of the device
+        return []
+    mib, limit = model.stat().st_size / 2**20, profile.max_file_mib
+    if limit is not None and mib > limit:
+        model.unlink()
+        raise ExportError(
+            f"{file.key}: the file has {mib:.2f} MiB, {profile.name} takes at most {limit:g}: export in int8"
+            " (precisions=[int8]), or search with fewer parameters (search.constraints='{parameters: …}')"
+        )
+    return []
+
+
+def _model_path(state: Path, file: PlannedFile) -> Path:
+    return state / f"{file.key}{model_format(file.format).suffix}"

@@ -1,0 +1,177 @@
+"""Where the networks that `hwnas export` writes come from: a supernet's subnets, or a module of the user's own."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hwnas.cli.commands.train import CHECKPOINT
+from hwnas.cli.config import PipelineConfig
+from hwnas.cli.convert import to_plain
+from hwnas.cli.export_plan import Target, given_module_file
+from hwnas.cli.inputs import data_inputs, input_path, load_images, load_network, resolve_space
+from hwnas.data.config import NoDataConfig
+from hwnas.progress import Progress, no_progress
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from hwnas.data.load import ImageData
+    from hwnas.export.deploy import Examples, Subject
+
+__all__ = ["Source", "source_of"]
+
+
+class Source(ABC):
+    """Networks to export, and the images to check them with. Nothing is read before it is asked for."""
+
+    def __init__(self, config: PipelineConfig) -> None:
+        self.config = config
+
+    @property
+    @abstractmethod
+    def inputs(self) -> dict[str, Any]:
+        """What the networks depend on, files apart."""
+
+    @property
+    @abstractmethod
+    def files(self) -> dict[str, Path]:
+        """The files that they depend on, by role."""
+
+    @abstractmethod
+    def resolution(self, target: Target) -> int:
+        """Height and width of the network's input."""
+
+    @abstractmethod
+    def described(self, target: Target) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The network's arch and space, for the manifest."""
+
+    @abstractmethod
+    def network(self, target: Target) -> nn.Module:
+        """The network, in eval mode."""
+
+    @abstractmethod
+    def load_data(self) -> ImageData | None:
+        """The images; None for data=none."""
+
+    @cached_property
+    def data(self) -> ImageData | None:
+        return self.load_data()
+
+    @cached_property
+    def examples(self) -> Examples:
+        """The images that files are checked with, as many of the held-out ones as accuracy is measured on."""
+        from hwnas.data.preprocess import Preprocessing
+        from hwnas.export.deploy import Examples
+
+        if self.data is None:
+            settings: NoDataConfig = self.config.data
+            preprocessing = Preprocessing(settings.channel_mean, settings.channel_std, settings.image_size)
+            return Examples((), preprocessing, None, None)
+        limit = self.config.evaluation.measure.images
+        held_out = self.data.held_out.first(limit) if limit else self.data.held_out
+        return Examples(self.data.classes, self.data.preprocessing, self.data.train, held_out)
+
+    def subject(self, target: Target, progress: Progress) -> Subject:
+        """The network, examined by torch. Raises ExportError where it gives no logits of the data's classes."""
+        from hwnas.export.deploy import Subject
+
+        arch, space = self.described(target)
+        network, resolution = self.network(target), self.resolution(target)
+        return Subject.of(network, resolution, arch, space, self.examples, self.config.export, progress)
+
+
+class _Subnets(Source):
+    """Subnets of a trained supernet, BatchNorm calibrated anew for each."""
+
+    def __init__(self, config: PipelineConfig, folder: Path, targets: list[Target]) -> None:
+        super().__init__(config)
+        self.space = resolve_space(config)
+        self.checkpoint = input_path(config.checkpoint, folder, "train", CHECKPOINT, "checkpoint")
+        self.genotypes = {target.id: self.space.genotype(target.arch or {}) for target in targets}
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        measure = to_plain(self.config.evaluation.measure)
+        return {"space": self.space.config(), "data": data_inputs(self.config.data_config), "measure": measure}
+
+    @property
+    def files(self) -> dict[str, Path]:
+        return {"checkpoint": self.checkpoint}
+
+    def resolution(self, target: Target) -> int:
+        resolution: int = self.space.arch(self.genotypes[target.id]).values["r"]
+        return resolution
+
+    def described(self, target: Target) -> tuple[dict[str, Any], dict[str, Any]]:
+        return self.space.arch(self.genotypes[target.id]).to_dict(), self.space.config()
+
+    def network(self, target: Target) -> nn.Module:
+        from hwnas.accuracy.measure import calibrate_subnet
+
+        if self.data is None:
+            raise TypeError("subnets are calibrated on images")
+        return calibrate_subnet(self._supernet, self.genotypes[target.id], self.data, self.config.evaluation.measure)
+
+    def load_data(self) -> ImageData:
+        return load_images(self.config, self.space, no_progress)
+
+    @cached_property
+    def _supernet(self) -> Any:
+        return load_network(self.checkpoint, self.space)
+
+
+class _Module(Source):
+    """A plain torch module by import path, as it is; its input is of the data's image size."""
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        settings = self.config.data
+        data = to_plain(settings) if isinstance(settings, NoDataConfig) else data_inputs(self.config.data_config)
+        return {"module": self.config.module, "data": data, "measure": to_plain(self.config.evaluation.measure)}
+
+    @property
+    def files(self) -> dict[str, Path]:
+        found = {"module": given_module_file(self._path), "checkpoint": self._checkpoint}
+        return {role: path for role, path in found.items() if path is not None}
+
+    def resolution(self, target: Target) -> int:  # noqa: ARG002 (of any network of its own)
+        size: int = self.config.data.image_size
+        return size
+
+    def described(self, target: Target) -> tuple[dict[str, Any], dict[str, Any]]:  # noqa: ARG002
+        return {"module": self.config.module}, {}
+
+    def network(self, target: Target) -> nn.Module:  # noqa: ARG002
+        from hwnas.export.module import load_module
+
+        return load_module(self._path, self._checkpoint)
+
+    def subject(self, target: Target, progress: Progress) -> Subject:
+        from hwnas.export.module import check_static
+
+        subject = super().subject(target, progress)
+        check_static(subject.module, next(subject.answers.batches(1)))
+        return subject
+
+    def load_data(self) -> ImageData | None:
+        from hwnas.data.load import load_data
+
+        if isinstance(self.config.data, NoDataConfig):
+            return None
+        return load_data(self.config.data_config, self.config.seed, no_progress)
+
+    @property
+    def _path(self) -> str:
+        return str(self.config.module)
+
+    @property
+    def _checkpoint(self) -> Path | None:
+        return Path(self.config.checkpoint) if self.config.checkpoint else None
+
+
+def source_of(config: PipelineConfig, folder: Path, targets: list[Target]) -> Source:
+    """What `targets` are networks of. Raises StorageError for a missing checkpoint, ArchError for a foreign arch."""
+    return _Module(config) if config.module is not None else _Subnets(config, folder, targets)

@@ -1,0 +1,124 @@
+"""Whether a bundle is what was exported: every file's hash, and what model and preprocessing compute."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from hwnas.errors import ExportError, HwnasError
+from hwnas.export.example.preprocess import prepare_file
+from hwnas.export.formats import ModelFormat, model_format
+from hwnas.export.manifest import (
+    GOLDEN_NAME,
+    MANIFEST_NAME,
+    PREPROCESSING_NAME,
+    SAMPLE_NAME,
+    SUMS_NAME,
+    Manifest,
+    package_versions,
+    read_manifest,
+)
+from hwnas.files import read_json, sha256_of_file
+
+__all__ = ["GoldenCheck", "verify_files", "verify_golden"]
+
+_LINE = re.compile(r"([0-9a-f]{64})  ([^/\\]+)")
+_AGAIN = "don't use this bundle; export it again, or copy it again"
+
+
+@dataclass(frozen=True)
+class GoldenCheck:
+    """The largest differences from the golden pair; `input_max_abs` is None where Pillow is not installed."""
+
+    output_max_abs: float
+    input_max_abs: float | None
+
+
+def verify_files(folder: Path) -> Manifest:
+    """The manifest of the bundle in `folder`, once every file has the hash that is listed for it.
+
+    Raises ExportError that names the file which is missing, altered or not listed.
+    """
+    sums = _listed(folder)
+    for name, digest in sums.items():
+        path = folder / name
+        if not path.is_file():
+            raise ExportError(f"{path} is missing, which {SUMS_NAME} lists: {_AGAIN}")
+        if (found := sha256_of_file(path)) != digest:
+            raise ExportError(f"{path} was altered: its sha256 is {found}, expected {digest}: {_AGAIN}")
+    if MANIFEST_NAME not in sums:
+        raise ExportError(f"{folder / SUMS_NAME} was altered: it does not list {MANIFEST_NAME}: {_AGAIN}")
+    manifest = read_manifest(folder)
+    expected = {MANIFEST_NAME: sums[MANIFEST_NAME], **manifest.files}
+    if sums != expected or manifest.sha256 != manifest.files.get(manifest.file):
+        different = sorted(name for name in {*sums, *expected} if sums.get(name) != expected.get(name))
+        raise ExportError(
+            f"{folder}: {SUMS_NAME} and {MANIFEST_NAME} differ on {', '.join(different) or manifest.file}: {_AGAIN}"
+        )
+    return manifest
+
+
+def verify_golden(folder: Path, manifest: Manifest) -> GoldenCheck:
+    """The bundle's file run in its runtime here, and its preprocessing, against the golden pair.
+
+    Raises ExportError where a difference is over the manifest's tolerance, or the runtime refuses the file: with the
+    versions, where this one is older than the one that the file was checked with. Raises MissingExtraError.
+    """
+    chosen = model_format(manifest.format)
+    model = folder / manifest.file
+    try:
+        found = _differences(folder, model, chosen)
+    except HwnasError as error:
+        here = package_versions(chosen)
+        others = [
+            f"{name} {then} (here: {here[name]})"
+            for name, then in manifest.versions.items()
+            if name in here and name not in ("hwnas", "python", "torch") and here[name] != then
+        ]
+        if others:
+            raise ExportError(
+                f"{error}; it was checked with {', '.join(others)}: install that or a newer one"
+            ) from error
+        raise
+    limits = manifest.golden
+    if not found.output_max_abs <= limits["output_tolerance"]:
+        raise ExportError(
+            f"{model} gives another output than when it was exported: it differs by {found.output_max_abs:.3g}"
+            f" from the golden one, at most {limits['output_tolerance']:.3g} expected"
+        )
+    if found.input_max_abs is not None and not found.input_max_abs <= limits["input_tolerance"]:
+        raise ExportError(
+            f"{folder / PREPROCESSING_NAME} gives another input than training did: it differs by"
+            f" {found.input_max_abs:.3g}, at most {limits['input_tolerance']:.3g} expected"
+        )
+    return found
+
+
+def _differences(folder: Path, model: Path, chosen: ModelFormat) -> GoldenCheck:
+    with np.load(folder / GOLDEN_NAME) as golden:
+        given, expected = golden["input"], golden["output"]
+    prepared = given.transpose(0, 3, 1, 2) if chosen.layout == "NHWC" else given
+    output = chosen.load_runner(model, 1)(np.ascontiguousarray(prepared))
+    difference = float(np.abs(output - expected).max()) if output.shape == expected.shape else float("inf")
+    if find_spec("PIL") is None:
+        return GoldenCheck(difference, None)
+    sample = prepare_file(folder / SAMPLE_NAME, read_json(folder / PREPROCESSING_NAME, ExportError))
+    return GoldenCheck(difference, float(np.abs(sample - given).max()))
+
+
+def _listed(folder: Path) -> dict[str, str]:
+    path = folder / SUMS_NAME
+    if not folder.is_dir():
+        raise ExportError(f"no such folder: {folder}; expected a bundle, as hwnas export writes it below deploy/")
+    if not path.is_file():
+        raise ExportError(f"{folder} is no bundle: it has no {SUMS_NAME}; expected a folder such as deploy/local/tight/"
+                          "onnx-fp32, as hwnas export writes it")  # fmt: skip
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    found = [_LINE.fullmatch(line) for line in lines[:-1]]
+    if lines[-1] or not found or not all(found):
+        raise ExportError(f"{path} was altered: expected lines of a sha256, two spaces and a file's name: {_AGAIN}")
+    return {match[2]: match[1] for match in found if match}
