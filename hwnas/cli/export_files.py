@@ -6,6 +6,7 @@ What was checked before a kill is kept in `state/` and not done again.
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -37,6 +38,7 @@ def export_files(
     reporter: Reporter,
 ) -> list[dict[str, Any]]:
     """The entries of `result.files`, in the order of `planned`. Raises ExportError for the first file that fails."""
+    _make_folders(folder, planned)
     state, examples = folder / _STATE, source.examples
     checked = _checked_files(config, planned, source, state, reporter)
     shapes = {file.key: (1, examples.channels, *2 * (source.resolution(file.target),)) for file in planned}
@@ -50,6 +52,20 @@ def export_files(
             )
     shutil.rmtree(state, ignore_errors=True)
     return entries
+
+
+def _make_folders(folder: Path, planned: Sequence[PlannedFile]) -> None:
+    """Raises StorageError before anything is done for a place where no bundle can be put."""
+    parent = folder
+    try:
+        for parent in dict.fromkeys(folder / file.folder.parent for file in planned):
+            parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=parent):
+                pass
+    except OSError as error:
+        raise StorageError(
+            f"cannot write {parent}: {error.strerror or error}; choose another folder with hydra.run.dir=…"
+        ) from error
 
 
 def _checked_files(

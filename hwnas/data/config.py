@@ -202,9 +202,10 @@ class NoDataConfig:
     def __post_init__(self) -> None:
         if self.name != "none":
             raise ConfigError(f"data.name: expected 'none', got {self.name!r}; choose a data set with data=…")
-        for key in ("image_size", "channels"):
-            if getattr(self, key) < 1:
-                raise ConfigError(f"data.{key}: expected 1 or more, got {getattr(self, key)}")
+        if self.image_size < 1:
+            raise ConfigError(f"data.image_size: expected 1 or more pixels, got {self.image_size}")
+        if self.channels not in (1, 3):
+            raise ConfigError(f"data.channels: expected 1 (grey) or 3 (red, green, blue), got {self.channels}")
         for key in ("mean", "std"):
             values = getattr(self, key)
             if values is not None and (len(values) != self.channels or (key == "std" and min(values) <= 0)):

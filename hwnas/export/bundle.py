@@ -5,6 +5,7 @@ The folder is written beside its place and renamed when it is whole: there is ne
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -84,6 +85,8 @@ def _whole_folder(folder: Path) -> Iterator[Path]:
 
 
 def _replace(temporary: Path, folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "a file is in its place")
     if folder.exists():  # a folder that is not empty can't be renamed over
         old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}{_PARTIAL}"))
         folder.rename(old / folder.name)

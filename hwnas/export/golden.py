@@ -35,12 +35,12 @@ def write_golden(
 ) -> dict[str, float]:
     """Write `sample.png` and `golden.npz` (`input` in the file's layout, `output`) into `folder`; return tolerances.
 
-    The sample is the first of `images`, in colour with a mirrored border, so that cropping is checked as well; what
-    training's own code makes of the PNG is the input. The output is the file's.
+    The sample is the first of `images` with a mirrored border, so that cropping is checked as well; what training's own
+    code makes of the PNG is the input. The output is the file's.
     """
     pixels = images.first(1).batch(torch.zeros(1, dtype=torch.int64))[0][0].numpy()
     sample = _write_sample(folder / SAMPLE_NAME, pixels, preprocessing.crop_pct)
-    stored = decode(sample, pixels.shape[-1], preprocessing.crop_pct) if len(pixels) == 3 else pixels
+    stored = decode(sample, pixels.shape[-1], preprocessing.crop_pct)[: len(pixels)]
     prepared = prepare(torch.from_numpy(np.ascontiguousarray(stored))[None], resolution, preprocessing).numpy()
     output = chosen.load_runner(model, 1)(prepared)
     given = prepared.transpose(0, 2, 3, 1) if chosen.layout == "NHWC" else prepared
@@ -55,7 +55,7 @@ def write_golden(
 def preprocessing_steps(preprocessing: Preprocessing, resolution: int, chosen: ModelFormat) -> dict[str, Any]:
     """What `preprocessing.json` holds: the steps from an image file to the input, in order, with all numbers."""
     stored = preprocessing.image_size or resolution
-    mode = {1: "L", 3: "RGB"}.get(len(preprocessing.mean), "RGB")
+    mode = "L" if len(preprocessing.mean) == 1 else "RGB"
     triangle = "triangle (Pillow's BILINEAR), antialiased: output i is the mean of inputs j, weighted by"
     weights = "max(0, 1 - |j + 0.5 - (i + 0.5) f| / max(f, 1)), f = size before / size after"
     return {
@@ -75,17 +75,15 @@ def preprocessing_steps(preprocessing: Preprocessing, resolution: int, chosen: M
 
 
 def _write_sample(path: Path, pixels: NDArray[np.uint8], crop_pct: float) -> Path:
-    """`pixels` `[C, S, S]` as PNG, in colour with a mirrored border such that the centre crop is about the image."""
+    """`pixels` `[C, S, S]`, grey or RGB, as PNG with a mirrored border: the centre crop is about the image."""
     from PIL import Image
 
-    image = pixels.transpose(1, 2, 0)
-    if len(pixels) == 3:
-        size = pixels.shape[-1]
-        border = min(round((size / crop_pct - size) / 2), size - 1)
-        side = min(border + max(1, round(_BORDER_SHARE * size)), size - 1)
-        image = np.pad(image, ((border, border), (side, side), (0, 0)), mode="reflect")
+    size = pixels.shape[-1]
+    border = min(round((size / crop_pct - size) / 2), size - 1)
+    side = min(border + max(1, round(_BORDER_SHARE * size)), size - 1)
+    framed = np.pad(pixels.transpose(1, 2, 0), ((border, border), (side, side), (0, 0)), mode="reflect")
     with atomic_path(path) as temporary:
-        Image.fromarray(image.squeeze()).save(temporary, format="PNG")
+        Image.fromarray(framed[..., 0] if len(pixels) == 1 else framed).save(temporary, format="PNG")
     return path
 
 

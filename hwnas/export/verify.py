@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hwnas.errors import ExportError, HwnasError
 from hwnas.export.example.preprocess import prepare_file
@@ -103,11 +104,19 @@ def _differences(folder: Path, model: Path, chosen: ModelFormat) -> GoldenCheck:
         given, expected = golden["input"], golden["output"]
     prepared = given.transpose(0, 3, 1, 2) if chosen.layout == "NHWC" else given
     output = chosen.load_runner(model, 1)(np.ascontiguousarray(prepared))
-    difference = float(np.abs(output - expected).max()) if output.shape == expected.shape else float("inf")
+    difference = _largest(output, expected)
     if find_spec("PIL") is None:
         return GoldenCheck(difference, None)
-    sample = prepare_file(folder / SAMPLE_NAME, read_json(folder / PREPROCESSING_NAME, ExportError))
-    return GoldenCheck(difference, float(np.abs(sample - given).max()))
+    path = folder / PREPROCESSING_NAME
+    try:
+        sample = prepare_file(folder / SAMPLE_NAME, read_json(path, ExportError))
+    except (KeyError, TypeError, ValueError, OSError) as error:
+        raise ExportError(f"{path} can't be followed ({type(error).__name__}: {error}): {_AGAIN}") from error
+    return GoldenCheck(difference, _largest(sample, given))
+
+
+def _largest(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+    return float(np.abs(found - expected).max()) if found.shape == expected.shape else float("inf")
 
 
 def _listed(folder: Path) -> dict[str, str]:
