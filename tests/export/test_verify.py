@@ -131,7 +131,7 @@ def test_runtime_that_is_too_old_is_named(bundle: Path) -> None:
     manifest["versions"]["onnxruntime"] = "99.0"
     (bundle / MANIFEST_NAME).write_text(json.dumps(manifest))
     resign(bundle)
-    with pytest.raises(ExportError, match=r"can't load .* it was checked with onnxruntime 99\.0 \(here: "):
+    with pytest.raises(ExportError, match=r"it was checked with onnxruntime 99\.0 \(here: "):
         verify_golden(bundle, verify_files(bundle))
 
 

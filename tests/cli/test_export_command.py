@@ -1,0 +1,203 @@
+"""`hwnas export` and `hwnas verify-bundle`, as a user runs them, on a trained checkpoint."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hwnas.export.verify import verify_files, verify_golden
+from tests.cli.test_pipeline import error_line, result_of, step
+from tests.export.bundles import resign
+from tests.running import run_hwnas
+
+FAST = ("profiling.rounds=2", "profiling.max_rounds=2")
+KEYS = {
+    "id", "device", "runtime", "budget", "format", "precision", "path", "bytes", "sha256", "parity_max_abs",
+    "top1_agreement", "accuracy", "accuracy_drop", "float_layers", "latency_ms", "latency_p10_ms", "latency_p90_ms",
+    "latency_reason", "preflight",
+}  # fmt: skip
+NETS = """
+import torch
+from torch import nn
+
+def make():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 8, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10))
+"""
+
+
+def exported(smoke: Path, *arguments: object) -> tuple[Path, dict[str, Any]]:
+    """An arch of the smoke run, exported into a folder of its own."""
+    folder, arch = smoke / "own", result_of(smoke)["targets"][0]["arch"]
+    given = (f"arch={json.dumps(arch)}", f"checkpoint={smoke}/train/supernet.safetensors", *FAST, *arguments)
+    done = run_hwnas("export", "experiment=smoke", f"hydra.run.dir={folder}", *given)
+    assert done.returncode == 0, done.stderr
+    return folder, result_of(folder)
+
+
+def verify(bundle: Path, tmp_path: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    return run_hwnas("verify-bundle", bundle, f"hydra.run.dir={tmp_path / 'verified'}", *arguments)
+
+
+def test_search_targets_become_bundles(smoke_output: tuple[Path, str], tmp_path: Path) -> None:
+    folder = smoke_output[0] / "export"
+    files = result_of(folder)["files"]
+    assert [(file["runtime"], file["budget"]) for file in files] == [
+        (runtime, budget) for runtime in ("onnxruntime", "litert") for budget in ("tight", "loose")
+    ]
+    for file in files:
+        assert set(file) >= KEYS
+        bundle = (folder / file["path"]).parent
+        assert bundle == folder / "deploy" / "local" / file["budget"] / f"{file['format']}-fp32"
+        manifest = verify_files(bundle)
+        verify_golden(bundle, manifest)
+        assert file["latency_reason"] is None
+        assert 0 < file["latency_p10_ms"] <= file["latency_ms"] <= file["latency_p90_ms"]
+        assert file["accuracy"] > 0.5
+        assert abs(file["accuracy_drop"]) < 0.01
+        assert file["top1_agreement"] == 1.0
+        assert manifest.sha256 == file["sha256"]
+        assert manifest.metrics["measured"] == {"latency_ms": file["latency_ms"], "accuracy": file["accuracy"]}
+        assert set(manifest.metrics["predicted"]) == {"latency_ms", "accuracy", "budget_ms", "macs", "parameters"}
+    assert not (folder / "state").exists()
+
+
+def test_good_bundle_and_altered_ones(smoke: Path, tmp_path: Path) -> None:
+    # A minute's noise of a shared machine is no fault of the bundle: the tolerance is not what is tested here.
+    bundle = smoke / "export" / "deploy" / "local" / "tight" / "onnx-fp32"
+    done = verify(bundle, tmp_path, *FAST, "verify.latency_tolerance=20")
+    assert done.returncode == 0, done.stderr
+    assert "good" in done.stdout.splitlines()
+    result = result_of(tmp_path / "verified")
+    assert result["latency"]["ratio"] > 0
+    assert result["output_max_abs"] <= 1e-5
+    for name in ("model.onnx", "manifest.json"):
+        altered = Path(shutil.copytree(bundle, tmp_path / "with spaces and 'quotes'"))
+        content = bytearray((altered / name).read_bytes())
+        content[len(content) // 2] ^= 1
+        (altered / name).write_bytes(content)
+        assert f"{name} was altered" in error_line(verify(altered, tmp_path, "verify.latency=false"))
+        shutil.rmtree(altered)
+    assert "no such folder" in error_line(verify(tmp_path / "nothing", tmp_path))
+    assert "give its folder" in error_line(run_hwnas("verify-bundle", f"hydra.run.dir={tmp_path}"))
+
+
+def test_slower_than_the_manifest_says(smoke: Path, tmp_path: Path) -> None:
+    bundle = smoke / "export" / "deploy" / "local" / "tight" / "onnx-fp32"
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["latency"]["median_ms"] /= 50  # as if the machine had been fifty times faster then
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    resign(bundle)
+    message = error_line(verify(bundle, tmp_path, *FAST))
+    assert "times the manifest's" in message
+    assert "verify.latency_tolerance" in message
+    assert verify(bundle, tmp_path, *FAST, "verify.latency=false").returncode == 0
+
+
+def test_device_out_of_reach_is_said_not_hidden(smoke: Path, tmp_path: Path) -> None:
+    folder, result = exported(smoke, "formats=[onnx]", "device=raspberry_pi_5")
+    (file,) = result["files"]
+    assert (file["device"], file["budget"], file["latency_ms"]) == ("raspberry_pi_5", None, None)
+    assert "device.address=" in file["latency_reason"]
+    assert file["path"] == "deploy/raspberry_pi_5/arch/onnx-fp32/model.onnx"
+    done = verify((folder / file["path"]).parent, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "not measured" in done.stdout
+
+
+@pytest.mark.slow
+def test_file_over_the_devices_limit(smoke: Path, tmp_path: Path) -> None:
+    profile = tmp_path / "tiny_board.yaml"
+    profile.write_text(
+        "name: tiny_board\ndescription: a board\ntransport: ssh\nruntimes: {onnxruntime: [fp32]}\n"
+        "max_file_mib: 0.01\nsources: [https://example.org]\n"
+    )
+    arch = json.dumps(result_of(smoke)["targets"][0]["arch"])
+    done = run_hwnas(
+        "export", "experiment=smoke", f"hydra.run.dir={smoke / 'own'}", f"arch={arch}", f"device={profile}",
+        f"checkpoint={smoke}/train/supernet.safetensors", "formats=[onnx]",
+    )  # fmt: skip
+    assert "tiny_board takes" in error_line(done)
+    assert "MiB" in error_line(done)
+    assert not list((smoke / "own").rglob("manifest.json"))
+
+
+def test_bad_input_is_one_line(smoke: Path) -> None:
+    assert "precisions: 'int4' unknown" in error_line(step("export", smoke, "precisions=[int4]"))
+    assert "unknown model format 'onx'" in error_line(step("export", smoke, "formats=[onx]"))
+    arch = {**result_of(smoke)["targets"][0]["arch"], "d": [9, 9]}
+    (smoke / "bad.json").write_text(json.dumps(arch))
+    assert "valid: " in error_line(step("export", smoke, f"arch={smoke}/bad.json"))
+    assert "another space" in error_line(step("export", smoke, "space.kernel_sizes=[3,5,7,9]"))
+    for file in (smoke / "export").rglob("SHA256SUMS"):
+        verify_files(file.parent)
+
+
+def test_module_by_path(tmp_path: Path) -> None:
+    (tmp_path / "nets.py").write_text(NETS)
+    arguments = ("experiment=smoke", "formats=[onnx]", f"hydra.run.dir={tmp_path / 'out'}", *FAST)
+    done = run_hwnas("export", "module=nets:make", *arguments, "data.licence=CC0-1.0", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (file,) = result_of(tmp_path / "out")["files"]
+    assert file["path"] == "deploy/local/make/onnx-fp32/model.onnx"
+    assert file["real_images"]
+    assert file["parity_max_abs"] < 1e-4
+    manifest = verify_files((tmp_path / "out" / file["path"]).parent)
+    assert manifest.data == {"name": "digits", "licence": "CC0-1.0", "real_images": True}
+    assert manifest.arch == {"module": "nets:make"}
+
+
+def test_module_without_images_says_so(tmp_path: Path) -> None:
+    (tmp_path / "nets.py").write_text(NETS)
+    arguments = ("data=none", "data.channels=1", "data.image_size=20", "formats=[onnx]")
+    done = run_hwnas(
+        "export", f"module={tmp_path}/nets.py:make", *arguments, f"hydra.run.dir={tmp_path / 'out'}",
+        "export.measure_latency=false",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "not of real images" in done.stdout
+    (file,) = result_of(tmp_path / "out")["files"]
+    assert (file["real_images"], file["accuracy"], file["accuracy_drop"]) == (False, None, None)
+    assert file["latency_reason"] == "export.measure_latency=false"
+    bundle = (tmp_path / "out" / file["path"]).parent
+    assert not verify_files(bundle).parity["real"]
+    assert verify_files(bundle).input_shape == [1, 1, 20, 20]
+
+
+@pytest.mark.slow
+def test_killed_export_leaves_whole_bundles_and_goes_on(smoke: Path) -> None:
+    folder = smoke / "export"
+    shutil.rmtree(folder)
+    command = [
+        sys.executable, "-m", "hwnas.cli.main", "export", "experiment=smoke", f"hydra.run.dir={folder}",
+    ]  # fmt: skip
+    draw = random.Random(0)
+    kept: dict[str, int] = {}
+    for _ in range(6):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(draw.uniform(4, 14))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        for sums in folder.glob("deploy/*/[!.]*/[!.]*/SHA256SUMS"):
+            verify_files(sums.parent)
+        for bundle in folder.glob("deploy/*/[!.]*/[!.]*"):
+            verify_files(bundle)
+        now = {path.name: path.stat().st_mtime_ns for path in folder.glob("state/*.json")}
+        assert {name: now.get(name, when) for name, when in kept.items()} == kept  # what was done is not done again
+        kept |= now
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    files = result_of(folder)["files"]
+    assert len(files) == 4
+    for file in files:
+        verify_files((folder / file["path"]).parent)
+    assert not list(folder.rglob(".*partial*"))
