@@ -38,7 +38,7 @@ from hwnas.devices.profile import load_profile
 from hwnas.errors import MissingExtraError
 from hwnas.export.config import ExportConfig
 from hwnas.export.formats import FORMATS, ExportRequest, model_format
-from hwnas.export.parity import accuracy_of_file, check_parity
+from hwnas.export.parity import accuracy_of_file, check_parity, torch_answers
 from hwnas.export.quiet import quiet
 from hwnas.files import write_json, write_text
 from hwnas.profiling.config import ProfilingConfig
@@ -128,13 +128,13 @@ def measured(net: Net, data: ImageData, folder: Path, arguments: argparse.Namesp
     with context.Pool(1) as pool:
         written, export_s, peak_mib = pool.apply(write_all, (net, folder, tuple(arguments.formats)))
     expected = accuracy_of(net, data, arguments.images)
+    answers = torch_answers(net.module, data.test.first(arguments.images), net.resolution, data.preprocessing)
     files = []
     for (format_name, precision), (path, seconds) in written.items():
         entry: dict[str, Any] = {"format": format_name, "precision": precision, "export_s": round(seconds, 2)}
         entry["bytes"] = path.stat().st_size
         if precision != PLAIN:
-            config = ExportConfig(parity_images=arguments.images, parity_tolerance=float("inf"))
-            parity = check_parity(path, net.module, data.test, net.resolution, data.preprocessing, config)
+            parity = check_parity(path, answers, float("inf"), ExportConfig(parity_images=arguments.images))
             entry |= {"max_abs": parity.max_abs, "top1_agreement": parity.top1_agreement}
             images = data.held_out.first(arguments.images)
             accuracy = accuracy_of_file(path, images, net.resolution, data.preprocessing)

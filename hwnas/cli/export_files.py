@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from hwnas.cli.console import Reporter
 from hwnas.cli.export_plan import PlannedFile
 from hwnas.cli.export_subjects import Source
 from hwnas.cli.latencies import TimedFile, device_named, measure_latencies, no_latency
-from hwnas.errors import DeviceError, ExportError, StorageError
+from hwnas.errors import ConfigError, DeviceError, ExportError, StorageError
 from hwnas.export.formats import model_format
 from hwnas.files import read_json, sha256_of_file, write_json
 from hwnas.progress import part
@@ -91,13 +92,24 @@ def _checked_files(
             if kept is None:
                 if file.target.id not in subjects:
                     subjects = {file.target.id: source.subject(file.target, bar)}  # one network at a time is in memory
+                settings = replace(config.export, tvm_target=_tvm_target(config, file))
                 kept = export_checked(
-                    subjects[file.target.id], file.format, file.precision, model, examples, config.export, bar
+                    subjects[file.target.id], file.format, file.precision, model, examples, settings, bar
                 )
                 kept = replace(kept, preflight=_preflight(config, file, model))
                 write_json(model.with_suffix(".json"), asdict(kept))
             found[file.key] = kept
     return found
+
+
+def _tvm_target(config: PipelineConfig, file: PlannedFile) -> str | None:
+    """What TVM compiles for: as configured, else as the device's profile says; None for other formats."""
+    if file.format != "tvm" or config.export.tvm_target is not None:
+        return config.export.tvm_target if file.format == "tvm" else None
+    try:
+        return device_named(config, file.target.device)[0].tvm_target
+    except DeviceError:  # a profile that is not here
+        return None
 
 
 def _kept(model: Path) -> CheckedFile | None:
@@ -142,6 +154,7 @@ def _bundle(
 ) -> dict[str, Any]:
     """Writes the file's bundle and returns its entry in the result."""
     from hwnas.export.bundle import write_bundle
+    from hwnas.export.deploy import runnable_here
     from hwnas.export.manifest import Manifest, package_versions
 
     target, chosen = file.target, model_format(file.format)
@@ -151,7 +164,8 @@ def _bundle(
         name=target.id, device=target.device, runtime=chosen.runtime, budget=target.budget, file="",
         format=file.format, precision=file.precision, bytes=checked.bytes, sha256=checked.sha256,
         arch=checked.arch, space=checked.space, classes=checked.classes,
-        input_layout=chosen.layout, input_shape=[sizes[axis] for axis in chosen.layout],
+        tvm_target=_tvm_target(config, file), input_layout=chosen.layout,
+        input_shape=[sizes[axis] for axis in chosen.layout],
         parity=checked.parity, accuracy=accuracy, float_layers=checked.float_layers,
         metrics={
             "predicted": target.predicted,
@@ -161,9 +175,10 @@ def _bundle(
         data={"name": config.data.name, "licence": config.data.licence, "real_images": checked.parity["real"]},
         files={}, versions=package_versions(chosen),
     )  # fmt: skip
+    model = _model_path(state, file)
     write_bundle(
-        folder / file.folder, _model_path(state, file), manifest, examples.preprocessing, shape[-1],
-        examples.checking_images(1, shape[-1]), config.export,
+        folder / file.folder, model, manifest, examples.preprocessing, shape[-1],
+        examples.checking_images(1, shape[-1]), config.export, runnable_here(model),
     )  # fmt: skip
     return {
         "id": target.id,
@@ -191,23 +206,28 @@ def _bundle(
     }
 
 
-def _preflight(config: PipelineConfig, file: PlannedFile, model: Path) -> list[Any]:
-    """What of the file the device's delegates will not run.
+def _preflight(config: PipelineConfig, file: PlannedFile, model: Path) -> list[dict[str, Any]]:
+    """What of the file the device's delegates will not run; empty where nothing is known of the device.
 
     Raises ExportError, and removes the file, where the device takes no file of its size.
     """
     try:
         profile = device_named(config, file.target.device)[0]
-    except DeviceError:  # a profile that is not here: nothing is known of the device
+    except DeviceError:  # a profile that is not here
         return []
     mib, limit = model.stat().st_size / 2**20, profile.max_file_mib
     if limit is not None and mib > limit:
         model.unlink()
         raise ExportError(
-            f"{file.key}: the file has {mib:.2f} MiB, {profile.name} takes at most {limit:g}: export in int8"
+            f"{file.key}: the file has {mib:.2f} MiB, {profile.name} takes {limit:g} MiB at most: export in int8"
             " (precisions=[int8]), or search with fewer parameters (search.constraints='{parameters: …}')"
         )
-    return []
+    try:
+        check_file = import_module("hwnas.export.preflight").check_file
+        found = check_file(model, file.precision, model_format(file.format).runtime, profile)
+    except (ConfigError, ModuleNotFoundError):  # a runtime or a format without rules
+        return []
+    return [asdict(finding) for finding in found]
 
 
 def _model_path(state: Path, file: PlannedFile) -> Path:

@@ -37,11 +37,13 @@ def write_bundle(
     resolution: int,
     images: LabelledImages,
     config: ExportConfig,
+    runnable: Path | None = None,
 ) -> Manifest:
     """Write the bundle of the file `model` into `folder`, and return its manifest.
 
     `manifest` says what the caller knows; `file`, `golden` and `files` are filled in here. `images`: the first of
-    them becomes the sample. An earlier bundle in `folder` is replaced. Raises StorageError where the folder can't be
+    them becomes the sample. `runnable` is run for the golden output where `model` is for another processor. An earlier
+    bundle in `folder` is replaced. Raises StorageError where the folder can't be
     written, ExportError where the file does not run.
     """
     chosen = model_format(manifest.format)
@@ -50,7 +52,7 @@ def write_bundle(
         _link(model, temporary / name)
         write_json(temporary / PREPROCESSING_NAME, preprocessing_steps(preprocessing, resolution, chosen))
         golden = write_golden(
-            temporary, temporary / name, chosen, manifest.precision, images, resolution, preprocessing, config
+            temporary, runnable or model, chosen, manifest.precision, images, resolution, preprocessing, config
         )
         write_text(temporary / "labels.txt", "".join(f"{' '.join(label.split())}\n" for label in manifest.classes))
         title = f"{manifest.name}: the {manifest.precision} {manifest.format} file on an image, in {manifest.runtime}."

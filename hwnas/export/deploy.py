@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from hwnas.export.parity import Answers, check_parity, noise_images, torch_answe
 from hwnas.files import sha256_of_file
 from hwnas.progress import Progress
 
-__all__ = ["FLOAT_PRECISIONS", "CheckedFile", "Examples", "Subject", "export_checked"]
+__all__ = ["FLOAT_PRECISIONS", "CheckedFile", "Examples", "Subject", "export_checked", "runnable_here"]
 
 FLOAT_PRECISIONS = ("fp32", "fp16")
 
@@ -122,9 +123,10 @@ def export_checked(
 ) -> CheckedFile:
     """Write the network as `path` and say what was found of the file.
 
-    Float files are compared with torch, logit by logit; quantised ones by their accuracy on the held-out images. A
-    file that differs by more than `config` allows is deleted, and ExportError raised. Raises MissingExtraError and
-    StorageError too.
+    Float files are compared with torch, logit by logit; quantised ones by their accuracy on the held-out images. Of a
+    library that TVM compiles for another processor, the same one compiled for this is checked, and stays beside it (see
+    `runnable_here`). A file that differs by more than `config` allows is deleted, and ExportError raised. Raises
+    MissingExtraError and StorageError too.
     """
     if precision in FLOAT_PRECISIONS:
         float_layers, accuracy = _export_float(subject, format_name, precision, path, config, progress)
@@ -133,9 +135,10 @@ def export_checked(
         float_layers, accuracy = _export_quantised(subject, format_name, precision, path, examples, config, progress)
         tolerance = float("inf")
     try:
-        parity = check_parity(path, subject.answers, tolerance, config)
+        checked = runnable_here(path)
+        parity = check_parity(checked, subject.answers, tolerance, config)
         if accuracy is None and subject.answers.real:
-            accuracy = subject.answers.accuracy_of(path, progress)
+            accuracy = subject.answers.accuracy_of(checked, progress)
     except BaseException:
         path.unlink(missing_ok=True)
         raise
@@ -160,11 +163,25 @@ def export_checked(
     )
 
 
+def runnable_here(path: Path) -> Path:
+    """The file that stands for `path` on this machine: itself, but for a library compiled for another processor."""
+    host = _host_copy(path)
+    return host if host.exists() else path
+
+
+def _host_copy(path: Path) -> Path:
+    return path.with_name(f"{path.stem}.host{path.suffix}")
+
+
 def _export_float(
     subject: Subject, format_name: str, precision: str, path: Path, config: ExportConfig, progress: Progress
 ) -> tuple[Sequence[str], float | None]:
     progress(0.0, f"writing {path.name}, {precision}")
-    model_format(format_name).export(_request(subject, precision, None, config), path)
+    chosen = model_format(format_name)
+    _host_copy(path).unlink(missing_ok=True)
+    if chosen.name == "tvm" and config.tvm_target is not None:
+        chosen.export(_request(subject, precision, None, replace(config, tvm_target=None)), _host_copy(path))
+    chosen.export(_request(subject, precision, None, config), path)
     return (), None
 
 
@@ -177,8 +194,6 @@ def _export_quantised(
     config: ExportConfig,
     progress: Progress,
 ) -> tuple[Sequence[str], float | None]:
-    from hwnas.export.quantise import export_quantised  # type: ignore[import-untyped]
-
     answers = subject.answers
     if examples.training is None or answers.accuracy is None:
         raise ExportError(
@@ -194,7 +209,8 @@ def _export_quantised(
         return float("nan") if found is None else found
 
     request = _request(subject, precision, calibration, config)
-    found = export_quantised(model_format(format_name), request, path, accuracy, answers.accuracy, progress)
+    driver = import_module("hwnas.export.quantise")
+    found = driver.export_quantised(model_format(format_name), request, path, accuracy, answers.accuracy, progress)
     return found.float_layers, found.accuracy
 
 

@@ -69,6 +69,7 @@ class Manifest:
     arch: dict[str, Any]
     space: dict[str, Any]
     classes: list[str]
+    tvm_target: str | None
     input_layout: str
     input_shape: list[int]
     parity: dict[str, Any]

@@ -69,7 +69,8 @@ def write(folder: Path, format_name: str, channels: int = 3, precision: str = "f
     manifest = Manifest(
         name="local-small", device="local", runtime=chosen.runtime, budget=None, file="", format=format_name,
         precision=precision, bytes=checked.bytes, sha256=checked.sha256, arch=checked.arch, space={},
-        classes=checked.classes, input_layout=chosen.layout, input_shape=[sizes[axis] for axis in chosen.layout],
+        classes=checked.classes, tvm_target=None, input_layout=chosen.layout,
+        input_shape=[sizes[axis] for axis in chosen.layout],
         parity=checked.parity, accuracy=checked.accuracy, float_layers=checked.float_layers, metrics={},
         latency={"median_ms": None, "threads": 1, "reason": "not asked for"}, preflight=[], golden={},
         data={"name": "pictures", "licence": None, "real_images": True}, files={}, versions=package_versions(chosen),

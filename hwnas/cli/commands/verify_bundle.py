@@ -29,10 +29,10 @@ def run(config: PipelineConfig, folder: Path) -> None:
     rows = [("files", f"{len(manifest.files) + 1} as exported")]
     golden = verify_golden(bundle, manifest)
     limits = manifest.golden
-    rows.append(
-        ("output", f"differs by {golden.output_max_abs:.2g}, at most {limits['output_tolerance']:.2g} expected")
-    )
-    rows.append(("preprocessing", _input_text(golden.input_max_abs, limits["input_tolerance"])))
+    elsewhere = f"not run here: the library is for {manifest.tvm_target}; on the device: python run.py --check"
+    rows.append(("output", _text(golden.output_max_abs, limits["output_tolerance"], elsewhere)))
+    no_pillow = "not checked: Pillow is not installed"
+    rows.append(("preprocessing", _text(golden.input_max_abs, limits["input_tolerance"], no_pillow)))
     latency = _latency(config, manifest, bundle / manifest.file, folder / ".latency", reporter)
     rows.append(("latency", _latency_text(manifest, latency)))
     reporter.table(
@@ -74,10 +74,8 @@ def _latency(config: PipelineConfig, manifest: Manifest, model: Path, work: Path
     return {"latency_ms": now, "drift": drift, "ratio": ratio, "reason": None}
 
 
-def _input_text(difference: float | None, limit: float) -> str:
-    if difference is None:
-        return "not checked: Pillow is not installed"
-    return f"differs by {difference:.2g}, at most {limit:.2g} expected"
+def _text(difference: float | None, limit: float, otherwise: str) -> str:
+    return otherwise if difference is None else f"differs by {difference:.2g}, at most {limit:.2g} expected"
 
 
 def _latency_text(manifest: Manifest, latency: dict[str, Any]) -> str:
