@@ -21,6 +21,7 @@ from hwnas.cli.latencies import TimedFile, device_named, measure_latencies, no_l
 from hwnas.errors import ConfigError, DeviceError, ExportError, StorageError
 from hwnas.export.formats import model_format
 from hwnas.files import read_json, sha256_of_file, write_json
+from hwnas.profiling.journal import locked
 from hwnas.progress import part
 
 if TYPE_CHECKING:
@@ -38,20 +39,23 @@ def export_files(
     folder: Path,
     reporter: Reporter,
 ) -> list[dict[str, Any]]:
-    """The entries of `result.files`, in the order of `planned`. Raises ExportError for the first file that fails."""
+    """The entries of `result.files`, in the order of `planned`.
+
+    Raises ExportError for the first file that fails, StorageError where another process exports into `folder`.
+    """
     _make_folders(folder, planned)
-    state, examples = folder / _STATE, source.examples
-    checked = _checked_files(config, planned, source, state, reporter)
-    shapes = {file.key: (1, examples.channels, *2 * (source.resolution(file.target),)) for file in planned}
-    latencies = _latencies(config, planned, shapes, state, reporter)
-    entries = []
-    with reporter.step(f"export: {len(planned)} bundles") as progress:
-        for number, file in enumerate(planned):
-            progress(number / len(planned), file.key)
-            entries.append(
-                _bundle(config, file, checked[file.key], examples, shapes[file.key], latencies[file.key], state, folder)
-            )
-    shutil.rmtree(state, ignore_errors=True)
+    state, entries = folder / _STATE, []
+    with locked(state / "lock"):
+        examples = source.examples
+        checked = _checked_files(config, planned, source, state, reporter)
+        shapes = {file.key: (1, examples.channels, *2 * (source.resolution(file.target),)) for file in planned}
+        latencies = _latencies(config, planned, shapes, state, reporter)
+        with reporter.step(f"export: {len(planned)} bundles") as progress:
+            for number, file in enumerate(planned):
+                progress(number / len(planned), file.key)
+                known = checked[file.key], examples, shapes[file.key], latencies[file.key]
+                entries.append(_bundle(config, file, *known, state, folder))
+        shutil.rmtree(state, ignore_errors=True)
     return entries
 
 

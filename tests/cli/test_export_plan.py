@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from hwnas.cli.export_plan import Target, plan_files
-from hwnas.errors import ConfigError
+from hwnas.errors import ConfigError, MissingExtraError
+from hwnas.export import passes
 from hwnas.export.formats import FORMATS, model_format
 
 
@@ -55,6 +57,13 @@ def test_unknown_names_are_told_with_choices() -> None:
         plan_files([target()], (), ("int4",))
     with pytest.raises(ConfigError, match="formats: onnx is given twice"):
         plan_files([target()], ("onnx", "onnx"), ())
+
+
+def test_missing_packages_name_their_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(passes, "find_spec", lambda name: None if name == "litert_torch" else find_spec(name))
+    assert folders([target()]) == ["deploy/local/tight/onnx-fp32"]  # what is not asked for may be missing
+    with pytest.raises(MissingExtraError, match=r"exporting to tflite needs litert-torch, .*'hwnas\[litert\]'"):
+        plan_files([target()], ("onnx", "tflite"), ())
 
 
 def test_target_knows_its_key(tmp_path: Path) -> None:

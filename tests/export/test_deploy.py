@@ -19,7 +19,7 @@ from hwnas.data.preprocess import prepare
 from hwnas.errors import ConfigError, DataError, ExportError
 from hwnas.export.calibration import calibration_images
 from hwnas.export.config import ExportConfig, VerifyConfig
-from hwnas.export.deploy import Examples, Subject, export_checked
+from hwnas.export.deploy import FLOAT_PRECISIONS, Examples, Subject, export_checked
 from hwnas.export.formats import FORMATS, model_format
 from hwnas.export.manifest import file_metadata
 from hwnas.export.parity import Answers, accuracy_of_file, check_parity, torch_answers
@@ -141,6 +141,42 @@ def test_file_that_fails_parity_is_deleted(exported: Exported, data: ImageData, 
             subject_of(exported, examples, config), "onnx", "fp32", tmp_path / "a.onnx", examples, config, no_progress
         )
     assert not list(tmp_path.iterdir())
+
+
+QUANTISED = [
+    (name, precision) for name in FORMATS for precision in model_format(name).precisions
+    if precision not in FLOAT_PRECISIONS
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "precision"), QUANTISED)
+def test_quantised_file_states_what_it_loses(
+    name: str, precision: str, exported: Exported, data: ImageData, tmp_path: Path
+) -> None:
+    # Labels are torch's answers: what a file answers otherwise is its drop.
+    right = answers_of(exported, data, data.held_out.first(200)).logits.argmax(1)
+    labelled = ImageSet(data.held_out.first(200).in_memory().images, torch.from_numpy(right))
+    examples = Examples(data.classes, data.preprocessing, data.train, labelled)
+    config = ExportConfig(max_accuracy_drop=1.0, calibration_images=50)
+    path = tmp_path / f"a{model_format(name).suffix}"
+    subject = subject_of(exported, examples, config)
+    checked = export_checked(subject, name, precision, path, examples, config, no_progress)
+    assert checked.accuracy["torch"] == 1.0
+    given = accuracy_of_file(path, labelled, resolution(exported), data.preprocessing)
+    assert checked.accuracy["file"] == given
+    assert checked.accuracy["drop"] == pytest.approx(1.0 - given)
+    assert checked.parity["max_abs"] > 0
+    assert checked.bytes < exported.files[name].stat().st_size
+
+
+@pytest.mark.parametrize("precision", ["int8", "int8_dynamic"])
+def test_quantised_files_need_labelled_images(
+    precision: str, exported: Exported, data: ImageData, tmp_path: Path
+) -> None:
+    examples, config = Examples((), data.preprocessing, None, None), ExportConfig(parity_images=5)
+    subject = subject_of(exported, examples, config)
+    with pytest.raises(ExportError, match=f"{precision} needs real, labelled images"):
+        export_checked(subject, "onnx", precision, tmp_path / "a.onnx", examples, config, no_progress)
 
 
 def test_without_images_parity_is_of_noise(exported: Exported, data: ImageData, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ COMMANDS = {
     "run": _command(
         "pipeline",
         "The whole way: train, evaluate, profile, search, export, validate and report",
-        *_TRAIN, *_JUDGE, *_DEVICE, "search", "export",
+        *_TRAIN, *_JUDGE, *_DEVICE, "search", "formats", "precisions", "export",
     ),
     "train": _command(
         "train", "Train a once-for-all supernet, or one network of its space", "checkpoint", "arch", *_TRAIN

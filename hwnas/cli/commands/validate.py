@@ -64,7 +64,10 @@ def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, 
     selected = read_result(searched)["selected"]
     files = _files_of(selected, read_result(exported / "result.json")["files"])
     if missing := [target["id"] for target in selected if target["id"] not in files]:
-        raise StorageError(f"{exported} holds no file for {', '.join(missing)}: run hwnas export for {searched}")
+        raise StorageError(
+            f"{exported} holds no file for {', '.join(missing)} in its own runtime and precision: run hwnas export for"
+            f" {searched}, without formats and precisions or with those"
+        )
     models = {target["id"]: exported / files[target["id"]]["path"] for target in selected}
     tables = tables_of(config, input_path(config.latency.path, folder, "profile", "", "latency.path"))
     read = {f"{runtime} {role}": file for runtime, path in tables.items() for role, file in table_files(path).items()}
