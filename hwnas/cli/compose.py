@@ -115,7 +115,10 @@ def _check_used(command: str, override: Override) -> None:
 def _explain(overrides: Sequence[Override], error: Exception) -> str:
     """The first override whose key does not exist, with its siblings; else the innermost cause and its key."""
     groups = [f"{o.key_or_group}={o.value()}" for o in overrides if o.key_or_group in _groups()]
-    known = _compose(groups)
+    try:
+        known = _compose(groups)
+    except (HydraException, OmegaConfBaseException):  # the choices don't go together: the cause says why
+        known, overrides = None, ()
     for override in overrides:
         if override.key_or_group in _groups() or override.key_or_group.startswith("hydra"):
             continue
@@ -134,4 +137,5 @@ def _explain(overrides: Sequence[Override], error: Exception) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    first, *rest = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return f"{first} {rest[0]}" if first.endswith(":") and rest else first

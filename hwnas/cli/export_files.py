@@ -108,12 +108,9 @@ def _checked_files(
 
 def _tvm_target(config: PipelineConfig, file: PlannedFile) -> str | None:
     """What TVM compiles for: as configured, else as the device's profile says; None for other formats."""
-    if file.format != "tvm" or config.export.tvm_target is not None:
-        return config.export.tvm_target if file.format == "tvm" else None
-    try:
-        return device_named(config, file.target.device)[0].tvm_target
-    except DeviceError:  # a profile that is not here
+    if file.format != "tvm":
         return None
+    return config.export.tvm_target or device_named(config, file.target.device)[0].tvm_target
 
 
 def _kept(model: Path) -> CheckedFile | None:

@@ -26,8 +26,10 @@ def test_every_choice_composes(group: str, choice: str) -> None:
     command = "search" if group in ("accuracy", "latency") else "run"
     if group == "protocol" or (choice in ("csv", "nasbench201", "ofa") and group == "data"):
         command = "evaluate-latency"
+    elif (group, choice) == ("data", "none"):
+        command = "export"
     paths = ("accuracy.path=predictor.npz",) if (group, choice) == ("accuracy", "ofa") else ()
-    own = ("experiment=none",) if command == "evaluate-latency" else ()
+    own = ("experiment=none",) if command in ("evaluate-latency", "export") else ()
     config = composed(*own, f"{group}={choice}", *paths, command=command)
     assert isinstance(config, PipelineConfig)
     assert isinstance(config.space.widths, tuple)
@@ -105,3 +107,10 @@ def test_no_command_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
 def test_device_is_short_for_its_name(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["profile", "experiment=smoke", "device=pixl8", f"hydra.run.dir={tmp_path}"]) == 1
     assert "'pixl8'" in capsys.readouterr().err
+
+
+def test_choices_that_do_not_go_together_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", "experiment=quickstart", "data=none", "module=a:b"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("hwnas: error: ")
+    assert "Key 'augment' not in 'NoDataConfig'" in line

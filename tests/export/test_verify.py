@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import shutil
 from pathlib import Path
 
@@ -140,3 +141,14 @@ def test_broken_model_is_an_error_of_ours(bundle: Path) -> None:
     resign(bundle)
     with pytest.raises(HwnasError, match="can't load"):
         verify_golden(bundle, verify_files(bundle))
+
+
+def test_library_for_another_processor_is_not_run_here(bundle: Path) -> None:
+    for target, runs in (("vax-linux-gnu generic", False), (f"{platform.machine()}-linux-gnu generic", True)):
+        manifest = json.loads((bundle / MANIFEST_NAME).read_text())
+        manifest["tvm_target"] = target
+        (bundle / MANIFEST_NAME).write_text(json.dumps(manifest))
+        resign(bundle)
+        found = verify_golden(bundle, verify_files(bundle))
+        assert (found.output_max_abs is not None) == runs
+        assert found.input_max_abs is not None
