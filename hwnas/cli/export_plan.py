@@ -13,7 +13,7 @@ from hwnas.cli.config import PipelineConfig
 from hwnas.cli.inputs import given_arch, input_path
 from hwnas.cli.steps import read_result
 from hwnas.devices.profile import load_profile
-from hwnas.errors import ConfigError, choices
+from hwnas.errors import ConfigError, StorageError, choices
 from hwnas.export.bundle_names import bundle_folder
 from hwnas.export.formats import PRECISIONS, format_of_runtime, model_format
 from hwnas.export.module import module_file, module_name
@@ -70,7 +70,11 @@ def planned_targets(config: PipelineConfig, folder: Path) -> tuple[list[Target],
         arch = given_arch(config.arch)
         return [Target(f"{device}-arch", device, config.runtimes, precision, threads, None, "arch", arch, {})], {}
     path = input_path(config.targets, folder, "search", "result.json", "targets")
-    return [_searched(entry) for entry in read_result(path)["selected"]], {"targets": path}
+    if not (selected := read_result(path).get("selected")):
+        raise StorageError(
+            f"targets={path}: expected the result.json that hwnas search writes; it has no key 'selected'"
+        )
+    return [_searched(entry) for entry in selected], {"targets": path}
 
 
 def plan_files(

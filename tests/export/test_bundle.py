@@ -6,6 +6,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -32,6 +33,9 @@ CONTENT = [
 
 @pytest.fixture(scope="module", params=list(FORMATS))
 def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    chosen = model_format(request.param)
+    if missing := [package for package in chosen.packages if find_spec(package) is None]:
+        pytest.skip(f"{', '.join(missing)} missing: pip install 'hwnas[{chosen.extra}]'")
     return write(tmp_path_factory.mktemp("of"), request.param)
 
 
@@ -142,13 +146,14 @@ MODES = ("RGB", "L", "1", "P", "P transparent", "LA", "RGBA", "I;16", "CMYK", "r
 
 @pytest.mark.parametrize(("size", "resolution", "crop_pct"), [(STORED, 24, 0.875), (STORED, 64, 1.0), (33, 33, 1.0)])
 @pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", ["onnx", "tflite"])  # one of each layout
 def test_preprocessing_is_trainings(
-    mode: str, size: int, resolution: int, crop_pct: float, bundle: Path, tmp_path: Path
+    name: str, mode: str, size: int, resolution: int, crop_pct: float, onnx_bundle: Path, tmp_path: Path
 ) -> None:
     preprocessing = Preprocessing((0.49, 0.48, 0.44), (0.2, 0.21, 0.22), size, crop_pct)
-    chosen = model_format(verify_files(bundle).format)
+    chosen = model_format(name)
     description = json.loads(json.dumps(preprocessing_steps(preprocessing, resolution, chosen)))
-    example = load_example(bundle)
+    example = load_example(onnx_bundle)
     for shape in ((97, 61), (31, 200), (640, 479), (1, 3)):
         path = picture(tmp_path, mode, shape)
         stored = torch.from_numpy(decode(path, size, crop_pct).copy())[None]

@@ -13,25 +13,19 @@ import pytest
 from onnx import numpy_helper
 
 from hwnas.errors import ExportError, HwnasError
-from hwnas.export.formats import FORMATS
 from hwnas.export.manifest import MANIFEST_NAME, SUMS_NAME
 from hwnas.export.verify import verify_files, verify_golden
 from tests.export.bundles import resign, write
 
 
-@pytest.fixture(scope="module", params=list(FORMATS))
-def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write(tmp_path_factory.mktemp("whole"), request.param)
-
-
 @pytest.fixture(scope="module")
-def whole_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("whole"), "onnx")
 
 
 @pytest.fixture
-def bundle(whole_onnx: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(whole_onnx, tmp_path / "bundle"))
+def bundle(whole: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(whole, tmp_path / "bundle"))
 
 
 def test_one_byte_anywhere_is_noticed(whole: Path, tmp_path: Path) -> None:
