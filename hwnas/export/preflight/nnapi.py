@@ -1,4 +1,4 @@
-"""LiteRT's NNAPI delegate on Android 10 (NNAPI 1.2) and newer; NNAPI itself is deprecated since Android 15."""
+"""LiteRT's NNAPI delegate on Android 11 (NNAPI 1.3) and newer; NNAPI itself is deprecated since Android 15."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ DELEGATE = Delegate(
     operators={
         **dict.fromkeys(
             ("AVERAGE_POOL_2D", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "HARD_SWISH", "LOGISTIC",
-             "MAX_POOL_2D", "MEAN", "PAD", "PADV2", "RELU", "RELU6", "RELU_N1_TO_1"),
+             "MAX_POOL_2D", "MEAN", "PAD", "PADV2", "QUANTIZE", "RELU", "RELU6", "RELU_N1_TO_1"),
             ANY,
         ),
+        "DEQUANTIZE": Support(INT8),
         **dict.fromkeys(("ADD", "MUL", "RESHAPE", "SOFTMAX"), Support(FLOATS | INT8, limits=(RANK,))),
     },
 )  # fmt: skip
