@@ -72,7 +72,7 @@ class _Builder:
         self._operators: list[Any] = []
         self._codes: dict[int, int] = {}
         self._constants: dict[str, int] = {}
-        self._sixfold: set[str] = set()  # int8 values that stand for six times a h-swish
+        self._factors: dict[str, float] = {}  # int8 values that are so many times what the network has there
 
     # ---- chain.GraphBuilder -------------------------------------------------------------------------------------
 
@@ -112,14 +112,13 @@ class _Builder:
             sixth = self._shared("sixth", np.array(1 / 6, dtype=np.float32))
             self._append("MUL", [int(gate), sixth], scaled, self._schema.MulOptionsT())
             gate = scaled
-        output = self.activation_tensor(*self._shape(value), self._range(value))
-        self._append("MUL", [int(value), int(gate)], output, self._schema.MulOptionsT())
-        return output
+        return self._product(value, gate, self._range(value))
 
     def add(self, first: str, second: str, activation: str = "none") -> str:
-        if first in self._sixfold:  # a sum has no weights to undo it in
-            undone = self.activation_tensor(*self._shape(first), self._range(first))
-            self._append("MUL", [int(first), self._three()], undone, self._schema.MulOptionsT())
+        if factor := self._factors.get(first):  # a sum has no weights to undo it in
+            span = self._range(first)
+            undone = self.activation_tensor(*self._shape(first), Range(span.low / factor, span.high / factor))
+            self._append("MUL", [int(first), self._scalar(1 / factor)], undone, self._schema.MulOptionsT())
             first = undone
         output = self.activation_tensor(*self._shape(first), ACTIVATION_RANGES[activation])
         options = self._schema.AddOptionsT()
@@ -148,7 +147,7 @@ class _Builder:
             np.minimum(stride, total - stride * np.arange(n)) for total, n in zip((height, width), size, strict=True)
         ]
         factors = (stride**2 / np.outer(*inside)).astype(np.float32).reshape(1, *size, 1)
-        self._append("MUL", [int(pooled), self._factors(factors)], output, self._schema.MulOptionsT())
+        self._append("MUL", [int(pooled), self._per_pixel(factors)], output, self._schema.MulOptionsT())
         return output
 
     def pool(self, value: str, flat: bool = False) -> str:
@@ -169,6 +168,7 @@ class _Builder:
         options.keepDims = not flat
         channels, span = self._shape(value)[2], self._range(value)
         output = self._matrix_tensor(channels, span) if flat else self.activation_tensor(1, 1, channels, span)
+        self._carry(value, output)
         self._append("MEAN", [int(value), self._shared("axes", np.array([1, 2], dtype=np.int32))], output, options)
         return output
 
@@ -210,16 +210,24 @@ class _Builder:
 
     def _hard_swish(self, value: str) -> str:
         size = self._shape(value)
-        output = self.activation_tensor(*size, ACTIVATION_RANGES["h_swish"])
         if not self._int8:
+            output = self.activation_tensor(*size, ACTIVATION_RANGES["h_swish"])
             self._append("HARD_SWISH", [int(value)], output, None)
             return output
         gate = self.activation_tensor(*size, ACTIVATION_RANGES["relu6"])
         options = self._schema.AddOptionsT()
         options.fusedActivationFunction = self._fused("relu6")
-        self._append("ADD", [int(value), self._three()], gate, options)
+        self._append("ADD", [int(value), self._scalar(3.0)], gate, options)
+        return self._product(value, gate, ACTIVATION_RANGES["h_swish"])
+
+    def _product(self, value: str, gate: str, span: Range) -> str:
+        """`value` × `gate`, which in int8 is six times the gate that the network has."""
+        times = 6.0 if self._int8 else 1.0
+        span = Range(times * span.low, times * span.high)
+        output = self.activation_tensor(*self._shape(value), span)
         self._append("MUL", [int(value), int(gate)], output, self._schema.MulOptionsT())
-        self._sixfold.add(output)
+        if self._int8:
+            self._factors[output] = times * self._factors.get(value, 1.0)
         return output
 
     def _sum_of_rows(
@@ -257,6 +265,7 @@ class _Builder:
         options.filterHeight = options.filterWidth = kernel
         output = self.activation_tensor(*size, self._shape(value)[2], self._range(value))
         self._append(kind, [int(value)], output, options)
+        self._carry(value, output)
         return output
 
     def _pad(self, value: str, before: tuple[int, int], after: tuple[int, int], lowest: bool = False) -> str:
@@ -270,6 +279,7 @@ class _Builder:
             self._append("PADV2", inputs, output, self._schema.PadV2OptionsT())
         else:
             self._append("PAD", inputs, output, self._schema.PadOptionsT())
+        self._carry(value, output)
         return output
 
     def _append(self, kind: str, inputs: list[int], output: str, options: Any) -> None:
@@ -291,19 +301,25 @@ class _Builder:
         bias = np.zeros(channels, dtype=np.float32) if bias is None else bias
         if not self._int8:
             return [self._constant(weight), self._constant(bias)]
-        integers = quantise_weight(weight, axis)
+        integers = quantise_weight(weight / np.float32(self._factors.get(value, 1.0)), axis)
         sums = quantise_bias(bias, self._range(value).scale, integers)
         numbers = [self._constant(integers.values), self._constant(sums.values)]
         for number, tensor in zip(numbers, (integers, sums), strict=True):
             self._quantise(number, tensor.scales.tolist(), [0] * len(tensor.scales), tensor.axis)
         return numbers
 
-    def _three(self) -> int:
-        number = self._shared("three", np.array(127, dtype=np.int8))
-        self._quantise(number, [3 / 127], [0], 0)
+    def _carry(self, value: str, output: str) -> None:
+        """`output` holds `value`'s numbers, and so its factor."""
+        if value in self._factors:
+            self._factors[output] = self._factors[value]
+
+    def _scalar(self, value: float) -> int:
+        """An int8 constant."""
+        number = self._shared(f"scalar{value}", np.array(127, dtype=np.int8))
+        self._quantise(number, [value / 127], [0], 0)
         return number
 
-    def _factors(self, factors: NDArray[np.float32]) -> int:
+    def _per_pixel(self, factors: NDArray[np.float32]) -> int:
         if not self._int8:
             return self._constant(factors)
         integers = quantise_weight(factors, None)
