@@ -9,12 +9,16 @@ import torch
 from hwnas.accuracy.measure import calibrate_subnet, measure_accuracy
 from hwnas.accuracy.measure_config import MeasureConfig
 from hwnas.data.config import AugmentConfig
+from hwnas.data.inputs import calibration_inputs
 from hwnas.data.load import ImageData, ImageSet
 from hwnas.data.preprocess import prepare
 from hwnas.errors import ArchError, ConfigError, DataError
 from hwnas.progress import no_progress
 from hwnas.spaces import OfaMbv3Config, OfaMbv3Space
 from hwnas.supernet.build import build_supernet
+from hwnas.supernet.fake_quantise import fake_quantised
+from hwnas.supernet.fold import fold_batch_norm
+from hwnas.supernet.layout import batches_of
 
 
 @pytest.fixture(autouse=True)
@@ -154,3 +158,20 @@ def test_a_split_too_large_for_memory_is_streamed_to_the_same_accuracies(superne
     assert told == dict(enumerate(streamed.tolist()))
     with pytest.raises(ConfigError, match="memory_limit_mib"):
         replace(SMALL, memory_limit_mib=0)
+
+
+def test_as_int8_it_is_the_accuracy_of_the_rounded_network(supernet, data):
+    """Known values are taken over as they are, whatever they were measured as."""
+    genotypes = supernet.space.sample(5, np.random.default_rng(3))
+    known = np.array([np.nan, 0.5, np.nan, np.nan, np.nan])
+    found = measure_accuracy(supernet, genotypes, data, "test", SMALL, no_progress, known, int8=True)
+    assert found[1] == 0.5
+    part, batch = data.held_out.first(SMALL.calibration_images), SMALL.calibration_batch
+    for row in (0, 2, 3, 4):
+        subnet = fold_batch_norm(calibrate_subnet(supernet, genotypes[row], data, SMALL))
+        resolution = supernet.space.genes[-1].choices[genotypes[row][-1]]
+        inputs = calibration_inputs(part, resolution, data, SMALL.calibration_images, torch.device("cpu"))
+        rounded = fake_quantised(subnet, batches_of(next(inputs)[0], batch))
+        with torch.no_grad():
+            logits = rounded(prepare(data.test.images, resolution, data.preprocessing))
+        assert found[row] == pytest.approx(float((logits.argmax(1) == data.test.labels).float().mean()), abs=0.03)
