@@ -1,11 +1,11 @@
 """Loop schedules for TVM on a CPU: one rule for whatever sums, takes a mean or a maximum, one for the rest.
 
-TVM's own pipelines leave loops as the operators define them, and MetaSchedule finds better ones by hours of measuring.
-Images here are NHWC, so the innermost axis of all that a network does is the channels, and one rule serves convolutions
-of any kernel, depthwise ones, matrix products and pooling: a tile of some pixels × some vectors of channels is
-accumulated in registers, over the whole sum, and whatever follows (bias, activation, residual) happens as the tile is
-written. It is the blocking of matrix products by Goto and van de Geijn (2008), without packing: the weights of these
-networks fit into the caches.
+TVM's own pipelines leave loops as the operators define them, unless a tuner has measured better ones. Images here are
+NHWC, so the innermost axis of all that a network does is the channels, and one rule serves convolutions of any kernel,
+depthwise ones, matrix products and pooling: a tile of some pixels × some vectors of channels is accumulated in
+registers, over the whole sum, and whatever follows (bias, activation, residual) happens as the tile is written. It is
+the blocking of matrix products by Goto and van de Geijn (2008), without packing: the weights of these networks fit into
+the caches.
 """
 
 from __future__ import annotations

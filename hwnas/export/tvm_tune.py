@@ -1,8 +1,8 @@
 """Schedules of a TVM module chosen by timing them: for each function, tiles other than the rule's first choice.
 
-MetaSchedule draws random loop nests, most of them slower than the rule's; what is tried here are the tiles that fit
-into the registers, those that the rule expects to be good first. Functions take turns by the time that they cost, and
-the rule's choice is timed beside every other, in turns with it, so a tuned network is not slower than an untuned one.
+What is tried are the tiles that fit into the registers, those that the rule expects to be good first. Functions take
+turns by the time that they cost, and the rule's choice is timed beside every other, in turns with it: a tile is kept
+where it is clearly faster.
 """
 
 from __future__ import annotations
