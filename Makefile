@@ -47,12 +47,13 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	$(PIP) -e '.[all,test]'
 	@touch $@
 
-# What tests of devices talk to: a real sshd, the adb client, a compiler for TVM. Without them they skip, saying so.
+# What tests of devices talk to: a real sshd, the adb client, compilers for TVM. Without them they skip, saying so.
 device-tools:
-	@PATH="$$PATH:/usr/sbin"; command -v sshd >/dev/null && command -v adb >/dev/null && command -v g++ >/dev/null || \
+	@PATH="$$PATH:/usr/sbin"; command -v sshd >/dev/null && command -v adb >/dev/null && command -v g++ >/dev/null && \
+	  command -v aarch64-linux-gnu-g++ >/dev/null || \
 	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
-	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq openssh-server adb g++ >/dev/null; } || \
-	  echo 'tests of SSH, ADB and TVM will be skipped: install openssh-server, adb and g++'
+	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq openssh-server adb g++ g++-aarch64-linux-gnu >/dev/null; } || \
+	  echo 'tests of SSH, ADB and TVM will be skipped: install openssh-server, adb, g++ and g++-aarch64-linux-gnu'
 
 lock:
 	$(BIN)/python -m pip install --quiet uv

@@ -9,16 +9,16 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwnas.cli.config import PipelineConfig
 from hwnas.cli.console import Reporter
 from hwnas.cli.export_plan import PlannedFile
+from hwnas.cli.export_preflight import preflight_file, preflight_networks
 from hwnas.cli.export_subjects import Source
 from hwnas.cli.latencies import TimedFile, device_named, measure_latencies, no_latency
-from hwnas.errors import ConfigError, DeviceError, ExportError, StorageError
+from hwnas.errors import StorageError
 from hwnas.export.formats import model_format
 from hwnas.files import read_json, sha256_of_file, write_json
 from hwnas.profiling.journal import locked
@@ -45,6 +45,7 @@ def export_files(
     """
     _make_folders(folder, planned)
     state, entries = folder / _STATE, []
+    preflight_networks(config, planned, source, reporter)
     with locked(state / "lock"):
         examples = source.examples
         checked = _checked_files(config, planned, source, state, reporter)
@@ -100,7 +101,7 @@ def _checked_files(
                 kept = export_checked(
                     subjects[file.target.id], file.format, file.precision, model, examples, settings, bar
                 )
-                kept = replace(kept, preflight=_preflight(config, file, model))
+                kept = replace(kept, preflight=preflight_file(config, file, model))
                 write_json(model.with_suffix(".json"), asdict(kept))
             found[file.key] = kept
     return found
@@ -205,30 +206,6 @@ def _bundle(
         "latency_reason": latency["reason"],
         "preflight": checked.preflight,
     }
-
-
-def _preflight(config: PipelineConfig, file: PlannedFile, model: Path) -> list[dict[str, Any]]:
-    """What of the file the device's delegates will not run; empty where nothing is known of the device.
-
-    Raises ExportError, and removes the file, where the device takes no file of its size.
-    """
-    try:
-        profile = device_named(config, file.target.device)[0]
-    except DeviceError:  # a profile that is not here
-        return []
-    mib, limit = model.stat().st_size / 2**20, profile.max_file_mib
-    if limit is not None and mib > limit:
-        model.unlink()
-        raise ExportError(
-            f"{file.key}: the file has {mib:.2f} MiB, {profile.name} takes {limit:g} MiB at most: export in int8"
-            " (precisions=[int8]), or search with fewer parameters (search.constraints='{parameters: …}')"
-        )
-    try:
-        check_file = import_module("hwnas.export.preflight").check_file
-        found = check_file(model, file.precision, model_format(file.format).runtime, profile)
-    except (ConfigError, ModuleNotFoundError):  # a runtime or a format without rules
-        return []
-    return [asdict(finding) for finding in found]
 
 
 def _model_path(state: Path, file: PlannedFile) -> Path:

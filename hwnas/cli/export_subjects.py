@@ -13,6 +13,8 @@ from hwnas.cli.convert import to_plain
 from hwnas.cli.export_plan import Target, given_module_file
 from hwnas.cli.inputs import data_inputs, input_path, load_images, load_network, resolve_space
 from hwnas.data.config import NoDataConfig
+from hwnas.devices.profile import DeviceProfile
+from hwnas.export.preflight import Finding, preflight
 from hwnas.progress import Progress, no_progress
 
 if TYPE_CHECKING:
@@ -47,6 +49,10 @@ class Source(ABC):
     @abstractmethod
     def described(self, target: Target) -> tuple[dict[str, Any], dict[str, Any]]:
         """The network's arch and space, for the manifest."""
+
+    @abstractmethod
+    def preflight(self, target: Target, precision: str, runtime: str, profile: DeviceProfile) -> list[Finding]:
+        """What of the network the device will not run well, as far as that is known before it is a file."""
 
     @abstractmethod
     def network(self, target: Target) -> nn.Module:
@@ -108,6 +114,9 @@ class _Subnets(Source):
     def described(self, target: Target) -> tuple[dict[str, Any], dict[str, Any]]:
         return self.space.arch(self.genotypes[target.id]).to_dict(), self.space.config()
 
+    def preflight(self, target: Target, precision: str, runtime: str, profile: DeviceProfile) -> list[Finding]:
+        return preflight(self.space, self.genotypes[target.id], precision, runtime, profile)
+
     def network(self, target: Target) -> nn.Module:
         from hwnas.accuracy.measure import calibrate_subnet
 
@@ -143,6 +152,9 @@ class _Module(Source):
 
     def described(self, target: Target) -> tuple[dict[str, Any], dict[str, Any]]:  # noqa: ARG002
         return {"module": self.config.module}, {}
+
+    def preflight(self, target: Target, precision: str, runtime: str, profile: DeviceProfile) -> list[Finding]:  # noqa: ARG002
+        return []  # its file will tell
 
     def network(self, target: Target) -> nn.Module:  # noqa: ARG002
         from hwnas.export.module import load_module

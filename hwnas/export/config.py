@@ -25,6 +25,7 @@ class ExportConfig:
     may lose `max_accuracy_drop`, a fraction of held-out images, against torch. Where they lose more, the most sensitive
     layers stay float as long as `mixed_precision` allows; a file that still loses more is refused, unless
     `allow_accuracy_drop`.
+    `allow_unsupported`: what preflight says that the device won't run is exported all the same.
     `dynamic_batch`: ONNX files take any number of images. `tvm_target` is LLVM's triple and processor, such as
     `aarch64-linux-gnu cortex-a76` (None: this machine); TVM tries `tuning_trials` schedules (0: its defaults).
     `measure_latency`: whether the files are timed on their device.
@@ -40,6 +41,7 @@ class ExportConfig:
     max_accuracy_drop: float = 0.01
     allow_accuracy_drop: bool = False
     mixed_precision: bool = True
+    allow_unsupported: bool = False
     dynamic_batch: bool = False
     tvm_target: str | None = None
     tuning_trials: int = 0

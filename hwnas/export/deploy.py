@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from hwnas.export.config import ExportConfig
 from hwnas.export.formats import ExportRequest, model_format
 from hwnas.export.manifest import file_metadata
 from hwnas.export.parity import Answers, check_parity, noise_images, torch_answers
+from hwnas.export.quantise import export_quantised
 from hwnas.files import sha256_of_file
 from hwnas.progress import Progress
 
@@ -180,8 +180,11 @@ def _export_float(
     chosen = model_format(format_name)
     _host_copy(path).unlink(missing_ok=True)
     if chosen.name == "tvm" and config.tvm_target is not None:
-        chosen.export(_request(subject, precision, None, replace(config, tvm_target=None)), _host_copy(path))
-    chosen.export(_request(subject, precision, None, config), path)
+        chosen.export(
+            _request(subject, precision, None, replace(config, tvm_target=None, tuning_trials=0), progress),
+            _host_copy(path),
+        )
+    chosen.export(_request(subject, precision, None, config, progress), path)
     return (), None
 
 
@@ -208,16 +211,19 @@ def _export_quantised(
         found = answers.accuracy_of(file)
         return float("nan") if found is None else found
 
-    request = _request(subject, precision, calibration, config)
-    driver = import_module("hwnas.export.quantise")
-    found = driver.export_quantised(model_format(format_name), request, path, accuracy, answers.accuracy, progress)
+    request = _request(subject, precision, calibration, config, progress)
+    found = export_quantised(model_format(format_name), request, path, accuracy, answers.accuracy, progress)
     return found.float_layers, found.accuracy
 
 
 def _request(
-    subject: Subject, precision: str, calibration: NDArray[np.float32] | None, config: ExportConfig
+    subject: Subject,
+    precision: str,
+    calibration: NDArray[np.float32] | None,
+    config: ExportConfig,
+    progress: Progress,
 ) -> ExportRequest:
     channels, resolution = len(subject.answers.preprocessing.mean), subject.resolution
     metadata = file_metadata(subject.arch, subject.space, subject.classes, subject.answers.preprocessing.to_dict())
     example = torch.zeros(1, channels, resolution, resolution)
-    return ExportRequest(subject.module, example, precision, calibration, metadata, config=config)
+    return ExportRequest(subject.module, example, precision, calibration, metadata, config=config, progress=progress)
