@@ -3,10 +3,11 @@
     python benchmarks/export.py --experiment cifar10 --set data.root=/path --checkpoint F/supernet.safetensors --json F
 
 For the smallest, the largest and a random subnet: every format and precision is written in a process of its own, which
-gives the time for all of them and the peak of its memory. Then every file is run on the same test images as torch, and
-on the same held-out images as its accuracy is judged by. Latency: all files of a runtime take turns in one measurement
-on this machine, the file that a plain `torch.onnx.export` or litert-torch call writes among them, and a ratio is of
-medians with drift divided out. Beside F a markdown table of the same name is written.
+gives the time for all of them, checks included, and the peak of its memory. Files are checked as `hwnas export` does
+it, on held-out images; a quantised one keeps layers float until it loses half a point or less. Latency: all files of a
+runtime take turns in one measurement on this machine, the file that a plain `torch.onnx.export` or litert-torch call
+writes among them, and a ratio is of medians with drift divided out. Beside F a markdown table of the same name is
+written.
 """
 
 from __future__ import annotations
@@ -16,29 +17,26 @@ import multiprocessing
 import resource
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from machine import about, described
-from numpy.typing import NDArray
 from torch import nn
 
 from hwnas.accuracy.measure import calibrate_subnet
 from hwnas.cli.compose import compose_config
 from hwnas.cli.config import PipelineConfig, register_schemas, to_pipeline_config
 from hwnas.cli.inputs import load_images, load_network, resolve_space
-from hwnas.data.inputs import network_inputs
 from hwnas.data.load import ImageData
 from hwnas.devices.config import DeviceConfig
 from hwnas.devices.connect import connect
 from hwnas.devices.profile import load_profile
-from hwnas.errors import MissingExtraError
 from hwnas.export.config import ExportConfig
-from hwnas.export.formats import FORMATS, ExportRequest, model_format
-from hwnas.export.parity import accuracy_of_file, check_parity, torch_answers
+from hwnas.export.deploy import Examples, Subject, export_checked
+from hwnas.export.formats import FORMATS, model_format
 from hwnas.export.quiet import quiet
 from hwnas.files import write_json, write_text
 from hwnas.profiling.config import ProfilingConfig
@@ -50,31 +48,23 @@ from hwnas.spaces import Space
 PLAIN = "plain call"
 
 
-@dataclass(frozen=True)
-class Net:
-    """A subnet that was calibrated, and what exporting it needs."""
-
-    name: str
-    module: nn.Module
-    resolution: int
-    calibration: NDArray[np.float32]
-
-    @property
-    def example(self) -> torch.Tensor:
-        return torch.zeros(1, self.calibration.shape[1], self.resolution, self.resolution)
-
-
 def main() -> None:
     arguments = parse()
     config, space, data = opened(arguments)
+    examples = examples_of(data, arguments)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for net in nets(arguments, config, space, data):
-            print(net.name, flush=True)
-            rows.append({"net": net.name, **measured(net, data, Path(folder) / net.name, arguments)})
+        for name, subject in subjects(arguments, config, space, data, examples):
+            print(name, flush=True)
+            rows.append({"net": name, **measured(subject, examples, Path(folder) / name, arguments)})
             found = {
                 "about": about("torch", "onnx", "onnxruntime", "ai-edge-litert", "litert-torch", "apache-tvm"),
-                "settings": {"images": arguments.images, "threads": arguments.threads, "experiment": config.name},
+                "settings": {
+                    "images": arguments.images,
+                    "threads": arguments.threads,
+                    "experiment": config.name,
+                    "max_accuracy_drop": arguments.max_accuracy_drop,
+                },
                 "nets": rows,
             }
             write_json(arguments.json, found)
@@ -88,6 +78,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--max-accuracy-drop", type=float, default=0.005)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--formats", nargs="+", default=list(FORMATS))
     parser.add_argument("--nets", nargs="+", default=["smallest", "random", "largest"])
@@ -102,76 +93,75 @@ def opened(arguments: argparse.Namespace) -> tuple[PipelineConfig, Space, ImageD
     return config, space, load_images(config, space, no_progress)
 
 
-def nets(arguments: argparse.Namespace, config: PipelineConfig, space: Space, data: ImageData) -> list[Net]:
+def examples_of(data: ImageData, arguments: argparse.Namespace) -> Examples:
+    return Examples(data.classes, data.preprocessing, data.train, data.held_out.first(arguments.images))
+
+
+def subjects(
+    arguments: argparse.Namespace, config: PipelineConfig, space: Space, data: ImageData, examples: Examples
+) -> Iterator[tuple[str, Subject]]:
     supernet = load_network(arguments.checkpoint, space)
     rows = {
         "smallest": space.extreme(largest=False),
         "random": space.sample(1, np.random.default_rng(config.seed))[0],
         "largest": space.extreme(largest=True),
     }
-    found = []
     for name in arguments.nets:
-        resolution = space.arch(rows[name]).values["r"]
-        count = ExportConfig().calibration_images
-        batches = [
-            inputs.numpy()
-            for inputs, _ in network_inputs(data.train.first(count), resolution, data.preprocessing, count)
-        ]
-        module = calibrate_subnet(supernet, rows[name], data, config.evaluation.measure)
-        found.append(Net(name, module, resolution, np.ascontiguousarray(np.concatenate(batches))))
-    return found
+        module, arch = calibrate_subnet(supernet, rows[name], data, config.evaluation.measure), space.arch(rows[name])
+        yield (
+            name,
+            Subject.of(
+                module, arch.values["r"], arch.to_dict(), space.config(), examples, settings(arguments), no_progress
+            ),
+        )
 
 
-def measured(net: Net, data: ImageData, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+def settings(arguments: argparse.Namespace) -> ExportConfig:
+    """Layers stay float until int8 loses no more than half a point; whatever it loses then is stated, not refused."""
+    return ExportConfig(
+        parity_images=arguments.images, fp16_tolerance=1.0, max_accuracy_drop=arguments.max_accuracy_drop,
+        allow_accuracy_drop=True,
+    )  # fmt: skip
+
+
+def measured(subject: Subject, examples: Examples, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     folder.mkdir(parents=True)
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(1) as pool:
-        written, export_s, peak_mib = pool.apply(write_all, (net, folder, tuple(arguments.formats)))
-    expected = accuracy_of(net, data, arguments.images)
-    answers = torch_answers(net.module, data.test.first(arguments.images), net.resolution, data.preprocessing)
-    files = []
-    for (format_name, precision), (path, seconds) in written.items():
-        entry: dict[str, Any] = {"format": format_name, "precision": precision, "export_s": round(seconds, 2)}
-        entry["bytes"] = path.stat().st_size
-        if precision != PLAIN:
-            parity = check_parity(path, answers, float("inf"), ExportConfig(parity_images=arguments.images))
-            entry |= {"max_abs": parity.max_abs, "top1_agreement": parity.top1_agreement}
-            images = data.held_out.first(arguments.images)
-            accuracy = accuracy_of_file(path, images, net.resolution, data.preprocessing)
-            entry |= {"accuracy": accuracy, "accuracy_drop": expected - accuracy}
-        files.append(entry)
-    latencies = latency(written, tuple(net.example.shape), folder, arguments.threads)
-    for entry in files:
-        entry |= latencies.get((entry["format"], entry["precision"]), {})
-    return {"accuracy_torch": expected, "export_s": export_s, "export_peak_mib": peak_mib, "files": files}
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        written, export_s, peak_mib = pool.apply(write_all, (subject, examples, folder, arguments))
+    shape = (1, examples.channels, subject.resolution, subject.resolution)
+    latencies = latency({key: path for key, (path, _) in written.items()}, shape, folder, arguments.threads)
+    files = [
+        {"format": key[0], "precision": key[1], "bytes": path.stat().st_size, **known, **latencies.get(key, {})}
+        for key, (path, known) in written.items()
+    ]
+    return {"accuracy_torch": subject.answers.accuracy, "export_s": export_s, "export_peak_mib": peak_mib,
+            "files": files}  # fmt: skip
 
 
 def write_all(
-    net: Net, folder: Path, formats: tuple[str, ...]
-) -> tuple[dict[tuple[str, str], tuple[Path, float]], float, float]:
-    """Every file by format and precision with the seconds it took; all seconds; the process's peak memory in MiB."""
-    files = {}
+    subject: Subject, examples: Examples, folder: Path, arguments: argparse.Namespace
+) -> tuple[dict[tuple[str, str], tuple[Path, dict[str, Any]]], float, float]:
+    """Every checked file, by format and precision, with what is known of it; all seconds; the peak memory in MiB."""
+    files: dict[tuple[str, str], tuple[Path, dict[str, Any]]] = {}
     start = time.perf_counter()
-    for name in formats:
+    for name in arguments.formats:
         chosen = model_format(name)
         for precision in chosen.precisions:
-            began = time.perf_counter()
-            request = ExportRequest(net.module, net.example, precision, net.calibration)
-            try:
-                path = chosen.export(request, folder / f"{name}-{precision}{chosen.suffix}")
-            except MissingExtraError as error:
-                print(error, flush=True)
-                break
-            files[name, precision] = (path, time.perf_counter() - began)
-    seconds = time.perf_counter() - start
-    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            path, began = folder / f"{name}-{precision}{chosen.suffix}", time.perf_counter()
+            checked = export_checked(subject, name, precision, path, examples, settings(arguments), no_progress)
+            files[name, precision] = (path, {
+                "export_s": round(time.perf_counter() - began, 2), "max_abs": checked.parity["max_abs"],
+                "top1_agreement": checked.parity["top1_agreement"], "accuracy": checked.accuracy["file"],
+                "accuracy_drop": checked.accuracy["drop"], "float_layers": checked.float_layers,
+            })  # fmt: skip
+    seconds, peak_mib = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    example = torch.zeros(1, examples.channels, subject.resolution, subject.resolution)
     for name, write in (("onnx", plain_onnx), ("tflite", plain_tflite)):
-        if name in formats:
-            began = time.perf_counter()
+        if name in arguments.formats:
             path = folder / f"{name}-plain{model_format(name).suffix}"
             with quiet("plain export"):
-                write(net.module.eval(), net.example, path)
-            files[name, PLAIN] = (path, time.perf_counter() - began)
+                write(subject.module.eval(), example, path)
+            files[name, PLAIN] = (path, {})
     return files, round(seconds, 1), round(peak_mib)
 
 
@@ -185,27 +175,18 @@ def plain_tflite(module: nn.Module, example: torch.Tensor, path: Path) -> None:
     litert_torch.convert(module, (example,)).export(str(path))
 
 
-@torch.no_grad()
-def accuracy_of(net: Net, data: ImageData, images: int) -> float:
-    right = seen = 0
-    for inputs, labels in network_inputs(data.held_out.first(images), net.resolution, data.preprocessing, 250):
-        right += int((net.module.eval()(inputs).argmax(1) == labels).sum())
-        seen += len(labels)
-    return right / seen
-
-
 def latency(
-    written: dict[tuple[str, str], tuple[Path, float]], shape: tuple[int, ...], folder: Path, threads: int
+    written: dict[tuple[str, str], Path], shape: tuple[int, ...], folder: Path, threads: int
 ) -> dict[tuple[str, str], dict[str, float]]:
     """Latency of every file, and its ratio to the plain export's (where there is one) and to its own fp32 file's."""
     found: dict[tuple[str, str], dict[str, float]] = {}
     for name in dict.fromkeys(name for name, _ in written):
         runtime = model_format(name).runtime
-        models = {precision: path for (own, precision), (path, _) in written.items() if own == name}
-        settings = ProfilingConfig(runtime=runtime, threads=threads, rounds=20, max_rounds=40, slice_ms=10.0)
+        models = {precision: path for (own, precision), path in written.items() if own == name}
+        profiling = ProfilingConfig(runtime=runtime, threads=threads, rounds=20, max_rounds=40, slice_ms=10.0)
         with connect(load_profile("local"), DeviceConfig()) as transport:
             result = measure_models(
-                transport, models, models["fp32"], settings, seed=0, journal=Journal(folder / f"{name}.jsonl", {}),
+                transport, models, models["fp32"], profiling, seed=0, journal=Journal(folder / f"{name}.jsonl", {}),
                 progress=no_progress, shapes=dict.fromkeys([*models, "reference"], shape),
             )  # fmt: skip
         ms = {precision: one.median_ms for precision, one in result.latencies.items()}
@@ -222,8 +203,9 @@ def markdown(found: dict[str, Any]) -> str:
         "",
         f"{described(found['about'])} {found['settings']['threads']} thread(s); {found['settings']['images']} images.",
         "",
-        "| net | format | precision | KiB | max abs | same class | accuracy | drop, points | ms | / fp32 | / plain |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| net | format | precision | KiB | max abs | same class | accuracy | drop, points | float layers | ms |"
+        " / fp32 | / plain |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for net in found["nets"]:
         for entry in net["files"]:
@@ -231,7 +213,7 @@ def markdown(found: dict[str, Any]) -> str:
                 net["net"], entry["format"], entry["precision"], f"{entry['bytes'] / 1024:.0f}",
                 number(entry, "max_abs", ".1e"), number(entry, "top1_agreement", ".1%"),
                 number(entry, "accuracy", ".4f"), number(entry, "accuracy_drop", ".2f", 100),
-                number(entry, "latency_ms", ".4f"),
+                str(len(entry.get("float_layers", ()))), number(entry, "latency_ms", ".4f"),
                 number(entry, "ratio_to_fp32", ".2f"), number(entry, "ratio_to_plain_call", ".3f"),
             ]  # fmt: skip
             lines.append("| " + " | ".join(cells) + " |")
