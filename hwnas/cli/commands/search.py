@@ -137,8 +137,8 @@ def _evaluate(
     """The held-out accuracy of each target's and budget's best networks, each measured once, by whether as int8.
 
     As int8 where the target's latencies are of int8 files: what those compute is simulated. On CIFAR-10 subnets that
-    ranked 20 ONNX files with Kendall's tau 0.85 (accuracy in float: 0.63), and 10 TFLite files with 0.58 (0.72), too few
-    to tell the two apart.
+    ranked 20 ONNX files with Kendall's tau 0.85 (accuracy in float: 0.63), and 10 TFLite files with 0.58 (0.72), too
+    few to tell the two apart.
     """
     from hwnas.accuracy.measure import measure_accuracy
 
