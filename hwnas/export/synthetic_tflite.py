@@ -301,7 +301,8 @@ class _Builder:
         bias = np.zeros(channels, dtype=np.float32) if bias is None else bias
         if not self._int8:
             return [self._constant(weight), self._constant(bias)]
-        integers = quantise_weight(weight / np.float32(self._factors.get(value, 1.0)), axis)
+        factor = np.float32(self._factors.get(value, 1.0))
+        integers = quantise_weight((weight / factor).astype(np.float32, copy=False), axis)
         sums = quantise_bias(bias, self._range(value).scale, integers)
         numbers = [self._constant(integers.values), self._constant(sums.values)]
         for number, tensor in zip(numbers, (integers, sums), strict=True):

@@ -18,7 +18,7 @@ def prepare_file(path: Path | str, description: dict[str, Any]) -> NDArray[np.fl
     """The image file as the network's input `[1, …]`, by the steps of preprocessing.json. Needs Pillow."""
     steps = {step["step"]: step for step in description["steps"]}
     pixels = decode(path, steps["decode"], steps["crop"], steps["resize"]["size"])
-    image = pixels.astype(np.float32)
+    image: NDArray[np.floating[Any]] = pixels.astype(np.float32)
     size = steps["resize_to_input"]["size"]
     if image.shape[:2] != (size, size):
         image = (
