@@ -87,7 +87,8 @@ def _onnx(path: Path) -> list[Node]:
     model = onnx.shape_inference.infer_shapes(onnx.load(path))
     graph = model.graph
     names = {number: name.lower() for name, number in onnx.TensorProto.DataType.items()}
-    names = {number: {"float": "float32"}.get(name, name) for number, name in names.items()}
+    # Rules are about widths: ONNX Runtime takes either kind of 8 bits.
+    names = {number: {"float": "float32", "uint8": "int8"}.get(name, name) for number, name in names.items()}
     types = {tensor.name: names[tensor.data_type] for tensor in graph.initializer}
     shapes: dict[str, list[int]] = {}
     for value in (*graph.input, *graph.value_info, *graph.output):

@@ -135,7 +135,10 @@ class _Litert(_Recorder):
 
 
 class _Onnx(_Recorder):
-    """As `synthetic_onnx` says that `torch.onnx.export` writes them, without what quantises."""
+    """As `synthetic_onnx` writes them, and `quantise_onnx` after it, without what quantises at the file's ends.
+
+    h-swish in int8 stands as itself: it is an addition and a multiplication there.
+    """
 
     def convolution(
         self,
@@ -153,7 +156,8 @@ class _Onnx(_Recorder):
 
     def squeeze_excite(self, value: str, reduce: Affine, expand: Affine) -> str:
         self.convolution(self.convolution(self.pool(value), reduce, activation="relu"), expand)
-        self._append("HardSigmoid")
+        if not self._int8:  # there the gate is in the convolution's weights
+            self._append("HardSigmoid")
         self._append("Mul")
         return value
 
@@ -173,7 +177,7 @@ class _Onnx(_Recorder):
         return self.value((-(-height // stride), -(-width // stride), channels))
 
     def pool(self, value: str, flat: bool = False) -> str:  # noqa: ARG002
-        self._append("ReduceMean")
+        self._append("GlobalAveragePool")
         return self.value((1, 1, self._shape(value)[2]))
 
     def linear(self, value: str, affine: Affine) -> str:  # noqa: ARG002

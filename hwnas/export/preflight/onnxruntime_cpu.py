@@ -11,6 +11,7 @@ OPERATORS = (
     "Clip",
     "Conv",
     "Gemm",
+    "GlobalAveragePool",
     "HardSigmoid",
     "HardSwish",
     "MaxPool",
@@ -20,6 +21,7 @@ OPERATORS = (
     "Relu",
 )
 IN_FLOAT = "it has no int8 kernel, and computes in float32 between a DequantizeLinear and a QuantizeLinear"
+APART = "it has no int8 kernel: at best it is an addition and a multiplication, where float32 has it in the convolution"
 WITH_CASTS = "it has no float16 kernel, and computes in float32 between two Casts"
 
 DELEGATE = Delegate(
@@ -36,7 +38,8 @@ DELEGATE = Delegate(
     operators={},
     any_operator=True,
     slow={
-        **{("int8", name): IN_FLOAT for name in ("HardSigmoid", "HardSwish", "ReduceMean")},
+        ("int8", "HardSwish"): APART,
+        **{("int8", name): IN_FLOAT for name in ("HardSigmoid", "ReduceMean")},
         **{("float16", name): WITH_CASTS for name in OPERATORS},
     },
 )
