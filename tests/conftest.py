@@ -32,9 +32,10 @@ def reference_data() -> Path:
 
 
 def pytest_configure() -> None:
-    """Take Ctrl-C again where a shell started the tests in the background: programs started from here inherit that."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Take Ctrl-C and hang-ups again where a shell or nohup ignores them: programs started from here inherit that."""
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
 
 
 @pytest.fixture(scope="session")

@@ -168,15 +168,20 @@ def _serialise(state: ExportState) -> ExportState:
     return replace(state, model=state.model.SerializeToString(deterministic=True))
 
 
-PASSES: tuple[Pass, ...] = (
-    ("copy to CPU", on_cpu),
-    ("fold batch norm", fold_batch_norm),
+GRAPH_PASSES: tuple[Pass, ...] = (
     ("order weights", _contiguous),
     ("trace", _trace),
     ("name nodes", name_nodes),
     ("drop debug information", _drop_debug_information),
     ("pool globally", pool_globally),
     ("infer shapes", _infer_shapes),
+)
+"""From a folded module to its graph in float32, for TVM as well."""
+
+PASSES: tuple[Pass, ...] = (
+    ("copy to CPU", on_cpu),
+    ("fold batch norm", fold_batch_norm),
+    *GRAPH_PASSES,
     ("change precision", _change_precision),
     ("infer shapes again", _infer_shapes),
     ("attach metadata", _attach_metadata),

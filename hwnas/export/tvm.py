@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.errors import ConfigError, ExportError
-from hwnas.export import onnx as onnx_format
 from hwnas.export import synthetic_tvm
 from hwnas.export.formats import ExportRequest, ModelFormat, Runner
+from hwnas.export.onnx import GRAPH_PASSES
 from hwnas.export.passes import ExportState, Pass, first_line, fold_batch_norm, on_cpu, require, to_file
 from hwnas.export.quiet import quiet
 from hwnas.export.tvm_build import fuse_operators, library, schedule_functions, toolchain
@@ -42,7 +42,8 @@ def export_tvm(request: ExportRequest, path: Path | str) -> Path:
     require(PACKAGES, "tvm", "exporting with TVM")
     if request.config.tuning_trials and request.config.tvm_target is not None:
         raise ConfigError("export.tuning_trials: schedules are timed on this machine; expected no export.tvm_target")
-    return to_file(FORMAT, PASSES, request, path)
+    static = replace(request, config=replace(request.config, dynamic_batch=False))  # a library has one shape
+    return to_file(FORMAT, PASSES, static, path)
 
 
 def load_runner(path: Path | str, threads: int = 1) -> Runner:
@@ -127,13 +128,6 @@ def _release(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
 
 
-def _trace(state: ExportState) -> ExportState:
-    """The graph of the ONNX file, which latency tables are measured on as well."""
-    static = replace(state.request, config=replace(state.request.config, dynamic_batch=False))
-    traced = dict(onnx_format.PASSES)["trace"](replace(state, request=static))
-    return replace(traced, request=state.request)
-
-
 def _import(state: ExportState) -> ExportState:
     from tvm.relax.frontend.onnx import from_onnx
 
@@ -170,7 +164,7 @@ def _compile(state: ExportState) -> ExportState:
 PASSES: tuple[Pass, ...] = (
     ("copy to CPU", on_cpu),
     ("fold batch norm", fold_batch_norm),
-    ("trace", _trace),
+    *GRAPH_PASSES,
     ("import", _import),
     ("attach metadata", _attach_metadata),
     ("fuse", _fuse),

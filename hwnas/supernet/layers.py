@@ -63,7 +63,8 @@ def activation(name: str) -> nn.Module:
 class ConvBlock(nn.Sequential):
     """`conv`, `norm` (unless left out) and `act`; padding keeps the size at stride 1.
 
-    In training they are computed together, in fewer passes over memory.
+    In training they are computed together, in fewer passes over memory; not where running statistics are plain means
+    (`momentum` None), for which batches have to be counted.
     """
 
     def __init__(
@@ -87,7 +88,8 @@ class ConvBlock(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         """`[B, C, H, W]` to the convolution's shape."""
         conv, stride = self.conv, self.conv.stride[0]
-        if not self.training or not hasattr(self, "norm") or self._activation == "none":
+        together = self.training and hasattr(self, "norm") and self._activation != "none"
+        if not together or self.norm.momentum is None:
             result: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
             return result
         if conv.groups > 1:

@@ -194,13 +194,20 @@ def test_unwritable_folder_is_one_line(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "made.onnx"]
 
 
-# Each child ends, as if by SIGKILL, at another of the file operations that writing a bundle consists of.
+# Each child ends, as if by SIGKILL, at another of the file operations that writing a bundle consists of. The parent
+# imports and computes nothing: a fork of a process whose libraries have started threads may wait for them forever.
 _KILLED = """
 import os, sys
 from pathlib import Path
+import onnxruntime, torch, PIL.Image
+import hwnas.export.bundle, hwnas.export.onnx
 from tests.export import bundles
 folder = Path(sys.argv[1])
-bundles.write(folder / "first", "onnx")  # imports everything, and is the model
+process = os.fork()
+if process == 0:
+    bundles.write(folder / "first", "onnx")  # the model
+    os._exit(0)
+assert os.waitpid(process, 0)[1] == 0
 calls = [0]
 def child(stop):
     def count(event, arguments):

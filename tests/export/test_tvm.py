@@ -95,14 +95,13 @@ def test_metadata_is_in_the_library(tiny: Tiny) -> None:
 
 def test_synthetic_library_holds_the_same_kernels(tiny: Tiny, tmp_path: Path) -> None:
     """What latency tables are measured on is compiled from the same functions, in the same order."""
-    from hwnas.export.onnx import PASSES
     from hwnas.export.passes import ExportState, run_passes
+    from hwnas.export.tvm import PASSES
 
     tools = tvm_build.toolchain(None)
-    traced = run_passes("onnx", PASSES[:3], ExportState(tiny.request, tiny.module)).model
-    from tvm.relax.frontend.onnx import from_onnx
-
-    exported = tvm_build.fuse_operators(from_onnx(traced, keep_params_in_input=False), tools)
+    until = [name for name, _ in PASSES].index("import") + 1
+    imported = run_passes("tvm", PASSES[:until], ExportState(tiny.request, tiny.module)).model
+    exported = tvm_build.fuse_operators(imported, tools)
     synthetic = tvm_build.fuse_operators(relax_module(tiny.operators, tmp_path), tools)
 
     def kernels(module: Any) -> Counter[str]:

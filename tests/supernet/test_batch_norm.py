@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from hwnas.supernet.batch_norm import conv_norm_act, norm_act
+from hwnas.supernet.layers import ConvBlock
 
 ACTIVATIONS = {"relu": F.relu, "h_swish": F.hardswish}
 
@@ -126,3 +127,13 @@ def test_the_same_bits_each_time():
 
     for one, other in zip(once(), once(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_plain_means_of_batches_are_kept_by_static_blocks() -> None:
+    block = ConvBlock(3, 8, act="relu").train()
+    block.norm.momentum = None
+    images = torch.randn(2, 4, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+    for batch in images:
+        block(batch)
+    means = torch.stack([block.conv(batch).mean((0, 2, 3)) for batch in images])
+    torch.testing.assert_close(block.norm.running_mean, means.mean(0).detach())
