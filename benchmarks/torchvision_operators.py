@@ -5,11 +5,11 @@ build of torch than the CPU's. Their declarations are enough for the Python part
 from __future__ import annotations
 
 import torch
-from torch.library import Library
+from torch import library as operators
 
 __all__ = ["declare_torchvision_operators"]
 
-_LIBRARY = Library("torchvision", "FRAGMENT")
+_LIBRARY = operators.Library("torchvision", "FRAGMENT")
 
 
 def declare_torchvision_operators() -> None:

@@ -96,7 +96,7 @@ def compiled(
     def add(name: str, make: Callable[[], Any]) -> None:
         start = time.process_time()
         library = folder / f"{len(runs)}.so"
-        library.write_bytes(tvm_build.library(make(), tools))
+        library.write_bytes(tvm_build.compile_library(make(), tools))
         build_s[name] = round(time.process_time() - start, 2)
         machine = relax.VirtualMachine(tvm.runtime.load_module(str(library)), tvm.cpu())
         np.testing.assert_allclose(machine["main"](tensor).numpy(), expected, atol=1e-4)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hwnas.errors import ConfigError, ExportError, MissingExtraError
 from hwnas.export import synthetic_onnx
-from hwnas.export.tvm_build import fuse_operators, library, schedule_functions, toolchain
+from hwnas.export.tvm_build import compile_library, fuse_operators, schedule_functions, toolchain
 from hwnas.files import write_bytes
 from hwnas.spaces import Operator
 
@@ -41,7 +41,7 @@ def write(
         graph = onnx.load(synthetic_onnx.write(operators, Path(folder) / "chain.onnx", seed, batch=batch))
     try:
         module = fuse_operators(from_onnx(graph, keep_params_in_input=False), tools)
-        content = library(schedule_functions(module, tools), tools)
+        content = compile_library(schedule_functions(module, tools), tools)
     except Exception as cause:  # TVM's errors share no base but Exception
         reason = " ".join(str(cause).split())[:300]
         raise ExportError(f"tvm could not compile {operators[0]}: {reason or type(cause).__name__}") from cause

@@ -19,7 +19,7 @@ from hwnas.export.formats import ExportRequest, ModelFormat, Runner
 from hwnas.export.onnx import GRAPH_PASSES
 from hwnas.export.passes import ExportState, Pass, first_line, fold_batch_norm, on_cpu, require, to_file
 from hwnas.export.quiet import quiet
-from hwnas.export.tvm_build import fuse_operators, library, schedule_functions, toolchain
+from hwnas.export.tvm_build import compile_library, fuse_operators, schedule_functions, toolchain
 from hwnas.export.tvm_tune import tune
 
 __all__ = ["FORMAT", "export_tvm", "load_runner", "read_metadata"]
@@ -158,7 +158,7 @@ def _schedule(state: ExportState) -> ExportState:
 
 
 def _compile(state: ExportState) -> ExportState:
-    return replace(state, model=library(state.model, toolchain(state.request.config.tvm_target)))
+    return replace(state, model=compile_library(state.model, toolchain(state.request.config.tvm_target)))
 
 
 PASSES: tuple[Pass, ...] = (

@@ -16,7 +16,7 @@ import numpy as np
 from hwnas.errors import ConfigError
 from hwnas.export.tvm_schedule import Tile, VectorUnit, schedule
 
-__all__ = ["Toolchain", "fuse_operators", "host_target", "library", "schedule_functions", "toolchain"]
+__all__ = ["Toolchain", "compile_library", "fuse_operators", "host_target", "schedule_functions", "toolchain"]
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def schedule_functions(module: Any, tools: Toolchain, tiles: Mapping[str, Tile] 
     return scheduled
 
 
-def library(module: Any, tools: Toolchain) -> bytes:
+def compile_library(module: Any, tools: Toolchain) -> bytes:
     """The bytes of a shared library that holds the module, compiled, with its constants."""
     from tvm import relax
 

@@ -140,7 +140,7 @@ def test_vectors_of_any_width_compute_the_same(lanes: int, tmp_path: Path) -> No
     tools = replace(tvm_build.toolchain(None), unit=VectorUnit(lanes, 16))
     module = tvm_build.fuse_operators(relax_module(operators, tmp_path), tools)
     library = tmp_path / "chain.so"
-    library.write_bytes(tvm_build.library(tvm_build.schedule_functions(module, tools), tools))
+    library.write_bytes(tvm_build.compile_library(tvm_build.schedule_functions(module, tools), tools))
     image = np.random.default_rng(0).standard_normal((1, 3, 13, 11)).astype(np.float32)
     machine = tvm.relax.VirtualMachine(tvm.runtime.load_module(str(library)), tvm.cpu())
     found = machine["main"](tvm.runtime.tensor(image)).numpy()
