@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from hwnas.errors import ExportError
 from hwnas.export import synthetic_executorch
 from hwnas.export.formats import ExportRequest, ModelFormat, Runner
-from hwnas.export.passes import ExportState, Pass, first_line, fold_batch_norm, on_cpu, require, to_file
+from hwnas.export.passes import ExportState, Pass, first_line, fold_batch_norm, on_cpu, order_weights, require, to_file
 from hwnas.export.quiet import quiet
 
 __all__ = ["FORMAT", "export_executorch", "load_runner", "read_metadata"]
@@ -123,6 +123,7 @@ def _serialise(state: ExportState) -> ExportState:
 PASSES: tuple[Pass, ...] = (
     ("copy to CPU", on_cpu),
     ("fold batch norm", fold_batch_norm),
+    ("order weights", order_weights),
     ("trace", _trace),
     ("quantise", _quantise),
     ("delegate", _delegate),

@@ -15,7 +15,7 @@ from hwnas.export.calibrate_onnx import calibrate
 from hwnas.export.compress_onnx import half_precision, quantise_weights
 from hwnas.export.formats import ExportRequest, ModelFormat, Runner
 from hwnas.export.onnx_graph import layers_of, name_nodes, pool_globally
-from hwnas.export.passes import ExportState, Pass, first_line, fold_batch_norm, on_cpu, require, to_file
+from hwnas.export.passes import ExportState, Pass, first_line, fold_batch_norm, on_cpu, order_weights, require, to_file
 from hwnas.export.quantise_onnx import quantise
 from hwnas.export.sensitivity_onnx import layer_errors
 
@@ -77,14 +77,6 @@ def _refusal(path: Path, cause: Exception, installed: str) -> str:
             " newer onnxruntime, or export the file again"
         )
     return f"ONNX Runtime can't load {path}: {text}; export it again"
-
-
-def _contiguous(state: ExportState) -> ExportState:
-    """Weights in the usual order: of channels-last ones torch's exporter makes a Reshape and a Gather at every pool."""
-    import torch
-
-    module = state.module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    return replace(state, module=module)
 
 
 def _trace(state: ExportState) -> ExportState:
@@ -169,7 +161,7 @@ def _serialise(state: ExportState) -> ExportState:
 
 
 GRAPH_PASSES: tuple[Pass, ...] = (
-    ("order weights", _contiguous),
+    ("order weights", order_weights),
     ("trace", _trace),
     ("name nodes", name_nodes),
     ("drop debug information", _drop_debug_information),

@@ -31,6 +31,7 @@ __all__ = [
     "first_line",
     "fold_batch_norm",
     "on_cpu",
+    "order_weights",
     "require",
     "run_passes",
     "to_file",
@@ -109,6 +110,8 @@ def check_request(chosen: ModelFormat, request: ExportRequest) -> None:
             f"precisions: {chosen.name} is not written in {request.precision!r};"
             f" {choices(request.precision, chosen.precisions)}"
         )
+    if request.float_layers and chosen.layer_errors is None:
+        raise ConfigError(f"float_layers: {chosen.name} keeps no single layer float, got {list(request.float_layers)}")
     shape = tuple(request.example.shape)
     if len(shape) != 4 or shape[0] != 1:
         raise ExportError(f"{chosen.name} export: expected an example of one image [1, C, H, W], got {shape}")
@@ -144,6 +147,16 @@ def fold_batch_norm(state: ExportState) -> ExportState:
     from hwnas.supernet.fold import fold_batch_norm as fold
 
     return replace(state, module=fold(state.module))
+
+
+def order_weights(state: ExportState) -> ExportState:
+    """Weights in torch's usual order. Channels-last ones make its ONNX exporter write a Reshape and a Gather at every
+    pool, and are refused by ExecuTorch.
+    """
+    import torch
+
+    module = state.module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    return replace(state, module=module)
 
 
 def require(packages: Sequence[str], extra: str, purpose: str) -> None:

@@ -18,7 +18,7 @@ from torch import nn
 from hwnas.errors import ConfigError, ExportError, MissingExtraError, StorageError
 from hwnas.export.flatbuffer import operator_names, read_metadata
 from hwnas.export.formats import FORMATS, ExportRequest, format_of_file, format_of_runtime, model_format
-from hwnas.export.passes import ExportState, to_file
+from hwnas.export.passes import ExportState, check_request, to_file
 from hwnas.export.synthetic_onnx import OPSET
 from hwnas.spaces import Operator
 from tests.export.conftest import Exported
@@ -92,6 +92,25 @@ def test_interrupted_export_leaves_nothing(name: str, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         model_format(name).export(ExportRequest(Interrupted(), EXAMPLE), tmp_path / "x")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_channels_last_networks_export(name: str, tmp_path: Path) -> None:
+    """As subnets are, once their BatchNorm is calibrated."""
+    chosen = model_format(name)
+    parts = (nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 4, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    module = nn.Sequential(*parts).to(memory_format=torch.channels_last).eval()
+    images = torch.randn(2, *EXAMPLE.shape[1:], generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = module(images).numpy()
+    found = chosen.load_runner(chosen.export(ExportRequest(module, EXAMPLE), tmp_path / f"x{chosen.suffix}"))
+    np.testing.assert_allclose(found(images.numpy()), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["executorch", "tvm"])
+def test_layers_that_can_not_stay_float_are_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="keeps no single layer float"):
+        check_request(model_format(name), ExportRequest(nn.Identity(), EXAMPLE, float_layers=("stem",)))
 
 
 @pytest.mark.parametrize("name", FORMATS)
