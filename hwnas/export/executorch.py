@@ -93,10 +93,8 @@ def _quantise(state: ExportState) -> ExportState:
 
     quantiser = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
     prepared = prepare_pt2e(state.model.module(), quantiser)
-    images = state.request.calibration
-    assert images is not None  # noqa: S101 - checked with the request
     with torch.no_grad():
-        for image in torch.from_numpy(images):
+        for image in torch.from_numpy(state.calibration):
             prepared(image[None])
     converted = convert_pt2e(prepared)
     return replace(state, model=torch.export.export(converted, (state.example.contiguous(),), strict=False))

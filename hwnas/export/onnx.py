@@ -121,8 +121,7 @@ def _change_precision(state: ExportState) -> ExportState:
     if request.precision == "int8_dynamic":
         return replace(state, model=quantise_weights(state.model, request.float_layers))
     if request.precision == "int8":
-        assert request.calibration is not None  # noqa: S101 - `check_request` has seen it
-        ranges = calibrate(state.model, request.calibration, config.calibration_method, config.calibration_percentile)
+        ranges = calibrate(state.model, state.calibration, config.calibration_method, config.calibration_percentile)
         quantised = quantise(state.model, ranges, request.float_layers, reduce_range=config.reduce_range)
         return replace(state, model=quantised)
     return state

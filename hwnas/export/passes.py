@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hwnas.errors import ConfigError, ExportError, HwnasError, MissingExtraError, choices
 from hwnas.export.formats import ExportRequest, ModelFormat
@@ -53,6 +54,13 @@ class ExportState:
     def example(self) -> torch.Tensor:
         """One image `[1, C, H, W]`, on the CPU."""
         return self.request.example.detach().cpu()
+
+    @property
+    def calibration(self) -> NDArray[np.float32]:
+        """The images to read ranges off, `[N, C, H, W]`. Raises ExportError where there are none."""
+        if self.request.calibration is None:
+            raise ExportError("int8 needs real images to calibrate on, got none")
+        return self.request.calibration
 
 
 MIN_CALIBRATION_IMAGES = 8

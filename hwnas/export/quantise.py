@@ -71,12 +71,11 @@ def _choices(chosen: ModelFormat, request: ExportRequest, folder: Path) -> Itera
     Layers are ranked only then.
     """
     yield request.float_layers
-    rankable = request.precision in ("int8", "int8_dynamic") and request.calibration is not None
-    if chosen.layer_errors is None or not rankable or not request.config.mixed_precision:
+    images, integer = request.calibration, request.precision in ("int8", "int8_dynamic")
+    if chosen.layer_errors is None or images is None or not integer or not request.config.mixed_precision:
         return
-    assert request.calibration is not None  # noqa: S101 - said by `rankable`
     float_file = chosen.export(replace(request, precision="fp32", float_layers=()), folder / f"float{chosen.suffix}")
-    errors = chosen.layer_errors(float_file, _candidate(chosen, folder, 0), request.calibration[:_RANKING_IMAGES])
+    errors = chosen.layer_errors(float_file, _candidate(chosen, folder, 0), images[:_RANKING_IMAGES])
     worst, count = list(errors), 1
     while count < len(worst):
         yield (*request.float_layers, *worst[:count])

@@ -23,7 +23,7 @@ from hwnas.export.flatbuffer import (
 from hwnas.export.lower_tflite import lower_activations
 from hwnas.export.quiet import quiet
 
-__all__ = ["dynamic_integer", "float16", "full_integer", "layer_errors"]
+__all__ = ["dynamic_integer", "float16", "full_integer", "layer_errors", "run_images"]
 
 SIGNATURE = "serving_default"
 BORDERS = ("QUANTIZE", "DEQUANTIZE")
@@ -202,6 +202,11 @@ def _outputs(content: bytes, images: NDArray[np.float32]) -> NDArray[np.float32]
 
     interpreter = Interpreter(model_content=content, num_threads=1)
     interpreter.allocate_tensors()
+    return run_images(interpreter, images)
+
+
+def run_images(interpreter: Any, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The outputs `[N, …]` of an interpreter with allocated tensors for images `[N, C, H, W]`, one after another."""
     source, target = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
     outputs = []
     for image in np.ascontiguousarray(images.transpose(0, 2, 3, 1)):

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from hwnas.errors import ExportError
 from hwnas.export import synthetic_tflite
@@ -15,7 +13,7 @@ from hwnas.export.flatbuffer import add_metadata, operator_names
 from hwnas.export.formats import ExportRequest, ModelFormat, Runner
 from hwnas.export.lower_tflite import split_depthwise
 from hwnas.export.passes import ExportState, Pass, first_line, fold_batch_norm, on_cpu, require, to_file
-from hwnas.export.quantise_tflite import dynamic_integer, float16, full_integer, layer_errors
+from hwnas.export.quantise_tflite import dynamic_integer, float16, full_integer, layer_errors, run_images
 from hwnas.export.quiet import quiet
 
 __all__ = ["FORMAT", "METADATA_NAME", "export_tflite", "load_runner"]
@@ -51,17 +49,7 @@ def load_runner(path: Path | str, threads: int = 1) -> Runner:
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as cause:
         raise ExportError(f"LiteRT can't load {path}: {first_line(cause)}; export it again") from cause
-    source, target = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
-
-    def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
-        outputs = []
-        for image in np.ascontiguousarray(images.transpose(0, 2, 3, 1)):
-            interpreter.set_tensor(source, image[None])
-            interpreter.invoke()
-            outputs.append(interpreter.get_tensor(target))
-        return np.concatenate(outputs)
-
-    return run
+    return partial(run_images, interpreter)
 
 
 def _convert(state: ExportState) -> ExportState:
@@ -92,8 +80,7 @@ def _quantise(state: ExportState) -> ExportState:
     if request.precision == "int8_dynamic":
         return replace(state, model=dynamic_integer(state.model, request.float_layers))
     if request.precision == "int8":
-        assert request.calibration is not None  # noqa: S101 - check_request has seen to it
-        return replace(state, model=full_integer(state.model, request.calibration, request.float_layers))
+        return replace(state, model=full_integer(state.model, state.calibration, request.float_layers))
     return state
 
 
