@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Generator
 from pathlib import Path
 
@@ -32,10 +33,18 @@ def reference_data() -> Path:
 
 
 def pytest_configure() -> None:
-    """Take Ctrl-C and hang-ups again where a shell or nohup ignores them: programs started from here inherit that."""
+    """Undo what would reach over from outside or from one test into the next."""
+    # A shell or nohup ignores Ctrl-C and hang-ups, and programs started from here would inherit that.
     for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, usual)
+    # Exporters import absl, whose log handler takes the stderr of that moment, which is pytest's, and closes it when
+    # Hydra sets up logging anew.
+    try:
+        from absl import logging as absl_logging
+    except ImportError:
+        return
+    absl_logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 
 @pytest.fixture(scope="session")
