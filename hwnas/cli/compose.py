@@ -123,7 +123,11 @@ def _explain(overrides: Sequence[Override], error: Exception) -> str:
         if override.key_or_group in _groups() or override.key_or_group.startswith("hydra"):
             continue
         node: Any = known
-        for part in override.key_or_group.split("."):
+        parts = override.key_or_group.split(".")
+        for depth, part in enumerate(parts):
+            if isinstance(node, ListConfig):
+                name = ".".join(parts[:depth])
+                return f"{override.key_or_group}: {name} is a list, which is set as a whole: {name}=[…]"
             if not isinstance(node, DictConfig):
                 break
             if part not in node:

@@ -67,6 +67,7 @@ MISTAKES = [
     (["train", "space.widths=[8]"], ["space.widths", "expected", "got 1"]),
     (["train", "search.budgets=[1]"], ["'search.budgets'", "belongs to hwnas run, search"]),
     (["train", "batch_size"], ["key=value"]),
+    (["train", "training.phases.0.epochs=3"], ["training.phases is a list", "training.phases=[…]"]),
     (["search", "search.budgets=[0]"], ["search.budgets", "positive", "got 0"]),
     (["profile", "runtime=tensorrt"], ["runtime", "'tensorrt'", "onnxruntime"]),
     (["profile", "profiling.threads=0"], ["profiling.threads", "at least 1"]),
