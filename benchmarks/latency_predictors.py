@@ -5,9 +5,11 @@
     python benchmarks/latency_predictors.py --tables latency_tables --space SPACE.json --json F
 
 The first two run the honest protocol on HELP's published measurements, the third leaves out each device setting of a
-folder of latency tables in turn, and predicts its networks from the other settings. Every measurement that a
-predictor sees counts. Beside F: a markdown table and a plot of Spearman's rank correlation over measurements. A
-method and number of measurements that F holds already for these data is not run again.
+folder of latency tables in turn, and predicts its networks from the other settings; beside that stands what the
+setting's own table of all its operators predicts (`table_sum`: operators measured alone; `table`: corrected by networks
+other than the predicted ones). Every measurement that a predictor sees counts. Beside F: a markdown table and a plot of
+Spearman's rank correlation over measurements. A method and number of measurements that F holds already for these data
+is not run again.
 """
 
 from __future__ import annotations
@@ -26,9 +28,12 @@ from hwnas.cli.config import register_schemas, to_pipeline_config
 from hwnas.files import read_json, sha256_of_file, write_json, write_text
 from hwnas.latency.calibration import taught_prior
 from hwnas.latency.dataset import LatencyData, load_latency_data
+from hwnas.latency.estimate import LatencyEstimate
 from hwnas.latency.fewshot import FewShotSession
 from hwnas.latency.methods import make_method
+from hwnas.latency.metrics import score_estimate
 from hwnas.latency.protocol import run_protocol
+from hwnas.latency.table import read_table
 from hwnas.profiling.onboard import known_devices
 from hwnas.progress import no_progress
 from hwnas.spaces import space_from_dict
@@ -64,6 +69,9 @@ def main() -> None:
             trials += found
             print(f"{name}, {count} measurements: {time.perf_counter() - started:.0f} s", flush=True)
             write(arguments, identity, trials)
+    if arguments.tables and not any(trial["method"] == "table" for trial in trials):
+        trials += [one for data in sets for one in table_trials(data, arguments.tables)]
+        write(arguments, identity, trials)
     if not arguments.tables:
         report = read_json(arguments.json)
         report["genotypes_per_s"] = genotypes_per_s(sets[0])
@@ -80,6 +88,25 @@ def trials_of(data: LatencyData, name: str, count: int, arguments: argparse.Name
     for trial in result.to_dict()["trials"]:
         trial.pop("rows")
         found.append({"method": name, "measurements": count, **trial})
+    return found
+
+
+def table_trials(data: LatencyData, folder: Path) -> list[dict[str, Any]]:
+    """The same test networks, predicted by the left-out setting's own table."""
+    (device,) = data.test_devices
+    table = read_table(folder / f"{device}.csv")
+    nets, operators = table.networks, len(table.operators.operators)
+    places = {data.space.genotype(arch).tobytes(): number for number, arch in enumerate(nets.archs)}
+    rows = data.test_rows(device)
+    chosen = [places[data.genotypes[row].tobytes()] for row in rows]
+    covered = np.ones(len(rows), dtype=bool)
+    found = []
+    for name, predicted, count in (
+        ("table_sum", nets.isolated_sum_ms, operators),
+        ("table", nets.held_out_ms, operators + len(nets.archs)),
+    ):
+        scores = score_estimate(LatencyEstimate(predicted[chosen], None, covered), data.column(device)[rows], True)
+        found.append({"method": name, "measurements": count, "device": device, "seed": 0, **scores.to_dict()})
     return found
 
 
@@ -187,6 +214,9 @@ def plot(path: Path, trials: list[dict[str, Any]]) -> None:
     rows = summary(trials)
     for name in dict.fromkeys(row["method"] for row in rows):
         own = sorted((row for row in rows if row["method"] == name), key=lambda row: row["measurements"])
+        if name in ("table_sum", "table"):  # of thousands of measurements
+            axes.axhline(own[0]["spearman"], linestyle="--", linewidth=1, color="0.5", label=name)
+            continue
         counts, means = [row["measurements"] for row in own], [row["spearman"] for row in own]
         axes.errorbar(counts, means, [row["spearman_half_ci95"] for row in own], marker="o", capsize=2, label=name)
     axes.set(xlabel="measurements of the new device", ylabel="Spearman, mean of devices", xscale="log")
