@@ -134,7 +134,6 @@ class _Builder:
         return self._node("GlobalAveragePool", [value])
 
     def linear(self, value: str, affine: Affine) -> str:
-        assert affine.bias is not None  # noqa: S101
         shape = self._constant("flat", np.array([self._batch, affine.weight.shape[1]], dtype=np.int64))
         flat = self._node("Reshape", [value, shape], allowzero=1)
         return self._node("Gemm", [flat, *self._weights(affine)], alpha=1.0, beta=1.0, transA=0, transB=1)

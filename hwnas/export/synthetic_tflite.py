@@ -6,8 +6,8 @@ torch, else a PAD before a VALID convolution; a convolution of one input channel
 squeeze-and-excitation is a ReLU6 in a convolution whose bias holds the +3, and a product with 1/6; a mean over 1×1
 pixels vanishes. In int8 the operators run on quantised tensors, input and output among them.
 
-And what `lower_tflite` does after it: a large depthwise convolution is a sum of ones of fewer taps; in int8 a h-swish
-is an ADD and a MUL, and the 1/6 of h-swish and h-sigmoid is in the weights that follow.
+And what `depthwise_tflite` and `lower_tflite` do after it: a large depthwise convolution is a sum of ones of fewer
+taps; in int8 a h-swish is an ADD and a MUL, and the 1/6 of h-swish and h-sigmoid is in the weights that follow.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from hwnas.errors import MissingExtraError
 from hwnas.export.chain import Affine, build_chain, same_is_symmetric
+from hwnas.export.depthwise_tflite import row_groups
 from hwnas.export.flatbuffer import AlignedBuffer, pack
-from hwnas.export.lower_tflite import row_groups
 from hwnas.export.synthetic_int8 import ACTIVATION_RANGES, SIGNED, Range, quantise_bias, quantise_weight
 from hwnas.files import write_bytes
 from hwnas.spaces import Operator

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from hwnas.errors import ExportError
 from hwnas.export import synthetic_tflite
+from hwnas.export.depthwise_tflite import split_depthwise
 from hwnas.export.flatbuffer import add_metadata, operator_names
 from hwnas.export.formats import ExportRequest, ModelFormat, Runner
-from hwnas.export.lower_tflite import split_depthwise
 from hwnas.export.passes import ExportState, Pass, first_line, fold_batch_norm, on_cpu, require, to_file
 from hwnas.export.quantise_tflite import dynamic_integer, float16, full_integer, layer_errors, run_images
 from hwnas.export.quiet import quiet

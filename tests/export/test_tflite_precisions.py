@@ -19,6 +19,7 @@ from torch import nn
 
 from hwnas.errors import ConfigError, ExportError, MissingExtraError
 from hwnas.export import synthetic_tflite
+from hwnas.export.depthwise_tflite import row_groups, split_depthwise
 from hwnas.export.flatbuffer import (
     layer_of,
     operator_layers,
@@ -29,7 +30,7 @@ from hwnas.export.flatbuffer import (
     unpack,
 )
 from hwnas.export.formats import ExportRequest, model_format
-from hwnas.export.lower_tflite import lower_activations, row_groups, split_depthwise
+from hwnas.export.lower_tflite import lower_activations
 from hwnas.export.quantise_tflite import dynamic_integer, float16, full_integer
 from hwnas.export.quiet import quiet
 from hwnas.spaces import OfaMbv3Space, Operator

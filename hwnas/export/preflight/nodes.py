@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from hwnas.export.chain import Affine, build_chain, same_is_symmetric
-from hwnas.export.lower_tflite import row_groups
+from hwnas.export.depthwise_tflite import row_groups
 from hwnas.export.preflight.rules import Node
 from hwnas.spaces import Operator
 
