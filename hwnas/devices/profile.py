@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 RUNTIMES = ("onnxruntime", "litert", "tvm", "executorch")
-PRECISIONS = ("fp32", "int8")
+PRECISIONS = ("fp32", "fp16", "int8")
 DELEGATES = ("xnnpack", "gpu", "nnapi", "edge_tpu", "onnxruntime_cpu", "tvm")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 __all__ = [
+    "HALF_PRECISION",
     "AlignedBuffer",
     "add_metadata",
     "layer_of",
@@ -20,6 +21,9 @@ __all__ = [
 
 ALIGNMENT = 16
 IDENTIFIER = b"TFL3"
+# Metadata that let XNNPACK compute in float16 where the processor can (ARMv8.2). Key and value as LiteRT's
+# tflite/tools/optimize/reduced_precision_support.h has them.
+HALF_PRECISION = ("reduced_precision_support", b"fp16accfp16")
 WRAPPED = "wrapped"  # what litert-torch's channels-last wrapper calls the network
 
 

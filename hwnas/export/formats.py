@@ -80,7 +80,9 @@ class LayerErrors(Protocol):
 
 
 class SyntheticWriter(Protocol):
-    def __call__(self, operators: Sequence[Operator], path: Path | str, seed: int = 0) -> Path:
+    def __call__(
+        self, operators: Sequence[Operator], path: Path | str, seed: int = 0, *, precision: str = "fp32"
+    ) -> Path:
         """Write a chain of operators with random weights and return the path."""
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from hwnas.errors import ConfigError, ExportError, choices
 from hwnas.export.flatbuffer import (
+    HALF_PRECISION,
     add_metadata,
     operator_layers,
     operator_names,
@@ -54,8 +55,7 @@ def float16(content: bytes, float_layers: Sequence[str] = ()) -> bytes:
             "float_casting",
         )
     _keep_float(quantizer, content, float_layers)
-    # Key and value as LiteRT's tflite/tools/optimize/reduced_precision_support.h has them.
-    return add_metadata(_quantised(quantizer, None), "reduced_precision_support", b"fp16accfp16")
+    return add_metadata(_quantised(quantizer, None), *HALF_PRECISION)
 
 
 def dynamic_integer(content: bytes, float_layers: Sequence[str] = ()) -> bytes:

@@ -1,7 +1,7 @@
 """Operator chains as ONNX files, node for node as `hwnas.export.onnx` writes the same network. No torch.
 
-In int8 they go through the same quantiser as exported networks, with plausible ranges in place of calibrated ones.
-Both ends are float32, as there.
+In int8 and fp16 they go through the same converters as exported networks, with plausible ranges in place of calibrated
+ones. Both ends are float32, as there.
 """
 
 from __future__ import annotations
@@ -64,18 +64,20 @@ def write(
     )
     opsets = [helper.make_opsetid("", OPSET)]
     model = helper.make_model(graph, producer_name="hwnas", opset_imports=opsets, ir_version=IR_VERSION)
-    if precision == "int8":
-        model = _int8(model)
+    if precision != "fp32":
+        model = _converted(model, precision)
     return write_bytes(path, model.SerializeToString(deterministic=True))
 
 
-def _int8(model: Any) -> Any:
+def _converted(model: Any, precision: str) -> Any:
     from onnx.shape_inference import infer_shapes
 
+    from hwnas.export.compress_onnx import half_precision
     from hwnas.export.quantise_onnx import quantise
 
-    with quiet("ONNX Runtime's quantiser"):
-        return quantise(infer_shapes(model), _ranges(model.graph))
+    inferred = infer_shapes(model)
+    with quiet("ONNX Runtime's converters"):
+        return half_precision(inferred) if precision == "fp16" else quantise(inferred, _ranges(model.graph))
 
 
 def _ranges(graph: Any) -> dict[str, tuple[float, float]]:

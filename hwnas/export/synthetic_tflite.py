@@ -4,7 +4,8 @@ The flatbuffer is written from TFLite's schema. What litert-torch 0.10 was seen 
 ReLU and ReLU6 fused, h-swish an operator of its own; padding SAME where TFLite's rule gives the symmetric padding of
 torch, else a PAD before a VALID convolution; a convolution of one input channel is a depthwise one; the h-sigmoid of
 squeeze-and-excitation is a ReLU6 in a convolution whose bias holds the +3, and a product with 1/6; a mean over 1×1
-pixels vanishes. In int8 the operators run on quantised tensors, input and output among them.
+pixels vanishes. In int8 the operators run on quantised tensors, input and output among them; in fp16 weights, but not
+biases, are float16 and go through a DEQUANTIZE, which XNNPACK does once, as it loads the file.
 
 And what `depthwise_tflite` and `lower_tflite` do after it: a large depthwise convolution is a sum of ones of fewer
 taps; in int8 a h-swish is an ADD and a MUL, and the 1/6 of h-swish and h-sigmoid is in the weights that follow.
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from hwnas.errors import MissingExtraError
 from hwnas.export.chain import Affine, build_chain, same_is_symmetric
 from hwnas.export.depthwise_tflite import row_groups
-from hwnas.export.flatbuffer import AlignedBuffer, pack
+from hwnas.export.flatbuffer import HALF_PRECISION, AlignedBuffer, add_metadata, pack
 from hwnas.export.synthetic_int8 import ACTIVATION_RANGES, SIGNED, Range, quantise_bias, quantise_weight
 from hwnas.files import write_bytes
 from hwnas.spaces import Operator
@@ -38,22 +39,23 @@ def write(
 ) -> Path:
     """Write the chain `operators` with random weights and return the path.
 
-    The file takes `[batch, H, W, C]`, float32 or, in precision `int8`, int8; it has the signature `serving_default`
-    with `args_0` and `output_0`. The same arguments give the same bytes. Raises ValueError where the
-    operators don't fit onto each other, MissingExtraError without ai-edge-litert, StorageError where
-    the file can't be written.
+    The file takes `[batch, H, W, C]`, in precision `int8` as int8, else as float32; it has the signature
+    `serving_default` with `args_0` and `output_0`. The same arguments give the same bytes. Raises ValueError where the
+    operators don't fit onto each other, MissingExtraError without ai-edge-litert, StorageError where the file can't be
+    written.
     """
     try:
         from ai_edge_litert import schema_py_generated as schema
     except ImportError as cause:
         raise MissingExtraError("ai-edge-litert", "litert", "writing TFLite files") from cause
     first = operators[0] if operators else None
-    builder = _Builder(schema, batch, precision == "int8")
+    builder = _Builder(schema, batch, precision)
     start = builder.activation_tensor(first.in_height, first.in_width, first.in_channels) if first else ""
     output = build_chain(operators, builder, start, np.random.default_rng(seed))
     if output == start:  # nothing but a pool of one pixel; a file needs an operator
         output = builder.mean(start)
-    return write_bytes(path, pack(builder.model(start, output)))
+    content = pack(builder.model(start, output))
+    return write_bytes(path, add_metadata(content, *HALF_PRECISION) if precision == "fp16" else content)
 
 
 class _Builder:
@@ -62,10 +64,10 @@ class _Builder:
     Values are named by their tensor's number.
     """
 
-    def __init__(self, schema: Any, batch: int, int8: bool) -> None:
+    def __init__(self, schema: Any, batch: int, precision: str) -> None:
         self._schema = schema
         self._batch = batch
-        self._int8 = int8
+        self._int8, self._half = precision == "int8", precision == "fp16"
         self._ranges: dict[str, Range] = {}
         self._tensors: list[Any] = []
         self._buffers: list[Any] = [schema.BufferT()]  # by TFLite's convention the first buffer is empty
@@ -299,6 +301,8 @@ class _Builder:
         """The weights and biases that `value` is multiplied by, with a scale for each index of `axis` in int8."""
         channels = weight.shape[axis or 0]
         bias = np.zeros(channels, dtype=np.float32) if bias is None else bias
+        if self._half:
+            return [self._widened(weight), self._constant(bias)]
         if not self._int8:
             return [self._constant(weight), self._constant(bias)]
         factor = np.float32(self._factors.get(value, 1.0))
@@ -308,6 +312,12 @@ class _Builder:
         for number, tensor in zip(numbers, (integers, sums), strict=True):
             self._quantise(number, tensor.scales.tolist(), [0] * len(tensor.scales), tensor.axis)
         return numbers
+
+    def _widened(self, weight: NDArray[np.float32]) -> int:
+        """Weights stored as float16."""
+        output = self._tensor(weight.shape, 0)
+        self._append("DEQUANTIZE", [self._constant(weight.astype(np.float16))], str(output), None)
+        return output
 
     def _carry(self, value: str, output: str) -> None:
         """`output` holds `value`'s numbers, and so its factor."""

@@ -9,6 +9,7 @@ import pytest
 from hwnas.devices.config import DeviceConfig
 from hwnas.devices.profile import load_profile, profile_names
 from hwnas.errors import ConfigError, DeviceError
+from hwnas.profiling.config import PRECISIONS_OF_RUNTIME
 
 GOOD = """\
 name: board
@@ -26,9 +27,7 @@ def test_every_shipped_profile_loads(name: str) -> None:
 
 
 def test_the_local_machine_runs_every_runtime() -> None:
-    runtimes = load_profile("local").runtimes
-    both = ("fp32", "int8")
-    assert runtimes == {"onnxruntime": both, "litert": both, "tvm": ("fp32",), "executorch": both}
+    assert load_profile("local").runtimes == PRECISIONS_OF_RUNTIME
 
 
 def test_a_profile_of_ones_own_is_loaded_by_path(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hwnas.errors import StorageError
 from hwnas.export import synthetic_onnx, synthetic_tflite
 from hwnas.export.flatbuffer import ALIGNMENT, unpack
-from hwnas.export.formats import FORMATS, model_format
+from hwnas.export.formats import FORMATS, ExportRequest, model_format
 from hwnas.spaces import OfaMbv3Space, Operator
 from tests.export.conftest import SPACES, Exported
 
@@ -72,6 +72,19 @@ def test_graph_equals_the_exporters(name: str, network: str, tmp_path: Path, req
     if name == "onnx":
         onnx.checker.check_model(onnx.load(path), full_check=True)
     assert SIGNATURES[name](path) == SIGNATURES[name](exported.files[name])
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_half_precision_graph_equals_the_exporters(name: str, exported_odd: Exported, tmp_path: Path) -> None:
+    chosen = model_format(name)
+    asked = ExportRequest(exported_odd.module, exported_odd.example, "fp16")
+    theirs = chosen.export(asked, tmp_path / f"theirs{chosen.suffix}")
+    ours = chosen.write_synthetic(exported_odd.operators, tmp_path / f"ours{chosen.suffix}", precision="fp16")
+    assert SIGNATURES[name](ours) == SIGNATURES[name](theirs)
+    image = np.random.default_rng(0).standard_normal(exported_odd.example.shape).astype(np.float32)
+    whole = chosen.write_synthetic(exported_odd.operators, tmp_path / f"whole{chosen.suffix}")
+    expected, found = (chosen.load_runner(path)(image) for path in (whole, ours))
+    assert 0 < np.abs(found - expected).max() < 0.02 * expected.std()
 
 
 @pytest.mark.slow
