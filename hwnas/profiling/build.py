@@ -24,7 +24,7 @@ from hwnas.profiling.agent import REFERENCE
 from hwnas.profiling.config import ProfilingConfig
 from hwnas.profiling.journal import Journal, locked
 from hwnas.profiling.measure import AGENT, measure_models
-from hwnas.profiling.networks import input_shape, reference_network, spread_networks
+from hwnas.profiling.networks import input_shape, nested_networks, reference_network
 from hwnas.profiling.runtimes import model_writer, runtime_named
 from hwnas.profiling.samples import Floats, Measurements, ModelLatency, percentage_errors
 from hwnas.progress import Progress
@@ -59,7 +59,7 @@ def build_table(
             return finished
         start = time.monotonic()
         _clear_other(work, identity)
-        genotypes = _networks(space, config, seed)
+        genotypes = nested_networks(space, config.networks, np.random.default_rng(seed))
         models, reference, shapes = _write_models(space, genotypes, device, config, work, seed, progress)
         journal = Journal(work / "journal.jsonl", {"identity": identity})
         try:
@@ -107,12 +107,6 @@ def _finished(path: Path, identity: str) -> LatencyTable | None:
     except TableError:
         return None
     return table if table.provenance.get("identity") == identity else None
-
-
-def _networks(space: Space, config: ProfilingConfig, seed: int) -> Genotypes:
-    if not config.networks:
-        return np.zeros((0, len(space.genes)), dtype=np.int64)
-    return spread_networks(space, config.networks, np.random.default_rng(seed))
 
 
 def _write_models(

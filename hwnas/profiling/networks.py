@@ -10,8 +10,9 @@ from hwnas.errors import ConfigError
 from hwnas.spaces import Genotypes, Operator, Space
 from hwnas.spaces.space import Floats
 
-__all__ = ["input_shape", "reference_network", "spread_networks"]
+__all__ = ["input_shape", "nested_networks", "reference_network", "spread_networks"]
 
+_BLOCK = 100
 _DRAWS = 20
 _TILT = 2.0
 
@@ -25,6 +26,18 @@ def reference_network(space: Space) -> Genotypes:
 def input_shape(first: Operator, batch: int) -> tuple[int, int, int, int]:
     """What a chain that starts with `first` takes: `[batch, C, H, W]`."""
     return batch, first.in_channels, first.in_height, first.in_width
+
+
+def nested_networks(space: Space, count: int, rng: np.random.Generator) -> Genotypes:
+    """Networks `[count, G]` as of `spread_networks`, of which the first 100, 200, … are spread evenly by themselves.
+
+    So a slow setting's fewer networks are among those of the others. Raises ConfigError where there are too few.
+    """
+    found = np.zeros((0, len(space.genes)), dtype=np.int64)
+    while len(found) < count:
+        more = spread_networks(space, min(_BLOCK, count - len(found)), rng, without=found)
+        found = np.concatenate([found, more])
+    return found
 
 
 def spread_networks(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hwnas.errors import ConfigError
-from hwnas.profiling.networks import reference_network, spread_networks
+from hwnas.profiling.networks import nested_networks, reference_network, spread_networks
 from hwnas.spaces import OfaMbv3Config, OfaMbv3Space, make_space
 
 
@@ -31,6 +31,16 @@ def test_networks_that_are_left_out_do_not_come(space: OfaMbv3Space) -> None:
     known = spread_networks(space, 30, np.random.default_rng(0))
     found = spread_networks(space, 30, np.random.default_rng(0), without=known)
     assert len(space.unique(np.concatenate([known, found]))) == 60
+
+
+def test_fewer_networks_are_the_first_of_more() -> None:
+    space = make_space(OfaMbv3Config())
+    many, few, none = (nested_networks(space, count, np.random.default_rng(0)) for count in (230, 100, 0))
+    np.testing.assert_array_equal(many[:100], few)
+    assert len(space.unique(many)) == 230
+    assert none.shape == (0, len(space.genes))
+    for block in (many[:100], many[100:200]):
+        assert np.ptp(np.log(space.macs(block))) > 0.9 * np.ptp(np.log(space.macs(many)))
 
 
 def test_too_small_a_space_is_refused(space: OfaMbv3Space) -> None:
