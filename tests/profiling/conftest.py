@@ -14,7 +14,7 @@ from hwnas.profiling.config import ProfilingConfig
 from hwnas.spaces import OfaMbv3Config, OfaMbv3Space, make_space
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def space() -> OfaMbv3Space:
     return make_space(
         OfaMbv3Config(
@@ -25,19 +25,20 @@ def space() -> OfaMbv3Space:
     )  # fmt: skip
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def device() -> DeviceProfile:
     return load_profile("local")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def transport(device: DeviceProfile) -> Iterator[Transport]:
     with connect(device, DeviceConfig(silence_s=60)) as connected:
         yield connected
 
 
 @pytest.fixture(
-    params=["onnxruntime", "litert", *(pytest.param(name, marks=pytest.mark.slow) for name in ("tvm", "executorch"))]
+    scope="module",
+    params=["onnxruntime", "litert", *(pytest.param(name, marks=pytest.mark.slow) for name in ("tvm", "executorch"))],
 )
 def quick(request: pytest.FixtureRequest) -> ProfilingConfig:
     return ProfilingConfig(
