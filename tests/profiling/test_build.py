@@ -123,7 +123,8 @@ def test_a_file_that_the_runtime_rejects_is_named(
         measure_networks({"b": broken}, built[0], space, transport, quick, tmp_path / "v", 0, no_progress)
     with pytest.raises(DeviceError, match=f"rejects .*{broken.name}"):
         measure_networks(
-            {"good": good, "b": broken}, built[0], space, transport, quick, tmp_path / "v", 0, no_progress
+            {"good": good, "b": broken}, built[0], space, transport, quick, tmp_path / "v", 0, no_progress,
+            dict.fromkeys(("good", "b"), (1, 1, 16, 16)),
         )  # fmt: skip
     with pytest.raises(ConfigError, match="the table is of"):
         measure_networks({"b": broken}, built[0], space, transport, other, tmp_path / "v", 0, no_progress)
