@@ -163,6 +163,7 @@ def order_weights(state: ExportState) -> ExportState:
     """
     import torch
 
+    # Documented, and missing in torch's annotations. Parameter.contiguous() would leave 1 × 1 weights as they are.
     module = state.module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return replace(state, module=module)
 
