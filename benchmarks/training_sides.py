@@ -115,7 +115,7 @@ class Hwnas(Side):
     def __init__(self, device: str, batch_size: int, bf16: bool, shards: int = 1) -> None:
         super().__init__(device, batch_size, bf16, shards)
         if device == "cpu":
-            keep_freed_memory()
+            keep_freed_memory(self.space, batch_size // shards)
         network = build_supernet(self.space, generator=torch.Generator().manual_seed(0))
         self.network = channels_last(network.to(self.device))
         config = TrainingConfig(weight_decay=WEIGHT_DECAY)

@@ -71,9 +71,9 @@ def train(
     another run's checkpoints, TrainingError where the loss stops being a number, ConfigError where config, space and
     data don't fit together.
     """
-    keep_freed_memory()
     processes = processes or Processes(config.accelerator, config.precision)
     network = make_network(config, space, seed, genotype, checkpoint)
+    keep_freed_memory(space, config.batch_size // (config.shards * config.accumulate * processes.count))
     with _threads_per_shard(config.shards):
         run = Run(config, network, data, folder, seed, progress, processes)
         run.run()

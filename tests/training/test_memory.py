@@ -9,9 +9,11 @@ import pytest
 PROGRAM = """
 import resource, sys
 import torch
+from hwnas.spaces import OfaMbv3Config, make_space
 from hwnas.training.memory import keep_freed_memory
 
-if sys.argv[1] == "keep" and not keep_freed_memory():
+space = make_space(OfaMbv3Config(resolution=[224]))
+if sys.argv[1] == "keep" and not keep_freed_memory(space, 64):
     sys.exit(3)
 faults = []
 for _ in range(40):
