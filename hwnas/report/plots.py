@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 from scipy.stats import kendalltau, spearmanr
 
@@ -209,6 +210,10 @@ def plot_search(history: Sequence[Mapping[str, Any]], path: Path) -> Path:
                 percent(best_axes, "y")
         best_axes.set_title("Search: the best so far")
         volume_axes.set(ylabel="share of final hypervolume", xlabel="networks evaluated", xscale="log")
+        # Over few decades matplotlib names every tick between them, one upon the other.
+        volume_axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        volume_axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        volume_axes.xaxis.set_minor_formatter(NullFormatter())
         if named:
             best_axes.legend(loc="best", fontsize=7.5)
         return write(drawn, path)

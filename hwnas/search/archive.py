@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from hwnas.spaces import Genotypes
 from hwnas.spaces.space import Floats
 
-__all__ = ["Archive", "ranked"]
+__all__ = ["Archive", "ranked", "row_keys"]
 
 
 def ranked(accuracy: Floats, latency_ms: Floats) -> NDArray[np.int64]:
@@ -41,7 +41,7 @@ class Archive:
     def claim(self, genotypes: Genotypes) -> NDArray[np.bool_]:
         """Which of the canonical `genotypes` were never claimed before; the first of equals counts. `[N]`."""
         fresh = np.zeros(len(genotypes), dtype=bool)
-        for row, key in enumerate(_keys(genotypes)):
+        for row, key in enumerate(row_keys(genotypes)):
             if key not in self._seen:
                 self._seen.add(key)
                 fresh[row] = True
@@ -49,7 +49,7 @@ class Archive:
 
     def holds(self, genotypes: Genotypes) -> NDArray[np.bool_]:
         """Which of the canonical `genotypes` were claimed before, `[N]`."""
-        return np.array([key in self._seen for key in _keys(genotypes)], dtype=bool)
+        return np.array([key in self._seen for key in row_keys(genotypes)], dtype=bool)
 
     def add(self, genotypes: Genotypes, accuracy: Floats, latency_ms: Floats) -> None:
         """Keep what was evaluated of rows that `claim` found to be new."""
@@ -62,7 +62,7 @@ class Archive:
         return np.concatenate(genotypes), np.concatenate(accuracy), np.concatenate(latency)
 
 
-def _keys(genotypes: Genotypes) -> list[bytes]:
-    # A row's bytes, exact: a mixed-radix number would overflow 64 bits for spaces of this size.
+def row_keys(genotypes: Genotypes) -> list[bytes]:
+    """One key a row, equal for equal rows alone: a mixed-radix number would overflow 64 bits for such spaces."""
     narrow = np.ascontiguousarray(genotypes, dtype=np.uint16)
     return [row.tobytes() for row in narrow]

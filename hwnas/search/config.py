@@ -68,15 +68,18 @@ class EvolutionConfig:
 class IslandsConfig:
     """Evolution of all budgets at once (see `hwnas.search.islands`).
 
-    `population`: of each budget on each island. `children`: a generation's for each budget, over all islands, and as
-    many guided ones where the predictor has slopes, `guided_children` of each parent. `apart`: the share of the
-    generations before the islands are merged. `pressure`: 1 draws parents evenly, more favours the best. `local_starts`
-    of each budget's best are climbed from at the end, with `local_pairs` exchanges a round (see `hwnas.search.local`).
+    `population`: of each budget on each island; before the islands are merged, networks of one resolution and depths
+    take a share of `most_alike`, no more (see `hwnas.search.selection`). `children`: a generation's for each budget,
+    over all islands, and as many guided ones where the predictor has slopes, `guided_children` of each parent. `apart`:
+    the share of the generations before the islands are merged. `pressure`: 1 draws parents evenly, more favours the
+    best. `local_starts` of each budget's best are climbed from at the end, with `local_pairs` exchanges a round (see
+    `hwnas.search.local`).
     """
 
     generations: int = 200
     islands: int = 3
     population: int = 50
+    most_alike: float = 0.25
     children: int = 72
     guided_children: int = 4
     apart: float = 0.6
@@ -101,6 +104,8 @@ class IslandsConfig:
                 "search.islands.mutation_probability: expected a probability above 0, up to 1,"
                 f" got {self.mutation_probability}"
             )
+        if not 0 < self.most_alike <= 1:
+            raise ConfigError(f"search.islands.most_alike: expected a share above 0, up to 1, got {self.most_alike}")
         if self.pressure < 1:
             raise ConfigError(f"search.islands.pressure: expected 1 (none) or more, got {self.pressure}")
 

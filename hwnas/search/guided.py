@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from hwnas.search.archive import row_keys
 from hwnas.search.problem import Objective
 from hwnas.spaces import Genotypes, Space
 from hwnas.spaces.space import Floats
@@ -38,9 +39,7 @@ class Guide:
         self, space: Space, latency_ms: Objective, fastest: Genotypes, slopes: Slopes, rng: np.random.Generator
     ) -> None:
         self._space, self._slopes, self._latency_ms = space, slopes, latency_ms
-        # Genes that more than one slot depends on: resolution and depths.
-        users = np.bincount([gene for slot in space.slots for gene in slot.genes], minlength=len(space.genes))
-        self._shared: NDArray[np.bool_] = users > 1
+        self._known: dict[bytes, NDArray[np.float32]] = {}
         most = int(space.cardinalities.max())
         self._valid = np.arange(most) < space.cardinalities[:, None]
         rows = space.sample(_SAMPLES, rng)
@@ -77,7 +76,7 @@ class Guide:
         `prices` `[N]`: accuracy a ms. A random number for each child says how noisy its slopes are, another how much
         it favours its parent's genes; both in terms of the spread of the slopes.
         """
-        slopes = self._slopes(parents)
+        slopes = self._slopes_of_parents(parents)
         silent = ~slopes.any(axis=(0, 2))
         score = slopes - prices[:, None, None].astype(np.float32) * self._cost
         scale = _NOISE * np.abs(slopes).mean(axis=(1, 2))
@@ -94,6 +93,14 @@ class Guide:
         children[:, silent] = repeated[:, silent]
         return repeated, self._space.mutate(self._space.canonical(children), 0.02, rng)
 
+    def _slopes_of_parents(self, parents: Genotypes) -> NDArray[np.float32]:
+        """`[N, G, C]`, found once for each network: the best stay parents for many generations."""
+        keys = row_keys(parents)
+        fresh = {key: row for row, key in enumerate(keys) if key not in self._known}
+        if fresh:
+            self._known.update(zip(fresh, self._slopes(parents[list(fresh.values())]), strict=True))
+        return np.stack([self._known[key] for key in keys])
+
     def settle(self, start: Genotypes, budgets: Floats, rounds: int = 5) -> Genotypes:
         """Networks of the resolutions and depths of `start` `[N, G]` that make the most of `budgets` `[N]`, by slope.
 
@@ -101,7 +108,7 @@ class Guide:
         budget; slopes are averaged over rounds, which would otherwise swing. Networks that no price fits stay over.
         """
         rows, total = start, np.zeros(1, dtype=np.float32)
-        keep = self._shared
+        keep = self._space.shared_genes
         for number in range(rounds):
             total = total + self._slopes(rows)
             slopes = np.where(self._valid, total / (number + 1), -np.inf)

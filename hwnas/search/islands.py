@@ -1,8 +1,9 @@
 """Evolution for many budgets at once, on islands: what one budget learns serves its neighbours.
 
 Every budget has a population of its own on every island, and each network evaluated competes in all populations of
-its island whose budget it meets. Islands keep to themselves, which keeps them different, until they are merged for
-the last part of the search (Whitley et al., "The island model genetic algorithm", 1999).
+its island whose budget it meets. Islands keep to themselves, which keeps them different, and each keeps several shapes
+of networks (`Selection`), until all are merged for the last part of the search (Whitley et al., "The island model
+genetic algorithm", 1999). Then the best alone stay.
 
 Shapes: N architectures, G genes, B budgets.
 """
@@ -15,19 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.progress import Progress, no_progress
-from hwnas.search.archive import Archive, ranked
+from hwnas.search.archive import Archive
 from hwnas.search.config import IslandsConfig
 from hwnas.search.guided import Guide, Slopes
 from hwnas.search.local import improve
 from hwnas.search.problem import Problem
 from hwnas.search.result import Recorder, SearchResult
+from hwnas.search.selection import Population, Selection
 from hwnas.spaces import Genotypes, Space
 from hwnas.spaces.space import Floats
 
 __all__ = ["evolve_islands"]
-
-Population = tuple[Genotypes, Floats, Floats]
-"""Genotypes, accuracy and latency of the best, the best first."""
 
 
 def evolve_islands(
@@ -53,22 +52,25 @@ def evolve_islands(
     space = problems[0].space
     budgets = np.array([problem.budget_ms for problem in problems])
     group = _group_of_genes(space)
+    select = Selection(space, config.population, config.most_alike)
     guide = None if slopes is None else Guide(space, problems[0].latency_ms, problems[0].fastest, slopes, rng)
-    islands = _settle(problems, archive, config, rng, initial, guide)
+    islands = _settle(problems, archive, select, config, rng, initial, guide)
     merge_at = round(config.apart * config.generations)
 
     for generation in range(config.generations + 1):
         if generation:
+            if generation == merge_at + 1:
+                select = Selection(space, config.population, most_alike=1.0)
             if generation > merge_at and len(islands) > 1:
-                islands = [[_best([island[b] for island in islands], config) for b in range(len(budgets))]]
-            _advance(problems, archive, islands, budgets, group, guide, config, rng)
+                islands = [[select([island[b] for island in islands]) for b in range(len(budgets))]]
+            _advance(problems, archive, islands, budgets, group, guide, select, config, rng)
         for number, recorder in enumerate(recorders):
-            best = _best([island[number] for island in islands], config)
+            best = select([island[number] for island in islands])
             recorder.record(float(best[1][0]), float(best[2][0]))
         progress(generation / max(config.generations, 1), f"accuracy {best[1][0]:.4f}")
 
     for number, (problem, recorder) in enumerate(zip(problems, recorders, strict=True)):
-        starts = _best([island[number] for island in islands], config)[0][: config.local_starts]
+        starts = select([island[number] for island in islands])[0][: config.local_starts]
         found = [improve(problem, archive, start, config.local_pairs) for start in starts]
         if found:
             recorder.record(*max([*found, recorder.steps[-1][1:3]], key=lambda pair: (pair[0], -pair[1])))
@@ -78,6 +80,7 @@ def evolve_islands(
 def _settle(
     problems: Sequence[Problem],
     archive: Archive,
+    select: Selection,
     config: IslandsConfig,
     rng: np.random.Generator,
     initial: Genotypes | None,
@@ -103,7 +106,7 @@ def _settle(
     for number in range(config.islands):
         own = (owners < 0) | (owners == number)
         within = [own & (latency <= problem.budget_ms) for problem in problems]
-        islands.append([_best([(rows[fits], accuracy[fits], latency[fits])], config) for fits in within])
+        islands.append([select([(rows[fits], accuracy[fits], latency[fits])]) for fits in within])
     return islands
 
 
@@ -114,6 +117,7 @@ def _advance(
     budgets: Floats,
     group: NDArray[np.int64],
     guide: Guide | None,
+    select: Selection,
     config: IslandsConfig,
     rng: np.random.Generator,
 ) -> None:
@@ -145,7 +149,7 @@ def _advance(
             worst = island[place][1][-1] if len(island[place][1]) >= config.population else -np.inf
             joins = (owners == number) & (latency <= budget) & (accuracy >= worst)
             if joins.any():
-                island[place] = _best([island[place], (rows[joins], accuracy[joins], latency[joins])], config)
+                island[place] = select([island[place], (rows[joins], accuracy[joins], latency[joins])])
 
 
 def _breed(
@@ -196,18 +200,6 @@ def _parents(populations: Sequence[Population], count: int, pressure: float, rng
         [population[0][(draw * len(population[0])).astype(np.int64)]
          for population, draw in zip(populations, draws, strict=True)]
     )  # fmt: skip
-
-
-def _best(populations: Sequence[Population], config: IslandsConfig) -> Population:
-    """The best `config.population` of all of them; of rows that stand in several, one."""
-    rows, accuracy, latency = (np.concatenate(parts) for parts in zip(*populations, strict=True))
-    order = ranked(accuracy, latency)[: 2 * config.population]
-    rows, accuracy, latency = rows[order], accuracy[order], latency[order]
-    if len(populations) > 1 and len(rows) > 1:
-        same = (accuracy[1:] == accuracy[:-1]) & (latency[1:] == latency[:-1]) & (rows[1:] == rows[:-1]).all(axis=1)
-        kept = np.concatenate([[True], ~same])
-        rows, accuracy, latency = rows[kept], accuracy[kept], latency[kept]
-    return rows[: config.population], accuracy[: config.population], latency[: config.population]
 
 
 def _prices(island: Sequence[Population], budgets: Floats) -> Floats:

@@ -123,6 +123,12 @@ class Space(ABC):
         return np.array([len(gene.choices) for gene in self.genes], dtype=np.int64)
 
     @cached_property
+    def shared_genes(self) -> NDArray[np.bool_]:
+        """Which genes several slots depend on, `[G]`: resolution and depths, a network's shape."""
+        users = np.bincount([gene for slot in self.slots for gene in slot.genes], minlength=len(self.genes))
+        return np.asarray(users > 1)
+
+    @cached_property
     def gene_index(self) -> dict[str, int]:
         """Gene name to column."""
         return {gene.name: column for column, gene in enumerate(self.genes)}
