@@ -1,7 +1,6 @@
 """Who stays in a population."""
 
 import numpy as np
-
 from numpy.typing import NDArray
 
 from hwnas.search.selection import Population, Selection
