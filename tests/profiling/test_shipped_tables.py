@@ -1,0 +1,49 @@
+"""The tables that are shipped: whole, of the spaces that they say, and with the same networks in every setting."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from hwnas.devices.profile import load_profile
+from hwnas.files import packaged
+from hwnas.latency.lookup import TableEstimator
+from hwnas.latency.table import LatencyTable, read_table
+from hwnas.spaces import space_from_dict
+
+FOLDER = packaged("latency_tables")
+FILES = sorted(path for path in FOLDER.glob("*/*/*.csv") if not path.stem.endswith(".networks"))
+NETWORKS = {"onnxruntime": 300, "litert": 300, "tvm": 100}
+"""Of `ofa_mbv3`, by runtime."""
+
+
+def _setting(table: LatencyTable) -> str:
+    return "{runtime}-{precision}-{threads}t".format_map(table.provenance)
+
+
+def test_every_runtime_is_there() -> None:
+    assert {path.stem.split("-")[0] for path in FILES} == set(NETWORKS)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(FOLDER)))
+def test_table_is_whole_and_says_what_it_is_of(path: Path) -> None:
+    table = read_table(path)
+    facts = table.provenance
+    (config,) = facts["spaces"]
+    space = space_from_dict(config)
+    assert (space.name, facts["device"], _setting(table)) == (path.parts[-3], path.parts[-2], path.stem)
+    load_profile(facts["device"]).check_runtime(facts["runtime"], facts["precision"])
+    assert set(table.operators.operators) == set(space.operators)
+    assert TableEstimator(table, space).missing == ()
+    assert facts["noise"]["mape_test_retest_networks"] > 0
+    assert facts["correction"]["mape_corrected"] < 0.08
+    assert facts["machine"]["soc"] != ""
+    if space.name == "ofa_mbv3":
+        assert len(table.networks.archs) >= NETWORKS[facts["runtime"]]
+
+
+def test_all_settings_measured_the_same_networks() -> None:
+    for space in {path.parts[-3] for path in FILES}:
+        archs = [read_table(path).networks.archs for path in FILES if path.parts[-3] == space]
+        for first, second in pairwise(sorted(archs, key=len)):
+            assert second[: len(first)] == first
