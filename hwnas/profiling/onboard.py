@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 
 from hwnas.devices.profile import DeviceProfile
 from hwnas.devices.transport import Transport
-from hwnas.errors import DeviceError, HwnasError, TableError
+from hwnas.errors import ArchError, DeviceError, TableError
 from hwnas.latency.calibration import taught_prior
 from hwnas.latency.config import OnboardConfig
 from hwnas.latency.fewshot import MIN_MEASUREMENTS, FewShotSession
@@ -50,26 +51,30 @@ class Onboarded:
 def known_devices(folder: Path, space: Space) -> tuple[list[str], Genotypes, Floats]:
     """Names, networks `[n, G]` and `latency_ms` `[n, D]` of the tables below `folder` that share networks of `space`.
 
-    Tables of other spaces, or without whole networks, teach nothing and are left out.
+    A table of more resolutions teaches with its networks of this space's. Tables of other spaces, or without whole
+    networks, teach nothing and are left out.
     """
-    names, found = [], []
+    names: list[str] = []
+    found: list[dict[bytes, float]] = []
     for path in sorted(folder.rglob("*.csv")):
         if path.name.endswith(".networks.csv"):
             continue
         try:
             table = read_table(path)
-            archs = [space.genotype(arch) for arch in table.networks.archs]
-        except (TableError, HwnasError):
+        except TableError:
             continue
-        rows = {genotype.tobytes(): ms for genotype, ms in zip(archs, table.networks.median_ms, strict=True)}
+        rows = {}
+        for arch, ms in zip(table.networks.archs, table.networks.median_ms, strict=True):
+            with suppress(ArchError):
+                rows[space.genotype(arch).tobytes()] = ms
         if len(rows) >= _LEAST_ROWS:
             names.append(f"{path.parent.name}/{path.stem}")
-            found.append((rows, {genotype.tobytes(): genotype for genotype in archs}))
-    shared = [key for key in found[0][0] if all(key in rows for rows, _ in found)] if found else []
+            found.append(rows)
+    shared = [key for key in found[0] if all(key in rows for rows in found)] if found else []
     if len(shared) < _LEAST_ROWS:
         return [], np.zeros((0, len(space.genes)), dtype=np.int64), np.zeros((0, 0))
-    genotypes = np.stack([found[0][1][key] for key in shared])
-    return names, genotypes, np.array([[rows[key] for rows, _ in found] for key in shared])
+    genotypes = np.stack([np.frombuffer(key, dtype=np.int64) for key in shared])
+    return names, genotypes, np.array([[rows[key] for rows in found] for key in shared])
 
 
 def prior_for(
