@@ -58,8 +58,8 @@ def measure_accuracy(
     Each subnet is extracted, its BatchNorm calibrated at its own resolution, and folded; weights are not touched. With
     `int8` it is then computed as its int8 file would be (see `hwnas.supernet.fake_quantise`).
     `known` `[N]` holds accuracies of an interrupted call, NaN where there is none: those are taken over. On a CPU
-    several subnets are evaluated at once. A split too large for memory is read once for every group of subnets, which
-    are then told together. Raises DataError for a split that doesn't exist, ArchError for foreign genotypes.
+    several subnets are evaluated at once, unless as int8. A split too large for memory is read once for every group of
+    subnets, which are then told together. Raises DataError for a split that doesn't exist, ArchError for foreign genotypes.
     """
     genotypes = supernet.space.check(genotypes)
     data.split(split)
@@ -68,7 +68,8 @@ def measure_accuracy(
     accuracies = np.full(len(genotypes), np.nan) if known is None else np.array(known, dtype=np.float64)
     pending = np.flatnonzero(np.isnan(accuracies))
     done = 0
-    with _one_subnet_a_thread(torch.get_num_threads() if device.type == "cpu" else 1) as pool:
+    # Tracing a network, which simulating int8 begins with, changes how modules are called in every thread meanwhile.
+    with _one_subnet_a_thread(1 if int8 or device.type != "cpu" else torch.get_num_threads()) as pool:
         for choice in np.unique(genotypes[pending, -1]):
             images.prepare_for(supernet.space.resolutions[int(choice)], split)
             rows = pending[genotypes[pending, -1] == choice]
