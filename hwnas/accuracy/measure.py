@@ -59,7 +59,9 @@ def measure_accuracy(
     `int8` it is then computed as its int8 file would be (see `hwnas.supernet.fake_quantise`).
     `known` `[N]` holds accuracies of an interrupted call, NaN where there is none: those are taken over. On a CPU
     several subnets are evaluated at once, unless as int8. A split too large for memory is read once for every group of
-    subnets, which are then told together. Raises DataError for a split that doesn't exist, ArchError for foreign genotypes.
+    subnets, which are then told together.
+
+    Raises DataError for a split that doesn't exist, ArchError for foreign genotypes.
     """
     genotypes = supernet.space.check(genotypes)
     data.split(split)
