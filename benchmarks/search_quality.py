@@ -176,9 +176,8 @@ def throughput(bench: Bench) -> dict[str, float]:
 HOW = (
     "Settings are the shipped defaults (`IslandsConfig`). They were picked while looking at these very files: some 30"
     " settings, 4 to 6 of the seeds each, and the share of one shape by 24 seeds of three and of five budgets, so that"
-    " the figures flatter a little. Peers, where a row names"
-    " them, run with their own defaults (`ofa.tutorial.EvolutionFinder`; pymoo's NSGA-II with a population of 200 and"
-    " ten times our evaluations)."
+    " the figures flatter a little. Peers, where a row names them, run with their own defaults"
+    " (`ofa.tutorial.EvolutionFinder`; pymoo's NSGA-II with a population of 200 and ten times our evaluations)."
 )
 
 
