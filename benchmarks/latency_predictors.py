@@ -9,7 +9,8 @@ folder of latency tables in turn, and predicts its networks from the other setti
 setting's own table of all its operators predicts (`table_sum`: operators measured alone; `table`: corrected by networks
 other than the predicted ones). Every measurement that a predictor sees counts. Beside F: a markdown table and a plot of
 Spearman's rank correlation over measurements. A method and number of measurements that F holds already for these data
-is not run again.
+is not run again. `--protocol published --methods help` scores HELP as its paper did: with the target pool's range, and
+its 10 reference latencies besides the n.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from hwnas.latency.calibration import taught_prior
 from hwnas.latency.dataset import LatencyData, load_latency_data
 from hwnas.latency.estimate import LatencyEstimate
 from hwnas.latency.fewshot import FewShotSession
+from hwnas.latency.help import HelpMethod
 from hwnas.latency.methods import make_method
 from hwnas.latency.metrics import score_estimate
 from hwnas.latency.protocol import run_protocol
@@ -61,6 +63,7 @@ def main() -> None:
     sets = leave_one_out(arguments) if arguments.tables else [published(arguments)]
     identity = {
         "data": [data.name for data in sets],
+        "protocol": arguments.protocol,
         "sha256": sha256_of_file(arguments.path) if arguments.path else None,
     }
     report = read_json(arguments.json) if arguments.json.exists() else {}
@@ -85,10 +88,13 @@ def main() -> None:
 
 
 def trials_of(data: LatencyData, name: str, count: int, arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    method = make_method(name, file=arguments.help_file if name == "help" else None)
+    published, kept = arguments.protocol == "published", arguments.help_file if name == "help" else None
+    method = make_method(name, published, kept if kept and kept.is_file() else None)
     if count < method.least or count > data.pool:
         return []
-    result = run_protocol(data, method, count, arguments.seeds, 0, False, no_progress)
+    result = run_protocol(data, method, count, arguments.seeds, 0, published, no_progress)
+    if isinstance(method, HelpMethod) and kept and not kept.is_file():
+        method.save(kept)
     found = []
     for trial in result.to_dict()["trials"]:
         trial.pop("rows")
@@ -141,7 +147,6 @@ def write(arguments: argparse.Namespace, identity: dict[str, Any], trials: list[
     choices = LEFT_OUT if arguments.tables else CHOSEN
     report = {
         "identity": identity,
-        "protocol": "honest",
         "seeds": arguments.seeds,
         "about": about("numpy", "scipy", "scikit-learn", "torch"),
         "choices": choices,
@@ -149,7 +154,7 @@ def write(arguments: argparse.Namespace, identity: dict[str, Any], trials: list[
         "trials": trials,
     }
     write_json(arguments.json, report)
-    heading = f"# Latency predictors on {', '.join(dict.fromkeys(identity['data']))}, honest protocol\n\n"
+    heading = f"# Latency predictors on {', '.join(dict.fromkeys(identity['data']))}, {arguments.protocol} protocol\n\n"
     text = f"{heading}{table(trials)}\n{arguments.seeds} seeds. {described(report['about'])}\n\n{choices}\n"
     write_text(arguments.json.with_suffix(".md"), text)
     plot(arguments.json.with_suffix(".png"), trials)
@@ -167,7 +172,7 @@ def genotypes_per_s(data: LatencyData, count: int = 100_000) -> dict[str, float]
         chosen = session.next()
         session.tell(chosen, float(data.column(data.test_devices[0])[chosen]))
     predictor, genotypes = session.predictor(), data.space.sample(count, rng)
-    speeds = {}
+    speeds: dict[str, float] = {}
     for name, predict in (("mean", predictor.latency_ms), ("mean and standard deviation", predictor.estimate)):
         predict(genotypes)
         start = time.process_time()
@@ -242,11 +247,14 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--measurements", type=int, nargs="+", default=[3, 5, 10, 20])
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--help-file", type=Path, help="HELP as meta-trained before, instead of training it")
+    parser.add_argument("--protocol", choices=("honest", "published"), default="honest")
+    parser.add_argument("--help-file", type=Path, help="HELP, meta-trained: taken from there, or written where missing")
     parser.add_argument("--json", type=Path, required=True)
     arguments = parser.parse_args()
     if bool(arguments.tables) == bool(arguments.data) or bool(arguments.data) != bool(arguments.path):
         parser.error("give --data with --path, or --tables with --space")
+    if arguments.tables and arguments.help_file:
+        parser.error("--help-file: each left-out device setting has a HELP of its own")
     return arguments
 
 
