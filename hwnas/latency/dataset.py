@@ -56,9 +56,15 @@ class LatencyData:
         """The pool's rows on the training devices, `[pool, D_train]`."""
         return np.stack([self.column(device)[: self.pool] for device in self.train_devices], axis=1)
 
+    def pool_rows(self, device: str) -> np.ndarray:
+        """The pool's rows without the fastest and slowest `trim` of them on a device."""
+        return self._trimmed(device, np.arange(self.pool))
+
     def test_rows(self, device: str) -> np.ndarray:
         """Rows to predict on a device: the test rows, trimmed by latency, `trim` of them at either end."""
-        rows = np.arange(*self.test)
+        return self._trimmed(device, np.arange(*self.test))
+
+    def _trimmed(self, device: str, rows: np.ndarray) -> np.ndarray:
         order = rows[np.argsort(self.column(device)[rows], kind="stable")]
         cut = int(self.trim * len(rows))
         return np.sort(order[cut : len(order) - cut])

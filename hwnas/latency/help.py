@@ -22,8 +22,8 @@ from hwnas.files import write_bytes
 from hwnas.latency.dataset import LatencyData
 from hwnas.latency.estimate import LatencyEstimate
 from hwnas.latency.fewshot import check_measurements
-from hwnas.latency.help_network import REFERENCES, Encoding, encoding_of
-from hwnas.latency.help_training import HelpConfig, adapted, meta_train, predictions
+from hwnas.latency.help_network import LATENTS, REFERENCES, Encoding, Parameters, encoding_of, predict
+from hwnas.latency.help_training import HelpConfig, adapted_samples, meta_train
 from hwnas.latency.methods import Adapted, Target
 from hwnas.progress import Progress
 from hwnas.spaces import Genotypes, Space
@@ -31,7 +31,7 @@ from hwnas.spaces.space import Floats
 
 __all__ = ["HelpMethod"]
 
-_FORMAT = "hwnas help 1"
+_FORMAT = "hwnas help 2"
 _LOW, _SPAN = 0.05, 0.9
 _BLOCK = 4096
 
@@ -57,6 +57,9 @@ class HelpMethod:
         self._encoding = encoding_of(data.space)
         self.references = self._choose_references(data, rng)
         self._train_ms = data.train_pool_ms if data.train_devices else np.zeros((data.pool, 0))
+        rows = np.array([data.pool_rows(device) for device in data.train_devices], dtype=np.int64)
+        trimmed_ms = np.take_along_axis(self._train_ms.T, rows, axis=1) if len(rows) else self._train_ms.T
+        self._ranges_ms = trimmed_ms.min(axis=1), trimmed_ms.max(axis=1)
         if self.file is not None:
             self._load(self.file, data.space)
             return
@@ -65,19 +68,20 @@ class HelpMethod:
                 f"latency=help learns from at least 2 of data.train_devices, got {len(data.train_devices)}: use"
                 " latency=fewshot"
             )
-        full = np.stack([data.column(device) for device in data.train_devices], axis=1)
-        embeddings = np.stack([_embedding(full[self.references, d]) for d in range(full.shape[1])])
-        targets = np.stack([_scaled(column, column.min(), column.max()) for column in self._train_ms.T])
+        embeddings = np.stack([_embedding(data.column(device)[self.references]) for device in data.train_devices])
+        targets = np.stack([_scaled(column, column.min(), column.max()) for column in trimmed_ms])
         generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
         self._parameters, self._rates = meta_train(
-            self._encoding, self._tensor(self._encoding.encode(data.genotypes[: data.pool])), self._tensor(targets),
-            self._tensor(embeddings), self.config, generator, progress,
+            self._encoding, self._tensor(self._encoding.encode(data.genotypes[: data.pool])),
+            torch.as_tensor(rows, device=self._device), self._tensor(targets), self._tensor(embeddings), self.config,
+            generator, progress,
         )  # fmt: skip
 
     def adapt(self, target: Target, count: int, rng: np.random.Generator) -> Adapted:
         """Adapt with `count` measurements; under the published protocol with the references besides."""
         references_ms = np.array([target(row) for row in self.references])
-        left = np.setdiff1d(np.arange(self._pool), self.references)
+        pool = np.arange(self._pool) if target.pool_rows is None else target.pool_rows
+        left = np.setdiff1d(pool, self.references)
         others = rng.choice(left, min(count - (0 if self.published else REFERENCES), len(left)), replace=False)
         measured_ms = np.array([target(int(row)) for row in others])
         rows = others if self.published else np.concatenate([self.references, others])
@@ -85,17 +89,16 @@ class HelpMethod:
         check_measurements(self._space, self._genotypes[rows], latency_ms, self.least)
         low, high = target.pool_range_ms or self._estimated_range(rows, latency_ms)
         device = self._tensor(_embedding(references_ms))
-        own = adapted(
+        own = adapted_samples(
             self._parameters, self._rates, self._encoding.graph,
             self._tensor(self._encoding.encode(self._genotypes[rows])),
-            self._tensor(_scaled(latency_ms, low, high)), device, self.config.inner_steps,
+            self._tensor(_scaled(latency_ms, low, high)), device,
+            self._tensor(rng.standard_normal((self.config.samples, LATENTS))), self.config.inner_steps,
         )  # fmt: skip
-        latents = own["z.1.bias"].shape[0] // 2
-        noise = self._tensor(rng.standard_normal((self.config.samples, latents)))
 
         def predictor(genotypes: Genotypes) -> LatencyEstimate:
             found = [
-                self._predict(own, genotypes[start : start + _BLOCK], device, noise)
+                self._predict(own, genotypes[start : start + _BLOCK], device)
                 for start in range(0, len(genotypes), _BLOCK)
             ]
             mean = (np.concatenate(found) - _LOW) / _SPAN * (high - low) + low
@@ -156,21 +159,21 @@ class HelpMethod:
         return rng.choice(data.pool, REFERENCES, replace=False)
 
     def _estimated_range(self, rows: np.ndarray, latency_ms: Floats) -> tuple[float, float]:
-        """The pool's smallest and largest latency, from the measured ones' as on the training devices."""
+        """The trimmed pool's smallest and largest latency, from the measured ones' as on the training devices."""
         low, high = float(latency_ms.min()), float(latency_ms.max())
         if not self._train_ms.shape[1]:
             return low, high
         seen = self._train_ms[rows]
         own_low, own_high = seen.min(axis=0), seen.max(axis=0)
         span = np.maximum(own_high - own_low, 1e-9)
-        below = float(np.median((own_low - self._train_ms.min(axis=0)) / span))
-        above = float(np.median((self._train_ms.max(axis=0) - own_high) / span))
+        below = float(np.median((own_low - self._ranges_ms[0]) / span))
+        above = float(np.median((self._ranges_ms[1] - own_high) / span))
         return max(low - below * (high - low), 0.1 * low), high + above * (high - low)
 
-    def _predict(self, own: dict[str, Tensor], genotypes: Genotypes, device: Tensor, noise: Tensor) -> Floats:
+    def _predict(self, own: list[Parameters], genotypes: Genotypes, device: Tensor) -> Floats:
         with torch.no_grad():
             archs = self._tensor(self._encoding.encode(genotypes))
-            found = predictions(own, self._encoding.graph, archs, device, noise).mean(dim=0)
+            found = torch.stack([predict(one, self._encoding.graph, archs, device) for one in own]).mean(dim=0)
         return np.asarray(found.cpu().numpy(), dtype=np.float64)
 
     def _tensor(self, values: Floats) -> Tensor:

@@ -20,14 +20,21 @@ from hwnas.spaces import Genotypes, Space
 from hwnas.spaces.nasbench201 import EDGE_OPERATORS, EDGES, NasBench201Space
 from hwnas.spaces.space import Floats
 
-__all__ = ["REFERENCES", "Encoding", "Parameters", "encoding_of", "initial_parameters", "modulation", "predict"]
+__all__ = [
+    "LATENTS", "REFERENCES", "Encoding", "Parameters", "encoding_of", "initial_parameters", "modulated", "modulation",
+    "predict",
+]  # fmt: skip
 
 Parameters = dict[str, Tensor]
 REFERENCES = 10
 _WIDTH = 100
 _JOINT = 2 * _WIDTH
 _GRAPH_LAYERS = 4
+_GRAPH_BOUND = 0.05
+_JOINT_LAYERS = 3
 _SCALE = 0.01
+LATENTS = _JOINT_LAYERS * (_JOINT + 1)
+"""z's length: a scale for each input of the last layers, and a shift for each layer."""
 _NODES = len(EDGES) + 3  # input, edges, output, and a global node that all others write to
 _INPUT, _OUTPUT, _GLOBAL = 0, len(EDGES) + 1, len(EDGES) + 2
 _KINDS = len(EDGE_OPERATORS) + 3
@@ -52,7 +59,10 @@ def encoding_of(space: Space) -> Encoding:
 
 
 def _graphs(genotypes: Genotypes) -> Floats:
-    """Edges of the cell are nodes here; what `none` stands on passes nothing on."""
+    """Edges of the cell are nodes here; what `none` stands on passes nothing on.
+
+    A node adds up what its sources send, since the latencies of a cell's operators add up.
+    """
     adjacency = np.zeros((_NODES, _NODES), dtype=np.float32)
     for first, (source, target) in enumerate(EDGES, start=1):
         adjacency[first, _INPUT] = source == 0
@@ -62,9 +72,8 @@ def _graphs(genotypes: Genotypes) -> Floats:
     passes = np.ones((len(genotypes), _NODES), dtype=np.float32)
     passes[:, 1 : len(EDGES) + 1] = genotypes != 0
     joined = adjacency * passes[:, None, :] * passes[:, :, None]
-    joined[:, _GLOBAL, :] = 1
+    joined[:, _GLOBAL, :_GLOBAL] = 1
     joined += np.eye(_NODES, dtype=np.float32)
-    joined /= joined.sum(axis=2, keepdims=True)
     kinds = np.zeros((len(genotypes), _NODES), dtype=np.int64)
     kinds[:, 1 : len(EDGES) + 1] = genotypes + 1
     kinds[:, _OUTPUT], kinds[:, _GLOBAL] = _KINDS - 2, _KINDS - 1
@@ -72,34 +81,50 @@ def _graphs(genotypes: Genotypes) -> Floats:
 
 
 def initial_parameters(encoding: Encoding, generator: torch.Generator) -> Parameters:
-    """Weights `[out, in]` and biases, drawn as torch's linear layers draw theirs; `z.*` are the modulator's."""
-    sizes = {"device.0": (REFERENCES, _WIDTH), "device.1": (_WIDTH, _WIDTH), "joint.0": (_JOINT, _JOINT)}
-    sizes |= {"joint.1": (_JOINT, 1), "z.0": (REFERENCES, _WIDTH), "z.1": (_WIDTH, 4 * (_JOINT + 1))}
+    """Weights `[out, in]` and biases, drawn as torch's linear layers draw theirs; `z.*` are the modulator's.
+
+    Those of the graph layers are small, as published: what they add up grows from layer to layer.
+    """
+    sizes = {"device.0": (REFERENCES, _WIDTH), "device.1": (_WIDTH, _WIDTH)}
+    sizes |= {"z.0": (REFERENCES, REFERENCES), "z.1": (REFERENCES, 2 * LATENTS)}
     layers = _GRAPH_LAYERS if encoding.graph else 2
     sizes |= {f"arch.{i}": (encoding.features if i == 0 else _WIDTH, _WIDTH) for i in range(layers)}
+    sizes |= {f"joint.{i}": (_JOINT, 1 if i == _JOINT_LAYERS - 1 else _JOINT) for i in range(_JOINT_LAYERS)}
     made: Parameters = {}
     for name, (width_in, width_out) in sorted(sizes.items()):
         bound = 1 / math.sqrt(width_in)
         for kind, shape in (("weight", (width_out, width_in)), ("bias", (width_out,))):
-            made[f"{name}.{kind}"] = (2 * torch.rand(shape, generator=generator) - 1) * bound
+            small = encoding.graph and name.startswith("arch.") and kind == "weight"
+            made[f"{name}.{kind}"] = (2 * torch.rand(shape, generator=generator) - 1) * (
+                _GRAPH_BOUND if small else bound
+            )
     return made
 
 
 def modulation(parameters: Parameters, device: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of z, `[2 * (200 + 1)]` each, for a hardware embedding `[C]`."""
-    hidden = F.relu(_linear(parameters, "z.0", device))
-    mean, spread = _linear(parameters, "z.1", hidden).chunk(2, dim=-1)
+    """Mean and standard deviation of z, `[LATENTS]` each, for a hardware embedding `[C]`."""
+    mean, spread = _linear(parameters, "z.1", F.relu(_linear(parameters, "z.0", device))).chunk(2, dim=-1)
     return mean, F.softplus(spread)
 
 
-def predict(parameters: Parameters, graph: bool, archs: Tensor, device: Tensor, z: Tensor) -> Tensor:
-    """Scaled latency `[B]` of `archs` on the device with embedding `[C]`, the last layers modulated by `z`."""
+def modulated(parameters: Parameters, z: Tensor) -> Parameters:
+    """The parameters with the last layers' weights times 1 + 0.01 z, by input, and their biases shifted by 0.01 z."""
+    scales, shifts = torch.split(_SCALE * z, [_JOINT_LAYERS * _JOINT, _JOINT_LAYERS])
+    changed: Parameters = {}
+    for layer, scale in enumerate(scales.view(_JOINT_LAYERS, _JOINT)):
+        weight, bias = f"joint.{layer}.weight", f"joint.{layer}.bias"
+        changed |= {weight: parameters[weight] * (1 + scale), bias: parameters[bias] + shifts[layer]}
+    return {**parameters, **changed}
+
+
+def predict(parameters: Parameters, graph: bool, archs: Tensor, device: Tensor) -> Tensor:
+    """Scaled latency `[B]` of `archs` on the device with embedding `[C]`."""
     hidden = _graph_encoder(parameters, archs) if graph else _plain_encoder(parameters, archs)
     described = F.relu(_linear(parameters, "device.1", F.relu(_linear(parameters, "device.0", device))))
     joint = torch.cat([hidden, described.expand(len(hidden), -1)], dim=1)
-    scale_0, shift_0, scale_1, shift_1 = torch.split(_SCALE * z, [_JOINT, _JOINT, 1, 1])
-    joint = F.relu(_modulated(parameters, "joint.0", joint, scale_0, shift_0))
-    return _modulated(parameters, "joint.1", joint, scale_1, shift_1)[:, 0]
+    for layer in range(_JOINT_LAYERS - 1):
+        joint = F.relu(_linear(parameters, f"joint.{layer}", joint))
+    return _linear(parameters, f"joint.{_JOINT_LAYERS - 1}", joint)[:, 0]
 
 
 def _plain_encoder(parameters: Parameters, archs: Tensor) -> Tensor:
@@ -109,14 +134,10 @@ def _plain_encoder(parameters: Parameters, archs: Tensor) -> Tensor:
 def _graph_encoder(parameters: Parameters, archs: Tensor) -> Tensor:
     adjacency, hidden = archs[:, :, :_NODES], archs[:, :, _NODES:]
     for layer in range(_GRAPH_LAYERS):
-        hidden = F.relu(adjacency @ _linear(parameters, f"arch.{layer}", hidden))
+        bias = parameters[f"arch.{layer}.bias"]
+        hidden = F.relu(adjacency @ (hidden @ parameters[f"arch.{layer}.weight"].T) + bias)
     return hidden[:, _GLOBAL]
 
 
 def _linear(parameters: Parameters, name: str, values: Tensor) -> Tensor:
     return F.linear(values, parameters[f"{name}.weight"], parameters[f"{name}.bias"])
-
-
-def _modulated(parameters: Parameters, name: str, values: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    weight, bias = parameters[f"{name}.weight"], parameters[f"{name}.bias"]
-    return F.linear(values, weight * (1 + scale)[:, None], bias + shift)

@@ -5,7 +5,6 @@ Shapes: D devices of an episode, S support and Q query architectures, C = 10 ref
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -13,10 +12,18 @@ from torch import Tensor
 from torch.func import grad, vmap
 
 from hwnas.errors import ConfigError, TrainingError
-from hwnas.latency.help_network import Encoding, Parameters, initial_parameters, modulation, predict
+from hwnas.latency.help_network import (
+    LATENTS,
+    Encoding,
+    Parameters,
+    initial_parameters,
+    modulated,
+    modulation,
+    predict,
+)  # fmt: skip
 from hwnas.progress import Progress
 
-__all__ = ["HelpConfig", "adapted", "meta_train", "predictions"]
+__all__ = ["HelpConfig", "adapted_samples", "meta_train"]
 
 
 @dataclass(frozen=True)
@@ -42,43 +49,46 @@ class HelpConfig:
 
 
 def adapted(
-    parameters: Parameters, rates: Parameters, graph: bool, archs: Tensor, targets: Tensor, device: Tensor, steps: int
-) -> Parameters:
-    """The parameters after `steps` gradient steps on support `archs` and `targets` `[S]`, differentiable.
+    parameters: Parameters, rates: Parameters, graph: bool, archs: Tensor, targets: Tensor, device: Tensor, z: Tensor,
+    steps: int,
+) -> Parameters:  # fmt: skip
+    """The parameters modulated by `z`, and then after `steps` gradient steps on support `archs` and `targets` `[S]`.
 
-    The modulator keeps its own: it speaks of the device, whose embedding it has already. z is at its mean.
+    Differentiable. The modulator itself takes no steps.
     """
 
-    def loss(inner: Mapping[str, Tensor]) -> Tensor:
-        whole = {**parameters, **inner}
-        mean, _ = modulation(whole, device)
-        return (predict(whole, graph, archs, device, mean) - targets).square().mean()
+    def loss(inner: Parameters) -> Tensor:
+        return (predict(inner, graph, archs, device) - targets).square().mean()
 
-    own = {name: value for name, value in parameters.items() if not name.startswith("z.")}
+    own = {name: value for name, value in modulated(parameters, z).items() if name in rates}
     for _ in range(steps):
         slopes = grad(loss)(own)
         own = {name: value - rates[name] * slopes[name] for name, value in own.items()}
-    return {**parameters, **own}
+    return own
 
 
-def predictions(parameters: Parameters, graph: bool, archs: Tensor, device: Tensor, noise: Tensor) -> Tensor:
-    """Scaled latencies `[samples, B]`, one row a draw of z from standard normal `noise` `[samples, Z]`."""
+def adapted_samples(
+    parameters: Parameters, rates: Parameters, graph: bool, archs: Tensor, targets: Tensor, device: Tensor,
+    noise: Tensor, steps: int,
+) -> list[Parameters]:  # fmt: skip
+    """`adapted` parameters, for a draw of z from each row of standard normal `noise` `[samples, LATENTS]`."""
     mean, spread = modulation(parameters, device)
-    return torch.stack([predict(parameters, graph, archs, device, mean + spread * one) for one in noise])
+    return [adapted(parameters, rates, graph, archs, targets, device, mean + spread * one, steps) for one in noise]
 
 
 def meta_train(
     encoding: Encoding,
     archs: Tensor,
+    rows: Tensor,
     targets: Tensor,
     embeddings: Tensor,
     config: HelpConfig,
     generator: torch.Generator,
     progress: Progress,
 ) -> tuple[Parameters, Parameters]:
-    """Parameters and inner rates, taught by `targets` `[devices, n]` of `archs` and `embeddings` `[devices, C]`.
+    """Parameters and inner rates, taught by `targets` `[devices, n]` of `archs[rows]`, `rows` `[devices, n]`.
 
-    Raises TrainingError where the loss is no number.
+    `embeddings` `[devices, C]`. Raises TrainingError where the loss is no number.
     """
     place = archs.device
     drawn = initial_parameters(encoding, generator)
@@ -86,31 +96,30 @@ def meta_train(
     inner = [name for name in parameters if not name.startswith("z.")]
     rates = {name: torch.full_like(parameters[name], config.inner_rate).requires_grad_() for name in inner}
     optimiser = torch.optim.Adam([*parameters.values(), *rates.values()], lr=config.learning_rate)
-
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.episodes)
 
     def episode_loss(
-        support: Tensor, support_y: Tensor, query: Tensor, query_y: Tensor, device: Tensor, z: Tensor
+        support: Tensor, support_y: Tensor, query: Tensor, query_y: Tensor, device: Tensor, noise: Tensor
     ) -> Tensor:
-        own = adapted(parameters, rates, encoding.graph, support, support_y, device, config.inner_steps)
         mean, spread = modulation(parameters, device)
-        found = predict(own, encoding.graph, query, device, mean + spread * z)
-        divergence = 0.5 * (mean.square() + spread.square() - 2 * spread.log() - 1).mean()
+        z = mean + spread * noise
+        own = adapted(parameters, rates, encoding.graph, support, support_y, device, z, config.inner_steps)
+        found = predict(own, encoding.graph, query, device)
+        divergence = 0.5 * (mean.square() + spread.square() - 2 * spread.log() - 1).sum()
         return (found - query_y).square().mean() + config.kl_weight * divergence
 
     losses = vmap(episode_loss)
-    count, rows = targets.shape
-    latents = parameters["z.1.bias"].shape[0] // 2
-    size = config.support + config.query
+    count, size = len(targets), config.support + config.query
     for episode in range(config.episodes):
         device = torch.randperm(count, generator=generator)[: config.devices]
-        chosen = torch.stack([torch.randperm(rows, generator=generator)[:size] for _ in device])
-        labels = targets[device[:, None], chosen]
-        support, query = archs[chosen[:, : config.support]], archs[chosen[:, config.support :]]
-        z = torch.randn((len(device), latents), generator=generator).to(place)
+        chosen = torch.stack([torch.randperm(targets.shape[1], generator=generator)[:size] for _ in device]).to(place)
+        device = device.to(place)
+        labels, inputs = targets[device[:, None], chosen], archs[rows[device[:, None], chosen]]
+        noise = torch.randn((len(device), LATENTS), generator=generator).to(place)
         loss = losses(
-            support, labels[:, : config.support], query, labels[:, config.support :], embeddings[device], z
-        ).mean()
+            inputs[:, : config.support], labels[:, : config.support], inputs[:, config.support :],
+            labels[:, config.support :], embeddings[device], noise,
+        ).mean()  # fmt: skip
         if not torch.isfinite(loss):
             raise TrainingError(f"HELP's loss is {loss.item()} in episode {episode}: lower help.learning_rate")
         optimiser.zero_grad()

@@ -33,14 +33,18 @@ _CANDIDATES = 300
 class Target:
     """A new device: hands out its latencies one by one, and counts them.
 
-    `pool_range_ms` is its pool's smallest and largest latency under the published protocol, where `allowed` counts
-    the reference architectures as well; None under the honest one, where rows beyond the pool are refused.
+    `pool_rows` are its pool's, trimmed by its latency, under the published protocol, where `allowed` counts the
+    reference architectures as well, and `pool_range_ms` is their smallest and largest latency. Both are None under
+    the honest one, where rows beyond the pool are refused.
     """
 
-    def __init__(self, latency_ms: Floats, pool: int, allowed: int, published: bool) -> None:
-        self._latency_ms = latency_ms if published else latency_ms[:pool]
+    def __init__(self, latency_ms: Floats, pool: int, allowed: int, pool_rows: np.ndarray | None = None) -> None:
+        self._latency_ms = latency_ms[:pool] if pool_rows is None else latency_ms
         self._allowed = allowed
-        self.pool_range_ms = (float(latency_ms[:pool].min()), float(latency_ms[:pool].max())) if published else None
+        self.pool_rows = pool_rows
+        self.pool_range_ms: tuple[float, float] | None = None
+        if pool_rows is not None:
+            self.pool_range_ms = float(latency_ms[pool_rows].min()), float(latency_ms[pool_rows].max())
         self.rows: list[int] = []
 
     def __call__(self, row: int) -> float:

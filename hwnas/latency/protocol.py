@@ -92,7 +92,8 @@ def run_protocol(
     for done, (number, device) in enumerate(runs):
         progress(0.5 + 0.5 * done / len(runs), f"{device}, seed {number}")
         latency_ms = data.column(device)
-        target = Target(latency_ms, data.pool, measurements + method.extra_measurements, published)
+        pool_rows = data.pool_rows(device) if published else None
+        target = Target(latency_ms, data.pool, measurements + method.extra_measurements, pool_rows)
         rng = np.random.default_rng([number, list(data.test_devices).index(device)])
         predict = method.adapt(target, measurements, rng)
         rows = data.test_rows(device)

@@ -22,6 +22,18 @@ def _setting(table: LatencyTable) -> str:
     return "{runtime}-{precision}-{threads}t".format_map(table.provenance)
 
 
+SETTINGS = {
+    f"{runtime}-{threads}t"
+    for runtime in ("onnxruntime-fp32", "onnxruntime-int8", "litert-fp32", "litert-int8", "tvm-fp32")
+    for threads in (1, 2)
+}
+
+
+@pytest.mark.parametrize("space", ["ofa_mbv3", "ofa_mbv3_32"])
+def test_every_setting_is_there(space: str) -> None:
+    assert {path.stem for path in FILES if path.parts[-3] == space} == SETTINGS
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(FOLDER)))
 def test_table_is_whole_and_says_what_it_is_of(path: Path) -> None:
     table = read_table(path)
