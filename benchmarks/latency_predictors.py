@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -128,19 +127,27 @@ def published(arguments: argparse.Namespace) -> LatencyData:
 
 
 def leave_one_out(arguments: argparse.Namespace) -> list[LatencyData]:
-    """One data set a device setting: the others teach, on half of the networks, and the other half is predicted."""
+    """One data set a device setting: the others teach, on half of the networks, and the other half is predicted.
+
+    The networks are those that the left-out setting measured; a setting without some of them does not teach.
+    """
     space = space_from_dict(read_json(arguments.space))
     names, genotypes, latency_ms = known_devices(arguments.tables, space)
     if len(names) < 3:
-        raise SystemExit(f"{arguments.tables}: expected at least 3 settings that share networks, found {len(names)}")
-    half = len(genotypes) // 2
-    whole = LatencyData(
-        "tables", space, genotypes, tuple(names), latency_ms, (), (), half, (half, len(genotypes)), 0.0, ()
-    )
-    return [
-        replace(whole, train_devices=tuple(other for other in names if other != name), test_devices=(name,))
-        for name in names
-    ]
+        raise SystemExit(f"{arguments.tables}: expected at least 3 settings with whole networks, found {len(names)}")
+    sets = []
+    for left_out, name in enumerate(names):
+        rows = ~np.isnan(latency_ms[:, left_out])
+        ms, half, count = latency_ms[rows], int(rows.sum()) // 2, int(rows.sum())
+        teachers = tuple(
+            own for own, column in zip(names, ms.T, strict=True) if own != name and not np.isnan(column).any()
+        )
+        sets.append(
+            LatencyData(
+                "tables", space, genotypes[rows], tuple(names), ms, teachers, (name,), half, (half, count), 0.0, ()
+            )
+        )
+    return sets
 
 
 def write(arguments: argparse.Namespace, identity: dict[str, Any], trials: list[dict[str, Any]]) -> None:

@@ -1,6 +1,6 @@
 """How wide intervals have to be: as wide as it takes for them to hold on training devices that are left out.
 
-Shapes: n rows measured on all D training devices, G genes.
+Shapes: n rows measured on D training devices, NaN where one did not measure a row; G genes.
 """
 
 from __future__ import annotations
@@ -29,16 +29,18 @@ def taught_prior(space: Space, genotypes: Genotypes, latency_ms: Floats, rng: np
     measurements that are chosen as they are on a new device. With too few devices or rows, `spread` is 1.
     """
     prior = fit_prior(space, genotypes, latency_ms, rng)
-    counts = [count for count in SPREAD_COUNTS if count <= len(genotypes) // 2]
+    most = int((~np.isnan(latency_ms)).sum(axis=0).max(initial=0))
+    counts = [count for count in SPREAD_COUNTS if count <= most // 2]
     if latency_ms.shape[1] < MIN_DEVICES or not counts:
         return prior
     features = joined(feature_groups(space)(genotypes))
     errors: dict[int, list[Floats]] = {count: [] for count in counts}
     for device, column in enumerate(latency_ms.T):
-        own = without(prior, device, features)
-        for _ in range(_DRAWS):
-            rows = rng.permutation(len(genotypes))[:_CANDIDATES]
-            for count, error in _standardised_errors(space, own, genotypes[rows], column[rows], counts).items():
+        own, known = without(prior, device, features), np.flatnonzero(~np.isnan(column))
+        enough = [count for count in counts if count <= len(known) // 2]
+        for _ in range(_DRAWS if enough else 0):
+            rows = rng.permutation(known)[:_CANDIDATES]
+            for count, error in _standardised_errors(space, own, genotypes[rows], column[rows], enough).items():
                 errors[count].append(error)
     spread = [float(np.quantile(np.concatenate(errors[count]), INTERVAL_SHARE)) / INTERVAL for count in counts]
     return replace(prior, spread=np.array(spread + spread[-1:] * (len(SPREAD_COUNTS) - len(counts))))

@@ -9,7 +9,7 @@ normal priors over a, b, c and w. Seen as functions, this is a Gaussian process 
 devices' predicted latencies and of the architecture's own operators. The priors' widths are those under which
 training devices, each left out in turn together with those much like it, are most likely (empirical Bayes).
 
-Shapes: N architectures, n rows measured on all training devices, D training devices, F features, P coefficients.
+Shapes: N architectures, n rows measured on training devices, D training devices, F features, P coefficients.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def joined(groups: Groups) -> Floats:
 
 
 def fit_prior(space: Space, genotypes: Genotypes, latency_ms: Floats, rng: np.random.Generator) -> LatencyPrior:
-    """The prior that `latency_ms` `[n, D]` of `genotypes` `[n, G]` teaches.
+    """The prior that `latency_ms` `[n, D]` of `genotypes` `[n, G]` teaches, NaN where a device did not measure a row.
 
     With fewer than `MIN_DEVICES` devices nothing can be learnt about how devices differ: then the prior holds the
     architecture's features alone, around a mean that rises with MACs where the space knows them (`genotypes` being
@@ -133,7 +133,11 @@ def fit_prior(space: Space, genotypes: Genotypes, latency_ms: Floats, rng: np.ra
         return LatencyPrior(
             centre, scale, group, np.zeros((0, 1 + len(group))), mean, widths[None], np.array(_DEFAULT_NOISE), spread
         )
-    devices = np.stack([_device_weights(inputs, group, column, rng) for column in latency_ms.T])
+    known = ~np.isnan(latency_ms.T)
+    devices = np.stack(
+        [_device_weights(inputs[own], group, column[own], rng) for column, own in zip(latency_ms.T, known, strict=True)]
+    )
+    devices /= devices[:, :1]  # relative to the mean over all rows, whichever a device measured
     draft = LatencyPrior(
         centre, scale, group, devices, devices.mean(axis=0), widths[None], np.array(_DEFAULT_NOISE), spread
     )
@@ -168,8 +172,9 @@ def _cost_mean(space: Space, genotypes: Genotypes, inputs: Floats) -> Floats:
 
 def _device_weights(inputs: Floats, group: NDArray[np.int64], latency_ms: Floats, rng: np.random.Generator) -> Floats:
     """Constant and coefficients `[1 + F]` of one device's relative latency; rows far off are left out."""
-    typical = latency_ms.mean()
-    target = latency_ms / typical - 1
+    target = latency_ms / latency_ms.mean() - 1
+    centre = inputs.mean(axis=0)
+    inputs = inputs - centre
     rows = np.sort(rng.permutation(len(target))[:_EVIDENCE_ROWS])
     kernels = np.stack([inputs[rows][:, group == g] @ inputs[rows][:, group == g].T for g in range(group.max() + 1)])
     start = np.full(len(kernels) + 1, 0.02)
@@ -186,7 +191,7 @@ def _device_weights(inputs: Floats, group: NDArray[np.int64], latency_ms: Floats
         weights = np.sqrt(variances[group]) * np.linalg.solve(gram, part.T @ (wanted - constant))
         off = np.abs(target - constant - inputs @ weights)
         kept = off < 6 * 1.4826 * np.median(off) + 0.02
-    return np.asarray(np.r_[1 + constant, weights])
+    return np.asarray(np.r_[1 + constant - centre @ weights, weights])
 
 
 def _learnt_widths(
@@ -195,13 +200,15 @@ def _learnt_widths(
     """Widths and the noise's prior, under which left-out training devices are most likely: all together, and each."""
     kernels, targets, shapes, numbers = [], [], [], []
     reference = prior.reference_widths
+    known = ~np.isnan(latency_ms)
+    batch_rows = min(_BATCH_ROWS, int(known.sum(axis=0).min()))
     for device in range(latency_ms.shape[1]):
         own = without(prior, device, features)
         mean, columns = own.basis(features)
         ratio = latency_ms[:, device] / np.maximum(mean, _FLOOR)
-        target = latency_ms[:, device] / np.median(ratio) - mean
+        target = latency_ms[:, device] / np.nanmedian(ratio) - mean
         for _ in range(_BATCHES_PER_DEVICE):
-            rows = rng.permutation(len(features))[:_BATCH_ROWS]
+            rows = rng.permutation(np.flatnonzero(known[:, device]))[:batch_rows]
             parts = [columns[rows][:, own.part == number] for number in range(len(reference))]
             kernels.append(np.stack([part @ part.T / width for part, width in zip(parts, reference, strict=True)]))
             targets.append(target[rows])

@@ -31,7 +31,7 @@ from hwnas.spaces.space import Floats
 
 __all__ = ["Onboarded", "known_devices", "onboard", "prior_for"]
 
-_LEAST_ROWS = 30  # networks that tables of other devices must have in common to teach anything
+_LEAST_ROWS = 30  # networks that a table of another device must have to teach anything
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,10 @@ class Onboarded:
 
 
 def known_devices(folder: Path, space: Space) -> tuple[list[str], Genotypes, Floats]:
-    """Names, networks `[n, G]` and `latency_ms` `[n, D]` of the tables below `folder` that share networks of `space`.
+    """Names, networks `[n, G]` of `space`, and `latency_ms` `[n, D]` of the tables below `folder`; NaN: unmeasured.
 
-    A table of more resolutions teaches with its networks of this space's. Tables of other spaces, or without whole
-    networks, teach nothing and are left out.
+    A table of more resolutions teaches with its networks of this space's. Tables of other spaces, or with too few
+    whole networks, are left out.
     """
     names: list[str] = []
     found: list[dict[bytes, float]] = []
@@ -70,11 +70,9 @@ def known_devices(folder: Path, space: Space) -> tuple[list[str], Genotypes, Flo
         if len(rows) >= _LEAST_ROWS:
             names.append(f"{path.parent.name}/{path.stem}")
             found.append(rows)
-    shared = [key for key in found[0] if all(key in rows for rows in found)] if found else []
-    if len(shared) < _LEAST_ROWS:
-        return [], np.zeros((0, len(space.genes)), dtype=np.int64), np.zeros((0, 0))
-    genotypes = np.stack([np.frombuffer(key, dtype=np.int64) for key in shared])
-    return names, genotypes, np.array([[rows[key] for rows in found] for key in shared])
+    keys = list(dict.fromkeys(key for rows in found for key in rows))
+    genotypes = np.array([np.frombuffer(key, dtype=np.int64) for key in keys]).reshape(len(keys), len(space.genes))
+    return names, genotypes, np.array([[rows.get(key, np.nan) for rows in found] for key in keys])
 
 
 def prior_for(

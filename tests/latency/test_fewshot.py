@@ -9,6 +9,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from hwnas.errors import CheckpointError, DataError
+from hwnas.latency.calibration import taught_prior
 from hwnas.latency.fewshot import FewShotSession
 from hwnas.latency.predictor_file import load_predictor_file, save_predictor_file
 from hwnas.latency.prior import LatencyPrior, fit_prior
@@ -51,6 +52,20 @@ def test_ten_measurements_rank_and_predict_a_new_device(
     assert np.mean(np.abs(found.mean_ms - latency_ms) / latency_ms) < 0.08
     assert np.mean(np.abs(found.mean_ms - latency_ms) < 1.645 * found.std_ms) > 0.8
     assert np.mean(found.std_ms / found.mean_ms) < 0.15
+
+
+def test_devices_teach_with_whichever_rows_they_measured(family: tuple[np.ndarray, np.ndarray]) -> None:
+    genotypes, latency_ms = family
+    torn = latency_ms[:300, :7].copy()
+    rng = np.random.default_rng(1)
+    for device in range(7):  # the slowest rows of some, the fastest of others, and random ones are missing
+        order = np.argsort(torn[:, device])
+        torn[[order[:120], order[180:], rng.permutation(300)[:250]][device % 3], device] = np.nan
+    torn_prior = taught_prior(NasBench201Space(), genotypes[:300], torn, rng)
+    for device in (7, 8):
+        found = session_of(torn_prior, family, device, 10).predictor().estimate(genotypes[300:])
+        assert spearmanr(found.mean_ms, latency_ms[300:, device]).statistic > 0.96
+        assert np.mean(np.abs(found.mean_ms / latency_ms[300:, device] - 1)) < 0.1
 
 
 def test_the_choice_of_measurements_beats_random_ones(
