@@ -14,6 +14,7 @@ import numpy as np
 from hwnas.devices.profile import DeviceProfile
 from hwnas.devices.transport import Transport
 from hwnas.errors import ArchError, DeviceError, TableError
+from hwnas.files import packaged
 from hwnas.latency.calibration import taught_prior
 from hwnas.latency.config import OnboardConfig
 from hwnas.latency.fewshot import MIN_MEASUREMENTS, FewShotSession
@@ -135,7 +136,8 @@ def _knowledge(taught_by: Sequence[str]) -> str:
         return f"prior knowledge: {len(taught_by)} settings of known devices ({', '.join(taught_by[:4])}…)"
     return (
         "prior knowledge: no latency tables of other devices with networks of this space (onboard.tables=FOLDER names"
-        " some); starting from MACs and the architecture's features alone"
+        f" some; those of one x86 machine are in {packaged('latency_tables')}); starting from MACs and the"
+        " architecture's features alone"
     )
 
 
