@@ -170,7 +170,8 @@ def write(arguments: argparse.Namespace, identity: dict[str, Any], trials: list[
     heading = f"# Latency predictors on {', '.join(dict.fromkeys(identity['data']))}, {arguments.protocol} protocol\n\n"
     text = f"{heading}{table(trials)}\n{arguments.seeds} seeds. {described(report['about'])}\n\n{choices}\n"
     write_text(arguments.json.with_suffix(".md"), text)
-    plot(arguments.json.with_suffix(".png"), trials)
+    if arguments.protocol == "honest":
+        plot(arguments.json.with_suffix(".png"), trials)
 
 
 def genotypes_per_s(data: LatencyData, count: int = 100_000) -> dict[str, float]:
