@@ -143,8 +143,9 @@ def leave_one_out(arguments: argparse.Namespace) -> list[LatencyData]:
         raise SystemExit(f"{arguments.tables}: expected at least 3 settings with whole networks, found {len(names)}")
     sets = []
     for left_out, name in enumerate(names):
-        rows = ~np.isnan(latency_ms[:, left_out])
-        ms, half, count = latency_ms[rows], int(rows.sum()) // 2, int(rows.sum())
+        # In random order: a table's networks stand in blocks of rising MACs.
+        rows = np.random.default_rng(0).permutation(np.flatnonzero(~np.isnan(latency_ms[:, left_out])))
+        ms, half, count = latency_ms[rows], len(rows) // 2, len(rows)
         teachers = tuple(
             own for own, column in zip(names, ms.T, strict=True) if own != name and not np.isnan(column).any()
         )
