@@ -17,8 +17,9 @@ install: $(VENV)/.installed
 run: install
 	$(BIN)/hwnas run
 
+# Two processes, each with whole files: the tests of a file share what is slow to make.
 test: lint device-tools
-	$(BIN)/pytest -m 'not slow'
+	$(BIN)/pytest -n 2 --dist loadfile -m 'not slow'
 
 test-all: lint device-tools
 	$(BIN)/pytest
