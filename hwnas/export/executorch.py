@@ -81,6 +81,12 @@ def _trace(state: ExportState) -> ExportState:
     return replace(state, model=torch.export.export(state.module, (state.example.contiguous(),), strict=False))
 
 
+def _split_depthwise(state: ExportState) -> ExportState:
+    from hwnas.export.depthwise_torch import split_depthwise
+
+    return split_depthwise(state)
+
+
 def _quantise(state: ExportState) -> ExportState:
     if state.request.precision != "int8":
         return state
@@ -123,6 +129,7 @@ PASSES: tuple[Pass, ...] = (
     ("fold batch norm", fold_batch_norm),
     ("order weights", order_weights),
     ("trace", _trace),
+    ("split depthwise", _split_depthwise),
     ("quantise", _quantise),
     ("delegate", _delegate),
     ("serialise", _serialise),

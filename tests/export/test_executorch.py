@@ -17,7 +17,9 @@ from tests.export.test_tvm import TINY
 
 pytest.importorskip("executorch", reason="executorch missing: pip install 'hwnas[executorch]'")
 
+from hwnas.export.depthwise_torch import split_depthwise
 from hwnas.export.executorch import read_metadata
+from hwnas.export.passes import ExportState
 
 
 class Tiny:
@@ -53,6 +55,18 @@ def test_program_gives_torchs_logits(tiny: Tiny, threads: int) -> None:
     assert logits.dtype == np.float32
     assert tiny.logits().std() > 0.05
     np.testing.assert_allclose(logits, tiny.logits(), atol=1e-4)
+
+
+@pytest.mark.parametrize(("kernel", "stride", "parts"), [(7, 1, 3), (7, 2, 3), (9, 2, 5), (5, 1, 1)])
+def test_large_depthwise_convolutions_become_sums(kernel: int, stride: int, parts: int) -> None:
+    module = torch.nn.Conv2d(6, 6, kernel, stride, kernel // 2, groups=6).eval()
+    image = torch.randn(1, 6, 15, 12)
+    state = ExportState(ExportRequest(module, image), module, torch.export.export(module, (image,)))
+    program = split_depthwise(state).model
+    convolutions = [node for node in program.graph.nodes if node.target == torch.ops.aten.conv2d.default]
+    assert len(convolutions) == parts
+    with torch.no_grad():
+        torch.testing.assert_close(program.module()(image), module(image), atol=1e-5, rtol=1e-5)
 
 
 def test_int8_is_near(tiny: Tiny) -> None:
