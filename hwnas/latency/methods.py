@@ -51,7 +51,7 @@ class Target:
         """The latency of a row, in ms. Raises ValueError where a predictor asks for more than it may."""
         if len(self.rows) >= self._allowed or row >= len(self._latency_ms):
             raise ValueError(f"row {row} may not be measured: {len(self.rows)} of {self._allowed} measurements used")
-        self.rows.append(row)
+        self.rows.append(int(row))
         return float(self._latency_ms[row])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +83,9 @@ def test_help_learns_and_keeps_to_its_measurements(table: Path, tmp_path: Path) 
     read = run_protocol(data, again, 10, 1, 0, False, no_progress).to_dict()
     assert read["per_device"]["dev5"]["spearman"] > 0.75
     published = HelpMethod(published=True, config=HelpConfig(episodes=2, devices=4, query=20))
-    assert run_protocol(data, published, 10, 1, 0, True, no_progress).to_dict()["measurements_used"] == 20
+    values = run_protocol(data, published, 10, 1, 0, True, no_progress).to_dict()
+    assert values["measurements_used"] == 20
+    assert json.loads(json.dumps(values)) == values
 
 
 def test_one_training_device_falls_back_and_says_so(table: Path) -> None:
