@@ -11,7 +11,7 @@ from hwnas.cli.convert import to_plain
 from hwnas.cli.steps import files_digest, run_step
 from hwnas.errors import ConfigError
 from hwnas.latency.dataset import load_latency_data
-from hwnas.latency.methods import make_method
+from hwnas.latency.methods import METHODS, make_method
 from hwnas.latency.protocol import run_protocol
 
 __all__ = ["run", "step"]
@@ -37,6 +37,11 @@ def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, 
     settings = config.latency_data
     if not settings.path:
         raise ConfigError(f"data={settings.name}: where is the file? give data.path=FILE.csv")
+    if config.latency.format not in METHODS:
+        raise ConfigError(
+            "evaluate-latency: a table or an estimate is no predictor of new devices; give latency=NAME, one of"
+            f" {', '.join(METHODS)}"
+        )
     published = config.protocol.scaling == "published"
     file = Path(config.latency.path) if config.latency.path else None
     method = make_method(config.latency.format, published, file)
