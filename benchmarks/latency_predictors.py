@@ -235,21 +235,30 @@ def table(trials: list[dict[str, Any]]) -> str:
 def plot(path: Path, trials: list[dict[str, Any]]) -> None:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    figure = Figure(figsize=(7.6, 4.0), layout="constrained")
     axes = figure.add_subplot()
     rows = summary(trials)
     for name in dict.fromkeys(row["method"] for row in rows):
         own = sorted((row for row in rows if row["method"] == name), key=lambda row: row["measurements"])
         if name in ("table_sum", "table"):  # of thousands of measurements
-            axes.axhline(own[0]["spearman"], linestyle="--", linewidth=1, color="0.5", label=name)
+            line = "--" if name == "table" else ":"
+            axes.axhline(own[0]["spearman"], linestyle=line, linewidth=1, color="0.3", label=name)
             continue
         counts, means = [row["measurements"] for row in own], [row["spearman"] for row in own]
-        axes.errorbar(counts, means, [row["spearman_half_ci95"] for row in own], marker="o", capsize=2, label=name)
+        half, style = [row["spearman_half_ci95"] for row in own], ":" if name == "parameters" else "-"
+        axes.errorbar(counts, means, half, marker="o", capsize=2, linestyle=style, label=name)
     axes.set(xlabel="measurements of the new device", ylabel="Spearman, mean of devices", xscale="log")
+    # As much height for each halving of what is missing to 1, since the better predictors differ there.
+    scale = (lambda rho: -np.log(np.maximum(1.002 - rho, 1e-3)), lambda y: 1.002 - np.exp(-y))
+    lowest = min(row["spearman"] for row in rows)
+    axes.set_yscale("function", functions=scale)
+    axes.set_ylim(lowest - 0.05 * (1.01 - lowest), 1.0)
+    ticks = [tick for tick in (0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 1) if tick > lowest]
+    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_xticks([3, 5, 10, 20], ["3", "5", "10", "20"])
     axes.minorticks_off()
     axes.grid(alpha=0.3)
-    axes.legend()
+    figure.legend(loc="outside right upper")
     figure.savefig(path, dpi=120)
 
 
