@@ -20,7 +20,7 @@ from hwnas.latency.help_network import (
     modulated,
     modulation,
     predict,
-)  # fmt: skip
+)
 from hwnas.progress import Progress
 
 __all__ = ["HelpConfig", "adapted_samples", "meta_train"]
