@@ -21,7 +21,7 @@ from hwnas.latency.dataset_config import LatencyDataConfig
 from hwnas.profiling.config import RUNTIMES, ProfilingConfig
 from hwnas.search.config import SearchConfig
 from hwnas.spaces import FAMILIES, SpaceConfig
-from hwnas.training.config import TrainingConfig
+from hwnas.training.config import FinetuneConfig, TrainingConfig
 
 __all__ = [
     "CONFIG_FOLDER",
@@ -115,6 +115,7 @@ class PipelineConfig:
     seeds: int = 10
     onboard: OnboardConfig = field(default_factory=OnboardConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
+    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
     formats: tuple[str, ...] = ()
     precisions: tuple[str, ...] = ()

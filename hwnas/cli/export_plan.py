@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from hwnas.cli.config import PipelineConfig
-from hwnas.cli.inputs import given_arch, input_path
-from hwnas.cli.steps import read_result
+from hwnas.cli.inputs import chosen_networks, given_arch
 from hwnas.devices.profile import load_profile
-from hwnas.errors import ConfigError, StorageError, choices
+from hwnas.errors import ConfigError, choices
 from hwnas.export.bundle_names import bundle_folder
 from hwnas.export.formats import PRECISIONS, format_of_runtime, model_format
 from hwnas.export.module import module_file, module_name
@@ -26,7 +25,10 @@ _PREDICTED = ("latency_ms", "accuracy_predicted", "budget_ms", "macs", "paramete
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """A network and what it is for. `arch` is None for a module of the user's own; `budget` where none was searched."""
+    """A network and what it is for. `arch` is None for a module of the user's own; `budget` where none was searched.
+
+    `checkpoint`: its own weights, where it was fine-tuned.
+    """
 
     id: str
     device: str
@@ -37,6 +39,7 @@ class Target:
     name: str
     arch: dict[str, Any] | None
     predicted: dict[str, Any]
+    checkpoint: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -69,12 +72,8 @@ def planned_targets(config: PipelineConfig, folder: Path) -> tuple[list[Target],
     if config.arch is not None:
         arch = given_arch(config.arch)
         return [Target(f"{device}-arch", device, config.runtimes, precision, threads, None, "arch", arch, {})], {}
-    path = input_path(config.targets, folder, "search", "result.json", "targets")
-    if not (selected := read_result(path).get("selected")):
-        raise StorageError(
-            f"targets={path}: expected the result.json that hwnas search writes; it has no key 'selected'"
-        )
-    return [_searched(entry) for entry in selected], {"targets": path}
+    path, chosen = chosen_networks(config, folder)
+    return [_searched(entry) for entry in chosen], {"targets": path}
 
 
 def plan_files(
@@ -150,6 +149,7 @@ def _searched(entry: Mapping[str, Any]) -> Target:
         name=entry["budget"],
         arch=dict(entry["arch"]),
         predicted={key.removesuffix("_predicted"): entry[key] for key in _PREDICTED if key in entry},
+        checkpoint=entry["checkpoint"],
     )
 
 

@@ -90,13 +90,14 @@ class Source(ABC):
 
 
 class _Subnets(Source):
-    """Subnets of a trained supernet, BatchNorm calibrated anew for each."""
+    """Subnets of a trained supernet, fine-tuned or with its weights, BatchNorm calibrated anew for each."""
 
     def __init__(self, config: PipelineConfig, folder: Path, targets: list[Target]) -> None:
         super().__init__(config)
         self.space = resolve_space(config)
         self.checkpoint = input_path(config.checkpoint, folder, "train", CHECKPOINT, "checkpoint")
         self.genotypes = {target.id: self.space.genotype(target.arch or {}) for target in targets}
+        self.own = {target.id: target.checkpoint for target in targets if target.checkpoint is not None}
 
     @property
     def inputs(self) -> dict[str, Any]:
@@ -105,7 +106,7 @@ class _Subnets(Source):
 
     @property
     def files(self) -> dict[str, Path]:
-        return {"checkpoint": self.checkpoint}
+        return {"checkpoint": self.checkpoint} | {f"checkpoint of {name}": path for name, path in self.own.items()}
 
     def resolution(self, target: Target) -> int:
         resolution: int = self.space.arch(self.genotypes[target.id]).values["r"]
@@ -122,7 +123,8 @@ class _Subnets(Source):
 
         if self.data is None:
             raise TypeError("subnets are calibrated on images")
-        return calibrate_subnet(self._supernet, self.genotypes[target.id], self.data, self.config.evaluation.measure)
+        network = load_network(self.own[target.id], self.space) if target.id in self.own else self._supernet
+        return calibrate_subnet(network, self.genotypes[target.id], self.data, self.config.evaluation.measure)
 
     def load_data(self) -> ImageData:
         return load_images(self.config, self.space, no_progress)

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from hwnas.cli.config import PipelineConfig
 from hwnas.cli.convert import to_plain
+from hwnas.cli.steps import read_result
 from hwnas.data.config import DataConfig, ImageFolderConfig, describe
 from hwnas.data.image_tree import tree_stamp
 from hwnas.errors import ArchError, ConfigError, StorageError
+from hwnas.files import sha256_of_file
 from hwnas.latency.table import table_path
 from hwnas.spaces import Space, SpaceConfig, make_space
 
@@ -21,12 +23,14 @@ if TYPE_CHECKING:
     from hwnas.supernet.single import TrainedNetwork
 
 __all__ = [
+    "chosen_networks",
     "data_inputs",
     "given_arch",
     "input_path",
     "load_images",
     "load_network",
     "resolve_space",
+    "searched_networks",
     "table_files",
     "tables_of",
 ]
@@ -53,6 +57,33 @@ def input_path(given: str | None, folder: Path, step: str, file: str, key: str) 
     if not path.exists():
         raise StorageError(f"no such file: {path}; run hwnas {step} first, or give {key}=PATH")
     return path
+
+
+def searched_networks(path: Path) -> list[dict[str, Any]]:
+    """The networks that a search chose. Raises StorageError where `path` is no result of `hwnas search`."""
+    selected: list[dict[str, Any]] = read_result(path).get("selected") or []
+    if not selected:
+        raise StorageError(f"{path}: expected the result.json that hwnas search writes; it has no key 'selected'")
+    return selected
+
+
+def chosen_networks(config: PipelineConfig, folder: Path) -> tuple[Path, list[dict[str, Any]]]:
+    """The file that says which networks were chosen, and its entries, each with the path of its `checkpoint` or None.
+
+    `targets`, or what `hwnas finetune` wrote beside `folder`, or else what `hwnas search` did. Raises StorageError
+    where there is none, or where the search was done again since the fine-tuning.
+    """
+    tuned, searched = (folder.parent / step / "result.json" for step in ("finetune", "search"))
+    if config.targets or not tuned.exists():
+        path = input_path(config.targets, folder, "search", "result.json", "targets")
+    else:
+        path = tuned
+        if searched.exists() and read_result(tuned).get("searched") != sha256_of_file(searched):
+            raise StorageError(f"{tuned} is of a former search: run hwnas finetune again, or give targets={searched}")
+    return path, [
+        {**entry, "checkpoint": path.parent / entry["checkpoint"] if "checkpoint" in entry else None}
+        for entry in searched_networks(path)
+    ]
 
 
 def load_network(checkpoint: Path, space: Space) -> TrainedNetwork:

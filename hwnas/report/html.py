@@ -71,7 +71,8 @@ _OPTIONAL = (
 
 _SHOWN = (
     "device", "runtime", "budget_ms", "predicted_ms", "measured_ms", "drift", "accuracy_predicted", "accuracy_torch",
-    "accuracy_exported", "accuracy_random", "parity_max_abs", "file", "bytes", "macs", "parameters",
+    "accuracy_exported", "accuracy_inherited", "accuracy_random", "parity_max_abs", "file", "bytes", "macs",
+    "parameters",
 )  # fmt: skip
 
 
@@ -108,21 +109,22 @@ def _summary(result: Result, targets: list[dict[str, Any]]) -> dict[str, Any]:
     verified = [target for target in targets if target["met"] is not None]
     errors = [abs(target["prediction_error"]) for target in verified]
     accuracies = [target["accuracy_torch"] for target in targets if target["accuracy_torch"] is not None]
-    gains = [
-        target["accuracy_torch"] - target["accuracy_random"]
-        for target in targets
-        if target["accuracy_torch"] is not None and target["accuracy_random"] is not None
-    ]
     return {
         "targets": len(targets),
         "verified": len(verified),
         "met": sum(target["met"] for target in verified),
         "worst_error": max(errors, default=None),
         "best_accuracy": max(accuracies, default=None),
-        "mean_gain": sum(gains) / len(gains) if gains else None,
+        "search_gain": _mean_gain(targets, "accuracy_inherited", "accuracy_random"),
+        "finetune_gain": _mean_gain(targets, "accuracy_torch", "accuracy_inherited"),
         "kendall_tau": (result.get("accuracy_predictor") or {}).get("kendall_tau"),
         "settings": list(dict.fromkeys(f"{target['runtime']} on {target['device']}" for target in targets)),
     }
+
+
+def _mean_gain(targets: list[dict[str, Any]], after: str, before: str) -> float | None:
+    gains = [one[after] - one[before] for one in targets if one[after] is not None and one[before] is not None]
+    return sum(gains) / len(gains) if gains else None
 
 
 def _story(result: Result) -> list[str]:
@@ -154,6 +156,8 @@ def _story(result: Result) -> list[str]:
         f"For each budget, a search{over} took the subnet with the highest predicted accuracy whose predicted latency"
         " fits; it was exported, compared with torch, and measured as a file in its runtime."
     )
+    if tuned := sum(bool(target.get("finetuned")) for target in result["targets"]):
+        story.append(f"Before that, {tuned} of {len(result['targets'])} were trained on alone for a short while.")
     return story
 
 

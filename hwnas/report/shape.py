@@ -4,11 +4,13 @@
 
     {"device": "local", "runtime": "onnxruntime", "budget_ms": 0.4, "predicted_ms": 0.39, "measured_ms": 0.41,
      "drift": 1.03, "accuracy_predicted": 0.915, "accuracy_torch": 0.912, "accuracy_exported": 0.912,
-     "accuracy_random": 0.905, "parity_max_abs": 2e-6, "file": "export/a.onnx", "bytes": 812345,
-     "macs": 4200000, "parameters": 190000, "arch": {"space": "…", "ks": […], "e": […], "d": […], "r": 32}}
+     "accuracy_inherited": 0.908, "accuracy_random": 0.905, "parity_max_abs": 2e-6, "file": "export/a.onnx",
+     "bytes": 812345, "macs": 4200000, "parameters": 190000,
+     "arch": {"space": "…", "ks": […], "e": […], "d": […], "r": 32}}
 
 `device`, `runtime`, `budget_ms`, `predicted_ms` and `arch` are required; what else is missing or None shows as "–".
-`accuracy_predicted` is on the held-out images, the other accuracies on the test images.
+`accuracy_predicted` is on the held-out images, the other accuracies on the test images; `accuracy_inherited` is that of
+the same network before it was fine-tuned, with the supernet's weights, as the random networks have them.
 
 The rest is optional; what is absent is left out of the page:
 

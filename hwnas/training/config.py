@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hwnas.errors import ConfigError, choices
 
-__all__ = ["PRECISIONS", "SAMPLERS", "SCHEDULES", "TEACHERS", "PhaseConfig", "TrainingConfig"]
+__all__ = ["PRECISIONS", "SAMPLERS", "SCHEDULES", "TEACHERS", "FinetuneConfig", "PhaseConfig", "TrainingConfig"]
 
 SAMPLERS = ("uniform", "sandwich", "shifted")
 TEACHERS = ("first_phase", "in_place", "start", "none")
@@ -200,3 +200,33 @@ class TrainingConfig:
                 "training.shards above 1 needs training.accelerator=cpu and dropout=0, got"
                 f" {self.accelerator}, {self.dropout}"
             )
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """How chosen networks are trained on, each alone, before they are exported; `epochs` 0: not at all.
+
+    The rate falls from `learning_rate` to 0 along a cosine; everything else is the supernet's recipe. With
+    `quantisation=int8` those chosen for int8 are trained as their int8 files compute, learning from themselves too.
+    """
+
+    epochs: float = 0.0
+    learning_rate: float = 0.02
+    quantisation: str = "none"
+
+    def __post_init__(self) -> None:
+        if self.epochs < 0 or self.learning_rate <= 0:
+            raise ConfigError(
+                f"finetune: expected epochs of 0 or more and learning_rate > 0, got {self.epochs}, {self.learning_rate}"
+            )
+        if self.quantisation not in QUANTISATIONS:
+            given = self.quantisation
+            raise ConfigError(f"finetune.quantisation: got {given!r}; {choices(given, QUANTISATIONS)}")
+
+    def recipe(self, training: TrainingConfig, precision: str) -> TrainingConfig:
+        """The training of a network chosen for `precision`, out of a supernet trained by `training`."""
+        int8 = self.quantisation == "int8" and precision == "int8"
+        phase = PhaseConfig("finetune", self.epochs, self.learning_rate, teacher="start" if int8 else "none")
+        return replace(
+            training, network="subnet", start="checkpoint", phases=(phase,), quantisation="int8" if int8 else "none"
+        )

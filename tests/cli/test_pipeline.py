@@ -53,6 +53,7 @@ def test_every_target_is_verified(smoke_output: tuple[Path, str]) -> None:
         assert target["accuracy_exported"] == pytest.approx(target["accuracy_torch"], abs=0.002)
         assert target["parity_max_abs"] < 1e-3
         assert target["random_networks"] >= 10
+        assert target["finetuned"] == (target["accuracy_torch"] != target["accuracy_inherited"])
         assert Path(target["file"]).is_file()
         assert set(target["arch"]) == {"space", "ks", "e", "d", "r"}
         assert target["id"] in printed

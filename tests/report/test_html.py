@@ -69,17 +69,17 @@ def test_the_page_needs_nothing_from_outside(result: dict[str, Any], tmp_path: P
 def test_the_table_of_targets(result: dict[str, Any], tmp_path: Path) -> None:
     result["targets"][0] |= {
         "budget_ms": 0.4, "predicted_ms": 0.39, "measured_ms": 0.44, "drift": 1.1, "accuracy_torch": 0.9123,
-        "accuracy_exported": 0.9122, "accuracy_random": 0.9, "parity_max_abs": 2.4e-6, "bytes": 512 * 1024,
-        "file": "export/a.onnx",
+        "accuracy_exported": 0.9122, "accuracy_inherited": 0.905, "accuracy_random": 0.9, "parity_max_abs": 2.4e-6,
+        "bytes": 512 * 1024, "file": "export/a.onnx",
     }  # fmt: skip
     result["targets"][1] |= {"budget_ms": 0.5, "measured_ms": 0.54, "drift": 1.0}
     rows = page(result, tmp_path).rows
     assert rows[2] == [
         "local", "onnxruntime", "0.400", "0.390", "0.440", "1.100", "0.400", "100 % ✓",
-        "91.23 %", "91.22 %", "90.00 %", "2e-06", "512 KiB", "a.onnx",
+        "91.23 %", "91.22 %", "90.50 %", "90.00 %", "2e-06", "512 KiB", "a.onnx",
     ]  # fmt: skip
     assert rows[3][7] == "108 % ✗"
-    assert len(rows[1]) == 14
+    assert len(rows[1]) == 15
 
 
 @pytest.mark.parametrize(("measured", "shown"), [(0.42, "✓"), (0.4201, "✗")])
@@ -107,7 +107,7 @@ def test_what_is_missing_is_a_dash_not_an_error(result: dict[str, Any], tmp_path
     keys = ("device", "runtime", "budget_ms", "predicted_ms", "arch")
     bare = {"targets": [{key: target[key] for key in keys} for target in result["targets"]]}
     written = page(bare, tmp_path)
-    assert written.rows[2][4:] == ["–", "–", "–", "not measured", "–", "–", "–", "–", "–", "–"]
+    assert written.rows[2][4:] == ["–", "–", "–", "not measured", "–", "–", "–", "–", "–", "–", "–"]
     assert "0 of 4" in written.text
     assert "4 not measured" in written.text
     assert "None" not in written.text
@@ -151,3 +151,16 @@ def test_bad_results_are_refused(result: dict[str, Any], tmp_path: Path) -> None
 def test_a_plot_that_is_gone_is_named(result: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"plot .*gone\.png cannot be read"):
         write_report(result, {"front": tmp_path / "gone.png"}, tmp_path / "report.html")
+
+
+def test_what_search_and_fine_tuning_brought_is_said_apart(result: dict[str, Any], tmp_path: Path) -> None:
+    for target in result["targets"]:
+        target |= {"accuracy_torch": 0.92, "accuracy_inherited": 0.91, "accuracy_random": 0.895, "finetuned": True}
+    text = page(result, tmp_path).text
+    assert "the search brought 1.5 points on average over random nets of equal latency, fine-tuning 1.0" in text
+    assert "4 of 4 were trained on alone" in text
+    for target in result["targets"]:
+        target |= {"accuracy_torch": 0.91, "finetuned": False}
+    text = page(result, tmp_path).text
+    assert "fine-tuning 0" not in text
+    assert "trained on alone" not in text

@@ -40,8 +40,8 @@ _JUDGE = ("evaluation", "predictor")
 COMMANDS = {
     "run": _command(
         "pipeline",
-        "The whole way: train, evaluate, profile, search, export, validate and report",
-        *_TRAIN, *_JUDGE, *_DEVICE, "search", "formats", "precisions", "export",
+        "The whole way: train, evaluate, profile, search, finetune, export, validate and report",
+        *_TRAIN, *_JUDGE, *_DEVICE, "search", "finetune", "formats", "precisions", "export",
     ),
     "train": _command(
         "train", "Train a once-for-all supernet, or one network of its space", "checkpoint", "arch", *_TRAIN
@@ -58,6 +58,10 @@ COMMANDS = {
     "search": _command(
         "search", "Choose the most accurate network within each latency budget",
         "accuracy", "latency", "checkpoint", "space", "data", "evaluation", "devices", *_DEVICE, "search",
+    ),
+    "finetune": _command(
+        "finetune", "Train each network that was chosen on alone, before it is exported",
+        "checkpoint", "targets", *_TRAIN, "finetune",
     ),
     "onboard": _command(
         "onboard", "Adapt a latency predictor to a new device from a few measurements",

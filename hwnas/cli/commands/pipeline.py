@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
-from hwnas.cli.commands import evaluate, export, profile, report, search, train, validate
+from hwnas.cli.commands import evaluate, export, finetune, profile, report, search, train, validate
 from hwnas.cli.config import PipelineConfig
 from hwnas.cli.console import Reporter
 from hwnas.cli.steps import write_result
@@ -23,9 +24,12 @@ def run(config: PipelineConfig, folder: Path) -> None:
             "torchrun is for hwnas train alone: train with it, then hwnas run with the same hydra.run.dir"
         )
     reporter, started = Reporter(), time.monotonic()
-    for step in (train, evaluate, profile, search, export, validate):
+    tuning = [finetune] if config.finetune.epochs else []
+    for step in (train, evaluate, profile, search, *tuning, export, validate):
         name = step.__name__.rpartition(".")[2]
         step.step(config, folder / name, reporter)
+        if step in (search, *tuning):
+            config = replace(config, targets=str(folder / name / "result.json"))
     report.step(config, folder / "report", reporter, folder)
     result = report.collect(folder)
     write_result(folder, "run", config.seed, time.monotonic() - started, result)

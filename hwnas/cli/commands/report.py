@@ -43,7 +43,8 @@ def step(config: PipelineConfig, folder: Path, reporter: Reporter, run_folder: P
 def collect(run_folder: Path) -> dict[str, Any]:
     """What `run` writes as its result and the report shows (see `hwnas.report.shape`)."""
     train, evaluate, profile, search, validate = (read_result(run_folder / name / "result.json") for name in STEPS)
-    seconds = {name: read_json(run_folder / name / "result.json")["elapsed_s"] for name in STEPS}
+    tuned = ("finetune",) if any(target["finetuned"] for target in validate["targets"]) else ()
+    seconds = {name: read_json(run_folder / name / "result.json")["elapsed_s"] for name in (*STEPS, *tuned)}
     return {
         "targets": validate["targets"],
         "accuracy_predictor": evaluate["accuracy_predictor"],

@@ -45,17 +45,15 @@ def run(config: PipelineConfig, folder: Path) -> None:
 
 
 def _scored_rows(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """What the table shows, by its label; of a network trained for int8 also its int8 and former accuracies."""
+    """What the table shows, by its label; of a network trained on also its former, and its int8 accuracies."""
     rows = {name: result[name] for name in SCORED if name in result}
-    subnet = rows.get("subnet", {})
-    if "int8" in subnet:
-        before = subnet["before"]
-        rows |= {"as int8": subnet["int8"], "before": before, "before, as int8": before["int8"]}
-    return rows
+    before = rows.get("subnet", {}).get("before", {})
+    found = {"as int8": rows.get("subnet", {}).get("int8"), "before": before, "before, as int8": before.get("int8")}
+    return rows | {label: one for label, one in found.items() if one}
 
 
-def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, Any]:
-    """The training's result, made or read (see `hwnas.cli.steps`).
+def step(config: PipelineConfig, folder: Path, reporter: Reporter, name: str = "train") -> dict[str, Any]:
+    """The training's result, made or read (see `hwnas.cli.steps`); `name` is what people see of it.
 
     Under torchrun the first process decides whether there is anything to train; in the others the result is empty.
     """
@@ -79,7 +77,7 @@ def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, 
 
     def work(processes: Processes | None = None) -> dict[str, Any]:
         phases = " → ".join(phase.name for phase in config.training.phases)
-        title = f"train: {config.training.network} of {space.name} on {config.data_config.name}, {phases}"
+        title = f"{name}: {config.training.network} of {space.name} on {config.data_config.name}, {phases}"
         with reporter.step(title) as progress:
             data, trained = train_together(progress, processes)
         with reporter.step("score: accuracy on test and held-out images, batch norm recalibrated") as progress:
@@ -97,7 +95,7 @@ def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, 
         }
 
     if process_counts()[1] == 1:
-        return run_step("train", folder, inputs, config.seed, work, reporter.say)
+        return run_step(name, folder, inputs, config.seed, work, reporter.say)
 
     from hwnas.training.processes import Processes
 
@@ -107,7 +105,7 @@ def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, 
             train_together(no_progress, processes)
         return {}
     with processes.told_to_go_on() as go_on:
-        return run_step("train", folder, inputs, config.seed, lambda: work(go_on()), reporter.say)
+        return run_step(name, folder, inputs, config.seed, lambda: work(go_on()), reporter.say)
 
 
 def _scores(
@@ -120,15 +118,16 @@ def _scores(
 ) -> dict[str, Any]:
     """Final accuracies: `accuracy` on the test images, `held_out_accuracy` beside it.
 
-    Of a network trained as its int8 file computes: in float, as int8, and both as they were before.
+    Of a network trained on also as they were before, and of one trained as its int8 file computes as int8, too.
     """
     from hwnas.accuracy.measure import measure_accuracy
     from hwnas.progress import part
 
     genotypes = _scored(config, space, trained)
     measure = MeasureConfig(calibration_images=config.training.calibration_images)
-    quantised = config.training.quantisation != "none" and checkpoint is not None
-    runs = 8 if quantised else 2
+    trained_on = config.training.network == "subnet" and checkpoint is not None
+    quantised = config.training.quantisation != "none"
+    runs = 2 * (1 + trained_on) * (1 + (trained_on and quantised))
 
     def both(network: TrainedNetwork, run: int, int8: bool = False) -> tuple[Any, Any]:
         test, held_out = (
@@ -139,11 +138,13 @@ def _scores(
 
     test, held_out = both(trained.supernet, 0)
     if config.training.network == "subnet":
-        subnet = {"arch": space.arch(genotypes[0]).to_dict(), **_one(test, held_out, 0)}
-        if quantised and checkpoint is not None:
+        subnet: dict[str, Any] = {"arch": space.arch(genotypes[0]).to_dict(), **_one(test, held_out, 0)}
+        if trained_on and checkpoint is not None:
             before = load_network(checkpoint, space)
-            subnet["int8"] = _one(*both(trained.supernet, 1, int8=True), 0)
-            subnet["before"] = {**_one(*both(before, 2), 0), "int8": _one(*both(before, 3, int8=True), 0)}
+            subnet["before"] = _one(*both(before, 1), 0)
+            if quantised:
+                subnet["int8"] = _one(*both(trained.supernet, 2, int8=True), 0)
+                subnet["before"]["int8"] = _one(*both(before, 3, int8=True), 0)
         return {"subnet": subnet}
     random = {
         "accuracy_mean": float(test[2:].mean()),

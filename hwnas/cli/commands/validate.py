@@ -17,7 +17,16 @@ from hwnas.cli.commands.train import CHECKPOINT
 from hwnas.cli.config import PipelineConfig
 from hwnas.cli.console import Reporter
 from hwnas.cli.convert import to_plain
-from hwnas.cli.inputs import data_inputs, input_path, load_images, load_network, resolve_space, table_files, tables_of
+from hwnas.cli.inputs import (
+    chosen_networks,
+    data_inputs,
+    input_path,
+    load_images,
+    load_network,
+    resolve_space,
+    table_files,
+    tables_of,
+)
 from hwnas.cli.steps import files_digest, read_result, run_step
 from hwnas.errors import StorageError
 from hwnas.latency.table import read_table
@@ -29,8 +38,10 @@ if TYPE_CHECKING:
 
 __all__ = ["COLUMNS", "run", "step", "table_rows"]
 
-ACCURACIES = ("accuracy_torch", "accuracy_exported", "accuracy_random")
-COLUMNS = ("target", "budget ms", "predicted", "measured", "drift", "meas./drift", "accuracy", "as file", "random")
+ACCURACIES = ("accuracy_torch", "accuracy_exported", "accuracy_inherited", "accuracy_random")
+COLUMNS = (
+    "target", "budget ms", "predicted", "measured", "drift", "÷ drift", "accuracy", "as file", "untuned", "random",
+)  # fmt: skip
 
 
 def run(config: PipelineConfig, folder: Path) -> None:
@@ -59,25 +70,25 @@ def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, 
     """The verified targets, made or read (see `hwnas.cli.steps`). The one step that looks at test accuracy."""
     space = resolve_space(config)
     checkpoint = input_path(config.checkpoint, folder, "train", CHECKPOINT, "checkpoint")
-    searched = input_path(config.targets, folder, "search", "result.json", "targets")
+    chosen, selected = chosen_networks(config, folder)
     exported = input_path(config.exported, folder, "export", "", "exported")
-    selected = read_result(searched)["selected"]
     files = _files_of(selected, read_result(exported / "result.json")["files"])
     if missing := [target["id"] for target in selected if target["id"] not in files]:
         raise StorageError(
             f"{exported} holds no file for {', '.join(missing)} in its own runtime and precision: run hwnas export for"
-            f" {searched}, without formats and precisions or with those"
+            f" {chosen}, without formats and precisions or with those"
         )
     models = {target["id"]: exported / files[target["id"]]["path"] for target in selected}
     tables = tables_of(config, input_path(config.latency.path, folder, "profile", "", "latency.path"))
     read = {f"{runtime} {role}": file for runtime, path in tables.items() for role, file in table_files(path).items()}
+    read |= {f"checkpoint of {target['id']}": target["checkpoint"] for target in selected if target["checkpoint"]}
     inputs = {
         "space": space.config(),
         "data": data_inputs(config.data_config),
         "measure": to_plain(config.evaluation.measure),
         "device": to_plain(config.device),
         "profiling": to_plain(config.profiling),
-        "files": files_digest({"checkpoint": checkpoint, "search result": searched, **models, **read}),
+        "files": files_digest({"checkpoint": checkpoint, "chosen networks": chosen, **models, **read}),
     }
 
     def work() -> dict[str, Any]:
@@ -178,22 +189,32 @@ def _accuracy_of_networks(
     data: ImageData,
     reporter: Reporter,
 ) -> dict[str, dict[str, Any]]:
-    """By torch, with the supernet's weights: each chosen network, and random ones of the same predicted latency."""
+    """By torch: each chosen network as deployed and with the supernet's weights, and random ones of the same predicted
+    latency, with the supernet's weights too.
+    """
     from hwnas.accuracy.measure import measure_accuracy
 
+    measure = config.evaluation.measure
     archs = [arch for target in selected for arch in (target["arch"], *target["random_archs"])]
     genotypes = np.stack([space.genotype(arch) for arch in archs])
     title = f"validate: test accuracy of the chosen and {len(archs) - len(selected)} random networks, by torch"
     with reporter.step(title) as progress:
         supernet = load_network(checkpoint, space)
         distinct, place = np.unique(genotypes, axis=0, return_inverse=True)
-        measured = measure_accuracy(supernet, distinct, data, "test", config.evaluation.measure, progress)
+        measured = measure_accuracy(supernet, distinct, data, "test", measure, progress)
+        tuned = {}
+        for target in selected:
+            if target["checkpoint"] is not None:
+                network, row = load_network(target["checkpoint"], space), space.genotype(target["arch"])
+                (tuned[target["id"]],) = measure_accuracy(network, row[None], data, "test", measure, no_progress)
     accuracies = list(measured[place.reshape(-1)])
     found: dict[str, dict[str, Any]] = {}
     for target in selected:
-        own, random = float(accuracies.pop(0)), [float(accuracies.pop(0)) for _ in target["random_archs"]]
+        inherited, random = float(accuracies.pop(0)), [float(accuracies.pop(0)) for _ in target["random_archs"]]
         found[target["id"]] = {
-            "accuracy_torch": own,
+            "accuracy_torch": float(tuned.get(target["id"], inherited)),
+            "accuracy_inherited": inherited,
+            "finetuned": target["id"] in tuned,
             "accuracy_random": float(np.mean(random)) if random else None,
             "random_networks": len(random),
         }

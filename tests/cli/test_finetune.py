@@ -1,0 +1,125 @@
+"""`hwnas finetune`: what is trained, what the steps after it take, and when they refuse."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hwnas.cli.commands import finetune
+from hwnas.cli.config import PipelineConfig
+from hwnas.cli.console import Reporter
+from hwnas.cli.inputs import chosen_networks, load_network, resolve_space
+from hwnas.errors import ConfigError, StorageError
+from hwnas.supernet.extract import extract
+from hwnas.supernet.single import SingleNetwork
+from hwnas.training.config import FinetuneConfig, TrainingConfig
+from tests.cli.test_config import composed
+from tests.cli.test_pipeline import error_line, result_of, step
+from tests.running import run_hwnas
+
+
+def settings(*overrides: str) -> PipelineConfig:
+    return composed("experiment=smoke", *overrides, command="finetune")
+
+
+def rewritten(path: Path, change: Any) -> None:
+    """The search's result with `selected` as `change` makes it."""
+    document = json.loads(path.read_text())
+    document["result"]["selected"] = change(document["result"]["selected"])
+    path.write_text(json.dumps(document))
+
+
+def test_the_weights_that_were_tuned_are_exported(smoke: Path) -> None:
+    config = settings()
+    _, chosen = chosen_networks(config, smoke / "export")
+    targets = {target["id"]: target for target in result_of(smoke)["targets"]}
+    assert [entry["id"] for entry in chosen] == list(targets)
+    supernet = load_network(smoke / "train" / "supernet.safetensors", resolve_space(config))
+    for entry in chosen:
+        assert targets[entry["id"]]["finetuned"] == (entry["checkpoint"] is not None)
+        if entry["checkpoint"] is None:
+            assert entry["accuracy_finetuned"] < entry["accuracy_inherited"]
+            continue
+        assert entry["accuracy_finetuned"] >= entry["accuracy_inherited"]
+        network = load_network(entry["checkpoint"], supernet.space)
+        assert isinstance(network, SingleNetwork)
+        assert network.space.arch(network.genotype).to_dict() == entry["arch"]
+        own, inherited = (
+            next(extract(one, network.genotype).parameters()).detach().numpy() for one in (network, supernet)
+        )
+        assert not np.array_equal(own, inherited)
+    assert any(entry["checkpoint"] for entry in chosen)
+
+
+def test_one_network_of_two_targets_is_trained_once(smoke: Path) -> None:
+    searched = smoke / "search" / "result.json"
+    rewritten(searched, lambda selected: [selected[0], {**selected[1], "arch": selected[0]["arch"]}])
+    shutil.rmtree(smoke / "finetune")
+    result = finetune.step(settings(), smoke / "finetune", Reporter())
+    first, second = result["selected"]
+    assert first["id"] != second["id"]
+    assert first["accuracy_finetuned"] == second["accuracy_finetuned"]
+    assert [path.name for path in sorted((smoke / "finetune").iterdir()) if path.is_dir()] == [first["id"]]
+
+
+def test_what_was_trained_is_kept_where_a_budget_is_added(smoke: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (smoke / "finetune").rglob("subnet.safetensors")}
+    searched = smoke / "search" / "result.json"
+    rewritten(searched, lambda selected: [*selected, {**selected[0], "id": "another", "budget": "another"}])
+    finetune.step(settings(), smoke / "finetune", Reporter())
+    assert before
+    assert {path: path.stat().st_mtime_ns for path in (smoke / "finetune").rglob("subnet.safetensors")} == before
+
+
+def test_a_network_that_lost_keeps_its_weights(smoke: Path) -> None:
+    rewritten(smoke / "search" / "result.json", lambda selected: selected[:1])
+    (entry,) = finetune.step(settings("finetune.learning_rate=1.5"), smoke / "lost", Reporter())["selected"]
+    assert entry["accuracy_finetuned"] < entry["accuracy_inherited"]
+    assert "checkpoint" not in entry
+
+
+def test_tuned_networks_of_a_former_search_are_not_taken(smoke: Path) -> None:
+    rewritten(smoke / "search" / "result.json", lambda selected: selected[:1])
+    message = error_line(step("export", smoke))
+    assert "of a former search: run hwnas finetune again, or give targets=" in message
+    with pytest.raises(StorageError, match="former search"):
+        chosen_networks(settings(), smoke / "validate")
+    path, (entry,) = chosen_networks(replace(settings(), targets=str(smoke / "search/result.json")), smoke / "export")
+    assert path == smoke / "search" / "result.json"
+    assert entry["checkpoint"] is None
+
+
+def test_without_it_the_supernets_weights_are_exported(smoke: Path) -> None:
+    done = run_hwnas("run", "experiment=smoke", f"hydra.run.dir={smoke}", "finetune.epochs=0")
+    assert done.returncode == 0, done.stderr
+    for target in result_of(smoke)["targets"]:
+        assert not target["finetuned"]
+        assert target["accuracy_torch"] == target["accuracy_inherited"]
+    message = error_line(step("finetune", smoke, "finetune.epochs=0"))
+    assert "try finetune.epochs=3" in message
+
+
+def test_networks_chosen_for_int8_may_be_trained_as_int8() -> None:
+    config = FinetuneConfig(2, 0.01, "int8")
+    supernet = TrainingConfig(shards=2, accelerator="cpu")
+    recipe = config.recipe(supernet, "int8")
+    assert (recipe.network, recipe.start, recipe.quantisation, recipe.shards) == ("subnet", "checkpoint", "int8", 2)
+    assert [(phase.epochs, phase.learning_rate, phase.teacher) for phase in recipe.phases] == [(2, 0.01, "start")]
+    plain = config.recipe(supernet, "fp32")
+    assert (plain.quantisation, plain.phases[0].teacher) == ("none", "none")
+    assert replace(config, quantisation="none").recipe(supernet, "int8").quantisation == "none"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [({"epochs": -1}, "epochs"), ({"learning_rate": 0}, "learning_rate"), ({"quantisation": "int4"}, "int4")],
+)
+def test_wrong_settings(wrong: dict[str, Any], named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        FinetuneConfig(**wrong)
