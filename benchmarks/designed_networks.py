@@ -1,4 +1,4 @@
-"""Networks designed by hand at any width, for `searched_vs_designed.py`: their files, their latency, their training."""
+"""Networks trained alone, for `searched_vs_designed.py`: designed by hand at any width, or found by a search."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -40,7 +41,7 @@ from hwnas.training.loss import LossRule
 from hwnas.training.optimiser import make_optimiser
 from hwnas.training.processes import Processes
 
-__all__ = ["Designed", "composed", "hwnas", "ladder", "latencies", "trained"]
+__all__ = ["Designed", "Searched", "Single", "composed", "hwnas", "ladder", "latencies", "trained"]
 
 PROBED_STEPS = 5
 
@@ -63,17 +64,18 @@ def hwnas(command: str, folder: Path, overrides: Sequence[str]) -> tuple[dict[st
     return read_json(folder / "result.json", RuntimeError)["result"], cpu_s
 
 
-@dataclass(frozen=True)
-class Designed:
-    """MobileNetV3 of a `size`, its widths times `width_mult`. `overrides` name the data."""
-
-    size: str
-    width_mult: float
-    overrides: tuple[str, ...]
+class Single(ABC):
+    """One network, and the settings of `hwnas train` that train it alone."""
 
     @property
+    @abstractmethod
+    def kind(self) -> str:
+        """The first part of its name."""
+
+    @property
+    @abstractmethod
     def settings(self) -> list[str]:
-        return [f"experiment=mobilenet_v3_{self.size}", *self.overrides, f"space.width_mult={self.width_mult!r}"]
+        """Which network, and on which data."""
 
     @cached_property
     def network(self) -> tuple[Space, Genotypes]:
@@ -86,11 +88,46 @@ class Designed:
         space, genotype = self.network
         return space.operators_of(genotype)
 
-    @property
+    @cached_property
     def name(self) -> str:
-        """The same for widths that are rounded to the same network."""
+        """The same for settings that give the same network."""
         digest = sha256_of_json([operator.to_dict() for operator in self.operators])
-        return f"mobilenet_v3_{self.size}-{digest[:10]}"
+        return f"{self.kind}-{digest[:10]}"
+
+
+@dataclass(frozen=True)
+class Designed(Single):
+    """MobileNetV3 of a `size`, its widths times `width_mult`. `overrides` name the data."""
+
+    size: str
+    width_mult: float
+    overrides: tuple[str, ...]
+
+    @property
+    def kind(self) -> str:
+        return f"mobilenet_v3_{self.size}"
+
+    @property
+    def settings(self) -> list[str]:
+        return [f"experiment={self.kind}", *self.overrides, f"space.width_mult={self.width_mult!r}"]
+
+
+@dataclass(frozen=True)
+class Searched(Single):
+    """A network of the space of `experiment`, `arch` as JSON."""
+
+    experiment: str
+    arch: str
+    overrides: tuple[str, ...]
+
+    @property
+    def kind(self) -> str:
+        return "searched"
+
+    @property
+    def settings(self) -> list[str]:
+        arch = ", ".join(f"{key}: {json.dumps(value)}" for key, value in json.loads(self.arch).items())
+        return [f"experiment={self.experiment}", "training=single", *self.overrides, f"arch={{{arch}}}"]
 
 
 def latencies(models: Mapping[str, Path], settings: ProfilingConfig, seed: int, journal: Path) -> dict[str, float]:
@@ -108,7 +145,7 @@ def latencies(models: Mapping[str, Path], settings: ProfilingConfig, seed: int, 
 
 
 def trained(
-    peer: Designed, recipe: TrainingConfig, minutes: float, folder: Path, data: ImageData, seed: int
+    peer: Single, recipe: TrainingConfig, minutes: float, folder: Path, data: ImageData, seed: int
 ) -> dict[str, Any]:
     """Train `peer` alone for `minutes` of CPU by `recipe`; accuracies, epochs and CPU seconds. Goes on where killed.
 
@@ -142,7 +179,7 @@ def trained(
     }
 
 
-def _epoch_cpu_s(peer: Designed, recipe: TrainingConfig, data: ImageData, seed: int) -> float:
+def _epoch_cpu_s(peer: Single, recipe: TrainingConfig, data: ImageData, seed: int) -> float:
     """CPU seconds of an epoch, images included, by those of a few steps after the first."""
     space, genotype = peer.network
     network: nn.Module = channels_last(SingleNetwork(space, genotype, build_subnet(space, genotype)))

@@ -2,13 +2,14 @@
 
     python benchmarks/searched_vs_designed.py --dataset cifar10 --data-root /path --supernet F.safetensors --json F
 
-The searched networks: `hwnas evaluate`, `profile` and `search` with the supernet, one network for each runtime and
-budget, with the supernet's weights. Their rivals: both sizes of MobileNetV3 (conf/experiment/mobilenet_v3_*.yaml), each
-scaled in width until its measured latency is that of the searched network; widths are tried in ladders that narrow,
-and all candidates of a runtime take turns with the searched networks in one measurement. Each rival is trained alone,
-by the recipe of the supernet's first phase, for as long as the whole supernet was (seconds of CPU, which other work on
-the machine doesn't stretch), or for `--minutes`. In the end all files of a runtime are exported as they would be
-deployed and measured in turns once more. Accuracies are on the test images, by torch.
+The searched networks: `hwnas evaluate`, `profile`, `search` and `finetune` with the supernet, one network for each
+runtime and budget. Their rivals: both sizes of MobileNetV3 (conf/experiment/mobilenet_v3_*.yaml), each scaled in width
+until its measured latency is that of the searched network; widths are tried in ladders that narrow, and all candidates
+of a runtime take turns with the searched networks in one measurement. Each rival is trained alone, by the recipe of the
+supernet's first phase, for as long as the whole supernet was (seconds of CPU, which other work on the machine doesn't
+stretch), or for `--minutes`. With `--alone` so are the searched networks, from nothing, which tells what the search
+brought from what the supernet did. In the end all files of a runtime are exported as they would be deployed and
+measured in turns once more. Accuracies are on the test images, by torch.
 
 A killed run goes on: every step and every network has a folder of its own under `--runs`. Beside F a markdown table of
 the same name is written. `--set` gives more settings, for the commands that take them.
@@ -17,6 +18,7 @@ the same name is written. `--set` gives more settings, for the commands that tak
 from __future__ import annotations
 
 import argparse
+import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,12 +26,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from designed_networks import Designed, composed, hwnas, ladder, latencies, trained
+from designed_networks import Designed, Searched, Single, composed, hwnas, ladder, latencies, trained
 from machine import about, described
 
 from hwnas.accuracy.measure import calibrate_subnet, measure_accuracy
 from hwnas.cli.config import register_schemas
-from hwnas.cli.inputs import load_images, load_network, resolve_space
+from hwnas.cli.inputs import chosen_networks, load_images, load_network, resolve_space
 from hwnas.data.load import ImageData
 from hwnas.export.formats import ExportRequest, format_of_runtime
 from hwnas.files import read_json, write_json, write_text
@@ -52,13 +54,17 @@ def main() -> None:
     searched = bench.search()
     rivals = {runtime: bench.match(runtime, searched) for runtime in arguments.runtimes}
     networks = bench.train(rivals)
+    alone = bench.train_alone(searched) if arguments.alone else {}
     rows = [
-        row for runtime in arguments.runtimes for row in bench.compare(runtime, searched, rivals[runtime], networks)
+        row
+        for runtime in arguments.runtimes
+        for row in bench.compare(runtime, searched, rivals[runtime], networks, alone)
     ]
     found = {
         "about": about("torch", "numpy", "onnxruntime", "ai-edge-litert"),
         "settings": {
             "dataset": arguments.dataset, "seed": arguments.seed, "minutes_of_cpu": bench.minutes,
+            "as_long_as_the_supernet": arguments.minutes is None, "finetune_minutes_of_cpu": bench.finetune_minutes(),
             "budget_quantiles": arguments.quantiles, "more": arguments.set,
         },
         "networks": networks,
@@ -80,6 +86,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--runtimes", nargs="+", default=["onnxruntime", "litert"])
     parser.add_argument("--quantiles", nargs="+", type=float, default=[0.15, 0.5, 0.95])
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--alone", action="store_true", help="train the searched networks from nothing too")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--set", nargs="*", default=[], metavar="key=value")
     arguments = parser.parse_args()
@@ -121,16 +128,40 @@ class Bench:
     # ---- searched -----------------------------------------------------------------------------------------------
 
     def search(self) -> list[dict[str, Any]]:
-        """The chosen networks of all runtimes and budgets, with their accuracy on the test images."""
-        for command in ("evaluate", "profile"):
+        """The chosen networks of all runtimes and budgets, fine-tuned, with their accuracies on the test images."""
+        for command in ("evaluate", "profile", "search", "finetune"):
             hwnas(command, self.runs / command, self.settings)
-        result, _ = hwnas("search", self.runs / "search", self.settings)
-        chosen = [entry for entry in result["selected"] if entry["runtime"] in self.arguments.runtimes]
+        _, chosen = chosen_networks(composed("export", self.settings), self.runs / "export")
         supernet = load_network(self.arguments.supernet, self.space)
-        rows = np.stack([self.space.genotype(entry["arch"]) for entry in chosen])
+        found = []
+        for entry in chosen:
+            tuned = supernet if entry["checkpoint"] is None else load_network(entry["checkpoint"], self.space)
+            accuracies = {
+                "inherited": self._test_accuracy(supernet, entry),
+                "accuracy": self._test_accuracy(tuned, entry),
+            }
+            found.append({**entry, "network": tuned, **accuracies})
+        return found
+
+    def finetune_minutes(self) -> float:
+        """Of CPU, at most, for all searched networks: as `_supernet_minutes`."""
+        results = (self.runs / "finetune").glob("*/result.json")
+        seconds = sum(read_json(path, RuntimeError)["result"]["train_s"] for path in results)
+        return round(seconds * self.config.training.shards / 60, 1)
+
+    def _test_accuracy(self, network: TrainedNetwork, entry: Mapping[str, Any]) -> float:
+        row = self.space.genotype(entry["arch"])[None]
         measure = composed("evaluate", self.settings).evaluation.measure
-        accuracies = measure_accuracy(supernet, rows, self.data, "test", measure, no_progress)
-        return [{**entry, "accuracy": float(one)} for entry, one in zip(chosen, accuracies, strict=True)]
+        return float(measure_accuracy(network, row, self.data, "test", measure, no_progress)[0])
+
+    def train_alone(self, searched: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        """Each searched network, trained from nothing as its rivals are; by the id of its target."""
+        experiment = EXPERIMENTS[self.arguments.dataset]
+        singles = {
+            entry["id"]: Searched(experiment, json.dumps(entry["arch"]), self.data_settings) for entry in searched
+        }
+        found = {single.name: self._trained(single) for single in singles.values()}
+        return {name: found[single.name] for name, single in singles.items()}
 
     # ---- designed -----------------------------------------------------------------------------------------------
 
@@ -172,15 +203,17 @@ class Bench:
         found: dict[str, dict[str, Any]] = {}
         for name, rival in distinct.items():
             space, genotype = rival.network
-            print(f"{name}: width × {rival.width_mult}, {self.minutes} min of CPU", flush=True)
-            seed, folder = self.arguments.seed, self.runs / "designed" / name
-            one = trained(rival, self.config.training, self.minutes, folder, self.data, seed)
             counts = {
                 "macs": int(space.macs(genotype[None])[0]),
                 "parameters": int(space.parameters(genotype[None])[0]),
             }
-            found[name] = {"size": rival.size, "width_mult": rival.width_mult, **counts, **one}
+            found[name] = {"size": rival.size, "width_mult": rival.width_mult, **counts, **self._trained(rival)}
         return found
+
+    def _trained(self, network: Single) -> dict[str, Any]:
+        print(f"{network.name}: {self.minutes} min of CPU", flush=True)
+        folder = self.runs / "designed" / network.name
+        return trained(network, self.config.training, self.minutes, folder, self.data, self.arguments.seed)
 
     # ---- both ---------------------------------------------------------------------------------------------------
 
@@ -190,13 +223,15 @@ class Bench:
         searched: list[dict[str, Any]],
         rivals: Mapping[tuple[str, str], Designed],
         networks: Mapping[str, Mapping[str, Any]],
+        alone: Mapping[str, Mapping[str, Any]],
     ) -> list[dict[str, Any]]:
         """One row a searched network of `runtime` and size of its rival, all files measured in turns."""
         targets = [entry for entry in searched if entry["runtime"] == runtime]
         folder = self.runs / "files" / runtime
-        supernet = load_network(self.arguments.supernet, self.space)
         models = {
-            entry["id"]: self._export(supernet, self.space.genotype(entry["arch"]), runtime, folder / entry["id"])
+            entry["id"]: self._export(
+                entry["network"], self.space.genotype(entry["arch"]), runtime, folder / entry["id"]
+            )
             for entry in targets
         }
         for rival in {one.name: one for one in rivals.values()}.values():
@@ -215,7 +250,10 @@ class Bench:
                 rows.append({
                     "runtime": runtime, "budget": entry["budget"], "arch": entry["arch"], "size": size,
                     "width_mult": rival.width_mult, "network": rival.name,
-                    "searched": {"latency_ms": own_ms, "accuracy": entry["accuracy"], "macs": entry["macs"]},
+                    "searched": {
+                        "latency_ms": own_ms, "accuracy": entry["accuracy"], "inherited": entry["inherited"],
+                        "alone": alone.get(entry["id"], {}).get("accuracy"), "macs": entry["macs"],
+                    },
                     "designed": {"latency_ms": ms[rival.name], "accuracy": accuracy},
                     "latency_ratio": ms[rival.name] / own_ms,
                     "accuracy_gain": entry["accuracy"] - accuracy,
@@ -253,21 +291,26 @@ def latency_at(curve: list[tuple[float, float]], accuracy: float) -> tuple[float
 
 def markdown(found: dict[str, Any]) -> str:
     settings = found["settings"]
+    same = ", as many as the supernet took" if settings["as_long_as_the_supernet"] else ""
     lines = [
         f"# Searched networks beside MobileNetV3 on {settings['dataset']}",
         "",
         f"{described(found['about'])} Seed {settings['seed']}. One thread. Each MobileNetV3 was trained for"
-        f" {settings['minutes_of_cpu']:g} minutes of CPU. Top-1 on the test images.",
+        f" {settings['minutes_of_cpu']:g} minutes of CPU{same}; fine-tuning all searched networks together took"
+        f" {settings['finetune_minutes_of_cpu']:g}. Top-1 on the test images: of the searched networks with the"
+        " supernet's weights, fine-tuned, and (alone) trained from nothing as their rivals were.",
         "",
-        "| runtime | budget | rival | searched ms | rival ms | searched | rival | gain, points"
-        " | rival ms at equal accuracy | speed-up |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| runtime | budget | rival | searched ms | rival ms | inherited | fine-tuned | alone | rival"
+        " | fine-tuned over rival, points | rival ms at equal accuracy | speed-up |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in found["rows"]:
         own, other = row["searched"], row["designed"]
+        alone = "–" if own["alone"] is None else f"{own['alone']:.4f}"
         lines.append(
             f"| {row['runtime']} | {row['budget']} | {row['size']} × {row['width_mult']:.3f} | {own['latency_ms']:.4f}"
-            f" | {other['latency_ms']:.4f} | {own['accuracy']:.4f} | {other['accuracy']:.4f}"
+            f" | {other['latency_ms']:.4f} | {own['inherited']:.4f} | {own['accuracy']:.4f} | {alone}"
+            f" | {other['accuracy']:.4f}"
             f" | {100 * row['accuracy_gain']:+.2f} | {row['bound']} {row['designed_ms_at_equal_accuracy']:.4f}"
             f" | {row['bound']} {row['speedup_at_equal_accuracy']:.2f} |"
         )
