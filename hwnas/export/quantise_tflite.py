@@ -23,6 +23,7 @@ from hwnas.export.flatbuffer import (
 )
 from hwnas.export.lower_tflite import lower_activations
 from hwnas.export.quiet import quiet
+from hwnas.export.tflite_graph import TfliteGraph
 
 __all__ = ["dynamic_integer", "float16", "full_integer", "layer_errors", "run_images"]
 
@@ -78,7 +79,7 @@ def full_integer(content: bytes, images: NDArray[np.float32], float_layers: Sequ
     lowered = lower_activations(content)
     quantizer = _integer_quantizer(lowered)
     _keep_float(quantizer, lowered, float_layers)
-    finished = _quantised(quantizer, _ranges(lowered, images))
+    finished = _quantised(quantizer, _within_limits(lowered, _ranges(lowered, images)))
     _check_integer(finished, float_layers)
     return finished
 
@@ -106,7 +107,7 @@ def layer_errors(float_file: Path | str, quantised_file: Path | str, images: NDA
     every = list(dict.fromkeys(operator_layers(content)))
     errors = {}
     with quiet("layer errors"):
-        ranges = _ranges(content, images) if whole else None
+        ranges = _within_limits(content, _ranges(content, images)) if whole else None
         expected = _outputs(content, images)
         for layer in layers:
             quantizer = _integer_quantizer(content) if whole else _dynamic_quantizer(content)
@@ -191,6 +192,46 @@ def _ranges(content: bytes, images: NDArray[np.float32]) -> Ranges:
         shape = (1,) * interpreter.get_tensor(number).ndim
         ranges[names[number]] = {"min": _filled(shape, low), "max": _filled(shape, high)}
     return ranges
+
+
+def _within_limits(content: bytes, ranges: Ranges) -> Ranges:
+    """`ranges`, wider where values vary so little that XNNPACK's scales could not express it.
+
+    It refuses a sum whose input has less than 2**-10 of its scale, and a convolution whose scale is less than 2**-8 of
+    its input's times its weights': a file with one crashed as it was loaded. Branches that add next to nothing are so:
+    large kernels' outer rows on small maps, channels that training has silenced. Twice these limits is kept to.
+    """
+    graph = TfliteGraph(content)
+    least: dict[str, float] = {}
+
+    def width(number: int) -> float:
+        found = ranges.get(graph.name(number))
+        return (
+            0.0
+            if found is None
+            else max(float((found["max"] - found["min"]).max()), least.get(graph.name(number), 0.0))
+        )
+
+    for operator in graph.operators:
+        output = int(operator.outputs[0])
+        if graph.kind(operator) in WEIGHTED and (weights := graph.values(int(operator.inputs[1]))) is not None:
+            weight_scale = float(np.abs(weights).max()) / 127
+            least[graph.name(output)] = 2 * 2**-8 * width(int(operator.inputs[0])) * weight_scale
+    for operator in reversed(graph.operators):
+        if graph.kind(operator) == "ADD":
+            for number in operator.inputs:
+                name = graph.name(int(number))
+                least[name] = max(least.get(name, 0.0), 2 * 2**-10 * width(int(operator.outputs[0])))
+    return {
+        name: {end: _filled(one[end].shape, value) for end, value in _widened(one, least.get(name, 0.0)).items()}
+        for name, one in ranges.items()
+    }
+
+
+def _widened(found: dict[str, Any], least: float) -> dict[str, float]:
+    low, high = float(found["min"].min()), float(found["max"].max())
+    missing = max(0.0, least - (high - low))
+    return {"min": low - missing / 2, "max": high + missing / 2}
 
 
 def _filled(shape: tuple[int, ...], value: float) -> NDArray[np.float32]:
