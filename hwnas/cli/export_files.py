@@ -1,31 +1,26 @@
-"""Making planned files into bundles: each file is checked once, then all are timed, then each gets its bundle.
-
-What was checked before a kill is kept in `state/` and not done again.
-"""
+"""Making planned files into bundles: each file is checked once, then all are timed, then each gets its bundle."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwnas.cli.config import PipelineConfig
 from hwnas.cli.console import Reporter
+from hwnas.cli.export_checks import checked_files, model_path, tvm_target
 from hwnas.cli.export_plan import PlannedFile
-from hwnas.cli.export_preflight import preflight_file, preflight_networks
+from hwnas.cli.export_preflight import preflight_networks
 from hwnas.cli.export_subjects import Source
-from hwnas.cli.latencies import TimedFile, device_named, measure_latencies, no_latency
+from hwnas.cli.latencies import TimedFile, measure_latencies, no_latency
 from hwnas.errors import StorageError
 from hwnas.export.formats import model_format
-from hwnas.files import read_json, sha256_of_file, write_json
 from hwnas.profiling.journal import locked
-from hwnas.progress import part
 
 if TYPE_CHECKING:
-    from hwnas.export.deploy import CheckedFile, Examples, Subject
+    from hwnas.export.deploy import CheckedFile, Examples
 
 __all__ = ["export_files"]
 
@@ -48,7 +43,7 @@ def export_files(
     preflight_networks(config, planned, source, reporter)
     with locked(state / "lock"):
         examples = source.examples
-        checked = _checked_files(config, planned, source, state, reporter)
+        checked = checked_files(config, planned, source, state, reporter)
         shapes = {file.key: (1, examples.channels, *2 * (source.resolution(file.target),)) for file in planned}
         latencies = _latencies(config, planned, shapes, state, reporter)
         with reporter.step(f"export: {len(planned)} bundles") as progress:
@@ -74,57 +69,6 @@ def _make_folders(folder: Path, planned: Sequence[PlannedFile]) -> None:
         ) from error
 
 
-def _checked_files(
-    config: PipelineConfig,
-    planned: Sequence[PlannedFile],
-    source: Source,
-    state: Path,
-    reporter: Reporter,
-) -> dict[str, CheckedFile]:
-    from hwnas.export.deploy import export_checked
-
-    examples = source.examples
-    found: dict[str, CheckedFile] = {}
-    subjects: dict[str, Subject] = {}
-    images = (
-        "noise, for want of real images" if examples.held_out is None else f"{len(examples.held_out)} held-out images"
-    )
-    with reporter.step(f"export: {len(planned)} files, checked against torch on {images}") as progress:
-        for number, file in enumerate(planned):
-            bar = part(progress, number, len(planned))
-            model = _model_path(state, file)
-            kept = _kept(model)
-            if kept is None:
-                if file.target.id not in subjects:
-                    subjects = {file.target.id: source.subject(file.target, bar)}  # one network at a time is in memory
-                settings = replace(config.export, tvm_target=_tvm_target(config, file))
-                kept = export_checked(
-                    subjects[file.target.id], file.format, file.precision, model, examples, settings, bar
-                )
-                kept = replace(kept, preflight=preflight_file(config, file, model))
-                write_json(model.with_suffix(".json"), asdict(kept))
-            found[file.key] = kept
-    return found
-
-
-def _tvm_target(config: PipelineConfig, file: PlannedFile) -> str | None:
-    """What TVM compiles for: as configured, else as the device's profile says; None for other formats."""
-    if file.format != "tvm":
-        return None
-    return config.export.tvm_target or device_named(config, file.target.device)[0].tvm_target
-
-
-def _kept(model: Path) -> CheckedFile | None:
-    """What an interrupted run found of `model`, where it is whole."""
-    from hwnas.export.deploy import CheckedFile
-
-    try:
-        checked = CheckedFile(**read_json(model.with_suffix(".json")))
-    except (StorageError, TypeError):
-        return None
-    return checked if model.is_file() and sha256_of_file(model) == checked.sha256 else None
-
-
 def _latencies(
     config: PipelineConfig,
     planned: Sequence[PlannedFile],
@@ -136,7 +80,7 @@ def _latencies(
         return {file.key: no_latency("export.measure_latency=false", file.target.threads) for file in planned}
     timed = [
         TimedFile(
-            file.key, _model_path(state, file), file.target.device, model_format(file.format).runtime,
+            file.key, model_path(state, file), file.target.device, model_format(file.format).runtime,
             file.target.threads, shapes[file.key],
         )
         for file in planned
@@ -166,7 +110,7 @@ def _bundle(
         name=target.id, device=target.device, runtime=chosen.runtime, budget=target.budget, file="",
         format=file.format, precision=file.precision, bytes=checked.bytes, sha256=checked.sha256,
         arch=checked.arch, space=checked.space, classes=checked.classes,
-        tvm_target=_tvm_target(config, file), input_layout=chosen.layout,
+        tvm_target=tvm_target(config, file), input_layout=chosen.layout,
         input_shape=[sizes[axis] for axis in chosen.layout],
         parity=checked.parity, accuracy=accuracy, float_layers=checked.float_layers,
         metrics={
@@ -177,7 +121,7 @@ def _bundle(
         data={"name": config.data.name, "licence": config.data.licence, "real_images": checked.parity["real"]},
         files={}, versions=package_versions(chosen),
     )  # fmt: skip
-    model = _model_path(state, file)
+    model = model_path(state, file)
     write_bundle(
         folder / file.folder, model, manifest, examples.preprocessing, shape[-1],
         examples.checking_images(1, shape[-1]), config.export, runnable_here(model),
@@ -206,7 +150,3 @@ def _bundle(
         "latency_reason": latency["reason"],
         "preflight": checked.preflight,
     }
-
-
-def _model_path(state: Path, file: PlannedFile) -> Path:
-    return state / f"{file.key}{model_format(file.format).suffix}"

@@ -32,6 +32,10 @@ class Source(ABC):
     def __init__(self, config: PipelineConfig) -> None:
         self.config = config
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Another process loads images and weights itself.
+        return {key: value for key, value in vars(self).items() if key not in ("data", "examples", "_supernet")}
+
     @property
     @abstractmethod
     def inputs(self) -> dict[str, Any]:

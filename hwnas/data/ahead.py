@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
 import sys
-import threading
-import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import torch
 
 from hwnas.errors import DataError
+from hwnas.workers import WorkerPool
 
 __all__ = ["MadeAhead"]
 
 T = TypeVar("T")
 
 _PER_WORKER = 2  # numbers under way or waiting to be fetched: a worker never idles, and few results wait in memory
-_PARENT_CHECK_S = 1.0
 
 
 class MadeAhead(Generic[T]):
@@ -38,7 +32,7 @@ class MadeAhead(Generic[T]):
 
     def __init__(self, make: Callable[[int], T], workers: int, end: int | None = None) -> None:
         self._make, self._workers, self._end = make, workers, end
-        self._pool: ProcessPoolExecutor | None = None
+        self._pool: WorkerPool[T] | None = None
         self._waiting: deque[Future[T]] = deque()
         self._first = 0  # the number of the first one waiting
 
@@ -70,7 +64,7 @@ class MadeAhead(Generic[T]):
     def close(self) -> None:
         """End the workers; the next call starts new ones."""
         if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool.close()
         self._pool = None
         self._waiting.clear()
 
@@ -79,51 +73,18 @@ class MadeAhead(Generic[T]):
 
     def _fill(self) -> None:
         if self._pool is None:
-            self._pool = ProcessPoolExecutor(self._workers, _context(), _begin, (os.getpid(), self._make))
+            self._pool = WorkerPool(self._make, self._workers, _method(), _one_thread)
         while len(self._waiting) < _PER_WORKER * self._workers:
             number = self._first + len(self._waiting)
             if self._end is not None and number >= self._end:
                 break
-            with _interrupts_held():  # workers are forked in here
-                self._waiting.append(self._pool.submit(_call, number))
+            self._waiting.append(self._pool.submit(number))
 
 
-_made_here: list[Callable[[int], Any]] = []  # of a worker process: what it was started for
-
-
-def _begin(parent: int, make: Callable[[int], Any]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+def _one_thread() -> None:
     torch.set_num_threads(1)  # the team of threads of the parent doesn't exist in a forked process
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    _made_here.append(make)
 
 
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    # A worker that Ctrl-C met before it ignores it would print a traceback of its own.
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _call(number: int) -> Any:
-    return _made_here[0](number)
-
-
-def _end_with(parent: int) -> None:
-    # A parent that was killed can't end its workers, and they would wait for work for ever.
-    while os.getppid() == parent:
-        time.sleep(_PARENT_CHECK_S)
-    os._exit(1)
-
-
-def _context() -> multiprocessing.context.BaseContext:
+def _method() -> str:
     # Forked workers start at once and share the list of images; macOS's libraries don't survive a fork.
-    return multiprocessing.get_context("fork" if sys.platform == "linux" else None)
+    return "fork" if sys.platform == "linux" else "spawn"

@@ -29,6 +29,7 @@ class ExportConfig:
     `dynamic_batch`: ONNX files take any number of images. `tvm_target` is LLVM's triple and processor, such as
     `aarch64-linux-gnu cortex-a76` (None: this machine); TVM tries `tuning_trials` schedules (0: its defaults).
     `measure_latency`: whether the files are timed on their device.
+    `processes` write and check files side by side, a GiB of memory each (0: one a core, and at least four files each).
     """
 
     parity_images: int = 256
@@ -46,9 +47,10 @@ class ExportConfig:
     tvm_target: str | None = None
     tuning_trials: int = 0
     measure_latency: bool = True
+    processes: int = 0
 
     def __post_init__(self) -> None:
-        for key, least in (("parity_images", 1), ("calibration_images", 1), ("tuning_trials", 0)):
+        for key, least in (("parity_images", 1), ("calibration_images", 1), ("tuning_trials", 0), ("processes", 0)):
             if getattr(self, key) < least:
                 raise ConfigError(f"export.{key}: expected at least {least}, got {getattr(self, key)}")
         for name in ("parity_tolerance", "fp16_tolerance"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import signal
@@ -12,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from hwnas.export.verify import verify_files, verify_golden
@@ -103,6 +105,46 @@ def test_slower_than_the_manifest_says(smoke: Path, tmp_path: Path) -> None:
     assert verify(bundle, tmp_path, *FAST, "verify.latency=false").returncode == 0
 
 
+def test_several_processes_write_what_one_does(smoke: Path) -> None:
+    both = []
+    for processes in (2, 1):
+        done = step("export", smoke, "precisions=[fp32,fp16]", f"export.processes={processes}", *FAST)
+        assert done.returncode == 0, done.stderr
+        both.append(
+            [{key: file[key] for key in KEYS if "latency" not in key} for file in result_of(smoke / "export")["files"]]
+        )
+        assert len(both[-1]) == 8
+        shutil.rmtree(smoke / "export")
+    assert both[0] == both[1]
+
+
+def test_interrupted_processes_end_and_what_they_made_is_kept(smoke: Path) -> None:
+    shutil.rmtree(smoke / "export")
+    command = [
+        sys.executable, "-m", "hwnas.cli.main", "export", "experiment=smoke", f"hydra.run.dir={smoke / 'export'}",
+        "precisions=[fp32,int8]", "export.processes=2", *FAST,
+    ]  # fmt: skip
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 120
+    while not list((smoke / "export" / "state").glob("*.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    group = psutil.Process(process.pid).children(recursive=True)
+    assert len(group) >= 2
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on from there" in errors
+    assert "Traceback" not in errors
+    assert "leaked" not in errors
+    _, alive = psutil.wait_procs(group, timeout=30)
+    assert not alive
+    assert list((smoke / "export" / "state").glob("*.json"))
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_device_out_of_reach_is_said_not_hidden(smoke: Path, tmp_path: Path) -> None:
     folder, result = exported(smoke, "formats=[onnx]", "device=raspberry_pi_5")
     (file,) = result["files"]
@@ -181,6 +223,7 @@ def test_killed_export_leaves_whole_bundles_and_goes_on(smoke: Path) -> None:
     shutil.rmtree(folder)
     command = [
         sys.executable, "-m", "hwnas.cli.main", "export", "experiment=smoke", f"hydra.run.dir={folder}",
+        "precisions=[fp32,fp16]", "export.processes=2",
     ]  # fmt: skip
     draw = random.Random(0)
     kept: dict[str, int] = {}
@@ -199,7 +242,7 @@ def test_killed_export_leaves_whole_bundles_and_goes_on(smoke: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     files = result_of(folder)["files"]
-    assert len(files) == 4
+    assert len(files) == 8
     for file in files:
         verify_files((folder / file["path"]).parent)
     assert not list(folder.rglob(".*partial*"))

@@ -46,10 +46,12 @@ def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, 
     for what in left_out:
         reporter.say(f"export: {what} is left out: the format is not written so")
     source = source_of(config, folder, targets)
+    settings = to_plain(config.export)
+    del settings["processes"]  # changes nothing but the time taken
     inputs: dict[str, Any] = {
         **source.inputs,
         "licence": config.data.licence,
-        "export": to_plain(config.export),
+        "export": settings,
         "targets": [[file.target.id, file.target.threads, file.target.arch, str(file.folder)] for file in planned],
         "files": files_digest({**files, **source.files}),
     }
