@@ -21,7 +21,7 @@ _CAPTIONS = {
     "front": (
         "Grey: random subnets. Blue: the best that the search found at each latency. Stars: the nets chosen for the"
         " budgets (red lines), on held-out accuracy as predicted; diamonds: the same nets at the latency that their"
-        " exported files measured. The accuracy beside a budget is on the test images."
+        " exported files measured. The accuracy beside a budget is the file's, on the test images."
     ),
     "latency": (
         "Whole networks, measured, over the sum of their operators in the latency table. Green: within"
@@ -86,7 +86,6 @@ def _target(target: Mapping[str, Any]) -> dict[str, Any]:
         "met": None if ratio is None else ratio <= 1 + BUDGET_TOLERANCE,
         "prediction_error": None if corrected is None else target["predicted_ms"] / corrected - 1,
         "arch": _arch(target["arch"]),
-        "file_name": Path(target["file"]).name if target.get("file") else None,
     }
 
 
@@ -140,7 +139,7 @@ def _story(result: Result) -> list[str]:
     if images := data.get("images"):
         story.append(
             f"It learned from {_count(images['train'])} images; {_count(images['held_out'])} others were held out for"
-            f" every choice made here; the {_count(images['test'])} test images were used once, in the end."
+            f" every choice made here; the {_count(images['test'])} test images took part in none."
         )
     if supernet.get("accuracy_largest") is not None and supernet.get("accuracy_smallest") is not None:
         story.append(

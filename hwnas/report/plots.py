@@ -222,7 +222,8 @@ def plot_search(history: Sequence[Mapping[str, Any]], path: Path) -> Path:
 def _draw_target(axes: Axes, target: Mapping[str, Any], labelled: bool) -> None:
     accuracy = target.get("accuracy_predicted")
     accuracy = target.get("accuracy_torch") if accuracy is None else accuracy
-    tested = "" if target.get("accuracy_torch") is None else f": test accuracy {100 * target['accuracy_torch']:.2f} %"
+    kind = "fine-tuned" if target.get("finetuned") else "test accuracy"
+    tested = "" if target.get("accuracy_torch") is None else f": {kind} {100 * target['accuracy_torch']:.2f} %"
     axes.axvline(target["budget_ms"], color=RED, lw=1.0, ls=(0, (4, 3)), alpha=0.8)
     axes.annotate(
         f"budget {target['budget_ms']:.3g} ms{tested}", (target["budget_ms"], 0.02), (-3, 0),

@@ -76,10 +76,10 @@ def test_the_table_of_targets(result: dict[str, Any], tmp_path: Path) -> None:
     rows = page(result, tmp_path).rows
     assert rows[2] == [
         "local", "onnxruntime", "0.400", "0.390", "0.440", "1.100", "0.400", "100 % ✓",
-        "91.23 %", "91.22 %", "90.50 %", "90.00 %", "2e-06", "512 KiB", "a.onnx",
+        "91.23 %", "91.22 %", "90.50 %", "90.00 %", "2e-06", "512 KiB",
     ]  # fmt: skip
     assert rows[3][7] == "108 % ✗"
-    assert len(rows[1]) == 15
+    assert len(rows[1]) == 14
 
 
 @pytest.mark.parametrize(("measured", "shown"), [(0.42, "✓"), (0.4201, "✗")])
@@ -107,7 +107,7 @@ def test_what_is_missing_is_a_dash_not_an_error(result: dict[str, Any], tmp_path
     keys = ("device", "runtime", "budget_ms", "predicted_ms", "arch")
     bare = {"targets": [{key: target[key] for key in keys} for target in result["targets"]]}
     written = page(bare, tmp_path)
-    assert written.rows[2][4:] == ["–", "–", "–", "not measured", "–", "–", "–", "–", "–", "–", "–"]
+    assert written.rows[2][4:] == ["–", "–", "–", "not measured", "–", "–", "–", "–", "–", "–"]
     assert "0 of 4" in written.text
     assert "4 not measured" in written.text
     assert "None" not in written.text
