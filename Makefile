@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c const
 
 .PHONY: help install run test test-all lint device-tools lock clean
 help:
-	@echo 'make run       install and run the quickstart experiment (about 20 minutes on 2 cores)'
+	@echo 'make run       install and run the quickstart experiment (about 25 minutes on 2 cores)'
 	@echo 'make test      install and run linters, type checker, import contract and tests'
 	@echo 'make test-all  the same with the slow tests'
 	@echo 'make install   the virtual environment $(VENV) alone'
