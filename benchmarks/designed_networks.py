@@ -6,7 +6,7 @@ import json
 import resource
 import subprocess
 import sys
-import time
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,13 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
 
 from hwnas.cli.commands import COMMANDS
 from hwnas.cli.compose import compose_config
 from hwnas.cli.config import PipelineConfig, to_pipeline_config
 from hwnas.cli.inputs import given_arch, resolve_space
-from hwnas.data.load import ImageData
 from hwnas.devices.config import DeviceConfig
 from hwnas.devices.connect import connect
 from hwnas.devices.profile import load_profile
@@ -31,19 +29,11 @@ from hwnas.profiling.journal import Journal
 from hwnas.profiling.measure import measure_models
 from hwnas.progress import no_progress
 from hwnas.spaces import Genotypes, Space
-from hwnas.supernet.build import build_subnet
-from hwnas.supernet.layout import channels_last
-from hwnas.supernet.single import SingleNetwork
-from hwnas.training.batches import Batches
-from hwnas.training.config import TrainingConfig
-from hwnas.training.gradients import Gradients
-from hwnas.training.loss import LossRule
-from hwnas.training.optimiser import make_optimiser
-from hwnas.training.processes import Processes
+from hwnas.training.config import PhaseConfig, TrainingConfig
 
 __all__ = ["Designed", "Searched", "Single", "composed", "hwnas", "ladder", "latencies", "trained"]
 
-PROBED_STEPS = 5
+PROBED_EPOCHS = (0.05, 0.3)
 
 
 def composed(command: str, overrides: Sequence[str]) -> PipelineConfig:
@@ -144,32 +134,20 @@ def latencies(models: Mapping[str, Path], settings: ProfilingConfig, seed: int, 
     return {name: one.median_ms for name, one in found.latencies.items()}
 
 
-def trained(
-    peer: Single, recipe: TrainingConfig, minutes: float, folder: Path, data: ImageData, seed: int
-) -> dict[str, Any]:
+def trained(peer: Single, recipe: TrainingConfig, minutes: float, folder: Path, seed: int) -> dict[str, Any]:
     """Train `peer` alone for `minutes` of CPU by `recipe`; accuracies, epochs and CPU seconds. Goes on where killed.
 
-    The number of epochs is what fits in by the CPU time of a few steps, and is kept: a run that goes on needs the same.
+    The number of epochs is what fits in by the CPU time of an epoch, and is kept: a run that goes on needs the same.
     """
+    settings = _training_settings(peer, recipe, seed)
     plan = folder / "plan.json"
     if plan.is_file():
         planned = json.loads(plan.read_text())
     else:
-        epoch_s = _epoch_cpu_s(peer, recipe, data, seed)
+        epoch_s = _epoch_cpu_s(settings, recipe.phases[0])
         planned = {"epochs": round(60 * minutes / epoch_s, 3), "probed_epoch_cpu_s": round(epoch_s, 2), "cpu_s": 0.0}
         write_json(plan, planned)
-    first = recipe.phases[0]
-    warmup = min(first.warmup_epochs, planned["epochs"] / 10)
-    phase = (
-        f"{{name: single, epochs: {planned['epochs']}, learning_rate: {first.learning_rate}, warmup_epochs: {warmup},"
-        " teacher: none}"
-    )
-    kept = ("batch_size", "shards", "accelerator", "optimiser", "momentum", "weight_decay", "label_smoothing")
-    settings = [
-        *peer.settings, f"training.phases=[{phase}]", f"seed={seed}", "training.tensorboard=false",
-        *(f"training.{key}={getattr(recipe, key)}" for key in kept),
-    ]  # fmt: skip
-    result, cpu_s = hwnas("train", folder / "train", settings)
+    result, cpu_s = hwnas("train", folder / "train", [*settings, _phase(recipe.phases[0], planned["epochs"])])
     planned["cpu_s"] = round(planned["cpu_s"] + cpu_s, 1)
     write_json(plan, planned)
     return {
@@ -179,23 +157,27 @@ def trained(
     }
 
 
-def _epoch_cpu_s(peer: Single, recipe: TrainingConfig, data: ImageData, seed: int) -> float:
-    """CPU seconds of an epoch, images included, by those of a few steps after the first."""
-    space, genotype = peer.network
-    network: nn.Module = channels_last(SingleNetwork(space, genotype, build_subnet(space, genotype)))
-    batches = Batches(data, recipe.batch_size, seed, Processes("cpu"))
-    gradients = Gradients(network, recipe.shards)
-    optimiser = make_optimiser(network, recipe, recipe.phases[0])
-    try:
-        for step in range(PROBED_STEPS + 1):
-            if step == 1:
-                start = time.process_time()
-            images, labels = batches(step, space.resolutions[-1])
-            gradients(genotype[None], images, labels, LossRule(recipe.label_smoothing))
-            optimiser.step()
-        return (time.process_time() - start) / PROBED_STEPS * batches.steps_per_epoch
-    finally:
-        batches.close()
+def _training_settings(peer: Single, recipe: TrainingConfig, seed: int) -> list[str]:
+    kept = ("batch_size", "shards", "accelerator", "optimiser", "momentum", "weight_decay", "label_smoothing")
+    own = [f"training.{key}={getattr(recipe, key)}" for key in kept]
+    return [*peer.settings, f"seed={seed}", "training.tensorboard=false", *own]
+
+
+def _phase(first: PhaseConfig, epochs: float) -> str:
+    """The setting that trains for `epochs` as the `first` phase of the recipe does."""
+    warmup = min(first.warmup_epochs, epochs / 10)
+    phase = f"epochs: {epochs}, learning_rate: {first.learning_rate}, warmup_epochs: {warmup}, teacher: none"
+    return f"training.phases=[{{name: single, {phase}}}]"
+
+
+def _epoch_cpu_s(settings: Sequence[str], first: PhaseConfig) -> float:
+    """CPU seconds of an epoch, images included: what a longer training takes more than a short one."""
+    with tempfile.TemporaryDirectory() as folder:
+        short, long = (
+            hwnas("train", Path(folder) / str(epochs), [*settings, _phase(first, epochs)])[1]
+            for epochs in PROBED_EPOCHS
+        )
+    return (long - short) / (PROBED_EPOCHS[1] - PROBED_EPOCHS[0])
 
 
 def ladder(low: float, high: float, steps: int) -> list[float]:

@@ -213,7 +213,7 @@ class Bench:
     def _trained(self, network: Single) -> dict[str, Any]:
         print(f"{network.name}: {self.minutes} min of CPU", flush=True)
         folder = self.runs / "designed" / network.name
-        return trained(network, self.config.training, self.minutes, folder, self.data, self.arguments.seed)
+        return trained(network, self.config.training, self.minutes, folder, self.arguments.seed)
 
     # ---- both ---------------------------------------------------------------------------------------------------
 
