@@ -125,9 +125,9 @@ def _scores(
 
     genotypes = _scored(config, space, trained)
     measure = MeasureConfig(calibration_images=config.training.calibration_images)
-    trained_on = config.training.network == "subnet" and checkpoint is not None
+    start = checkpoint if config.training.network == "subnet" else None
     quantised = config.training.quantisation != "none"
-    runs = 2 * (1 + trained_on) * (1 + (trained_on and quantised))
+    runs = 2 if start is None else 8 if quantised else 4
 
     def both(network: TrainedNetwork, run: int, int8: bool = False) -> tuple[Any, Any]:
         test, held_out = (
@@ -139,8 +139,8 @@ def _scores(
     test, held_out = both(trained.supernet, 0)
     if config.training.network == "subnet":
         subnet: dict[str, Any] = {"arch": space.arch(genotypes[0]).to_dict(), **_one(test, held_out, 0)}
-        if trained_on and checkpoint is not None:
-            before = load_network(checkpoint, space)
+        if start is not None:
+            before = load_network(start, space)
             subnet["before"] = _one(*both(before, 1), 0)
             if quantised:
                 subnet["int8"] = _one(*both(trained.supernet, 2, int8=True), 0)
