@@ -19,12 +19,12 @@ class ExportConfig:
     `parity_images` real images go through the file and through torch; the logits of a float file may differ by
     `parity_tolerance` (float32 runtimes sum in another order than torch, which moves logits near 10 by about 1e-5),
     those of an fp16 file by `fp16_tolerance` (a CIFAR-10 net's were seen to differ by 0.016).
-    Quantised files read the ranges of activations off `calibration_images` by `calibration_method`: `minmax`, `entropy`
-    or `percentile`, which cuts off where `calibration_percentile` % of values stay below. `reduce_range` keeps
-    weights to 7 bits, for x86 processors without VNNI, whose 16-bit sums overflow otherwise (ONNX Runtime). The files
-    may lose `max_accuracy_drop`, a fraction of held-out images, against torch. Where they lose more, the most sensitive
-    layers stay float as long as `mixed_precision` allows; a file that still loses more is refused, unless
-    `allow_accuracy_drop`.
+    Quantised files read the ranges of activations off `calibration_images`, those of ONNX by `calibration_method`:
+    `minmax`, `entropy` or `percentile`, which cuts off where `calibration_percentile` % of values stay below.
+    `reduce_range` keeps their weights to 7 bits, for x86 processors without VNNI, whose 16-bit sums overflow otherwise.
+    The files may lose `max_accuracy_drop`, a fraction of held-out images, against torch. Where they lose more, the
+    most sensitive layers stay float as long as `mixed_precision` allows; a file that still loses more is refused,
+    unless `allow_accuracy_drop`.
     `allow_unsupported`: what preflight says that the device won't run is exported all the same.
     `dynamic_batch`: ONNX files take any number of images. `tvm_target` is LLVM's triple and processor, such as
     `aarch64-linux-gnu cortex-a76` (None: this machine); TVM tries `tuning_trials` schedules (0: its defaults).

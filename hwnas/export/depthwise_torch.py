@@ -56,6 +56,7 @@ def _split(traced: fx.GraphModule, whole: fx.Node) -> bool:
                 ),
             )  # fmt: skip
             total = part if total is None else traced.graph.call_function(torch.ops.aten.add.Tensor, (total, part))
+            part.meta, total.meta = dict(whole.meta), dict(whole.meta)  # of the same layer
     whole.replace_all_uses_with(total)
     traced.graph.erase_node(whole)
     return True

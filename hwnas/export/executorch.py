@@ -13,7 +13,17 @@ from numpy.typing import NDArray
 from hwnas.errors import ExportError
 from hwnas.export import synthetic_executorch
 from hwnas.export.formats import ExportRequest, ModelFormat, Runner
-from hwnas.export.passes import ExportState, Pass, first_line, fold_batch_norm, on_cpu, order_weights, require, to_file
+from hwnas.export.passes import (
+    ExportState,
+    Pass,
+    first_line,
+    fold_batch_norm,
+    on_cpu,
+    order_weights,
+    require,
+    run_passes,
+    to_file,
+)
 from hwnas.export.quiet import quiet
 
 __all__ = ["FORMAT", "export_executorch", "load_runner", "read_metadata"]
@@ -91,19 +101,24 @@ def _quantise(state: ExportState) -> ExportState:
     if state.request.precision != "int8":
         return state
     import torch
-    from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
-        XNNPACKQuantizer,
-        get_symmetric_quantization_config,
-    )
-    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
-    quantiser = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
-    prepared = prepare_pt2e(state.model.module(), quantiser)
-    with torch.no_grad():
-        for image in torch.from_numpy(state.calibration):
-            prepared(image[None])
-    converted = convert_pt2e(prepared)
-    return replace(state, model=torch.export.export(converted, (state.example.contiguous(),), strict=False))
+    from hwnas.export.quantise_executorch import quantise
+
+    quantised = quantise(state.model.module(), torch.from_numpy(state.calibration), state.request.float_layers)
+    return replace(state, model=torch.export.export(quantised, (state.example.contiguous(),), strict=False))
+
+
+def _layer_errors(request: ExportRequest, quantised_file: Path | str) -> dict[str, float]:  # noqa: ARG001
+    """In torch, on the network as it was traced: a program can't be taken apart."""
+    import torch
+
+    from hwnas.export.quantise_executorch import layer_errors
+
+    state = ExportState(request, request.module)
+    images = torch.from_numpy(state.calibration)
+    traced = run_passes(FORMAT.name, TRACING, replace(state, request=replace(request, example=images)))
+    with quiet("layer errors"):
+        return layer_errors(traced.model.module(), images, request.float_layers)
 
 
 def _delegate(state: ExportState) -> ExportState:
@@ -124,12 +139,17 @@ def _serialise(state: ExportState) -> ExportState:
     return replace(state, model=bytes(state.model.to_executorch().buffer))
 
 
-PASSES: tuple[Pass, ...] = (
+TRACING: tuple[Pass, ...] = (
     ("copy to CPU", on_cpu),
     ("fold batch norm", fold_batch_norm),
     ("order weights", order_weights),
     ("trace", _trace),
     ("split depthwise", _split_depthwise),
+)
+"""From a module to the program that is quantised."""
+
+PASSES: tuple[Pass, ...] = (
+    *TRACING,
     ("quantise", _quantise),
     ("delegate", _delegate),
     ("serialise", _serialise),
@@ -146,4 +166,5 @@ FORMAT = ModelFormat(
     export=export_executorch,
     write_synthetic=synthetic_executorch.write,
     load_runner=load_runner,
+    layer_errors=_layer_errors,
 )

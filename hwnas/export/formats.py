@@ -73,10 +73,11 @@ class ExportFunction(Protocol):
 
 
 class LayerErrors(Protocol):
-    def __call__(
-        self, float_file: Path | str, quantised_file: Path | str, images: NDArray[np.float32]
-    ) -> dict[str, float]:
-        """How much each quantised layer adds to the error, by its name in the quantised file; worst first."""
+    def __call__(self, request: ExportRequest, quantised_file: Path | str) -> dict[str, float]:
+        """How much each layer that `request` quantised adds to the error, by its name there; worst first.
+
+        `quantised_file` is what was written of `request`, whose `calibration` are the images to find it out with.
+        """
 
 
 class SyntheticWriter(Protocol):

@@ -15,7 +15,17 @@ from hwnas.export.calibrate_onnx import calibrate
 from hwnas.export.compress_onnx import half_precision, quantise_weights
 from hwnas.export.formats import ExportRequest, ModelFormat, Runner
 from hwnas.export.onnx_graph import layers_of, name_nodes, pool_globally
-from hwnas.export.passes import ExportState, Pass, first_line, fold_batch_norm, on_cpu, order_weights, require, to_file
+from hwnas.export.passes import (
+    ExportState,
+    Pass,
+    errors_of_files,
+    first_line,
+    fold_batch_norm,
+    on_cpu,
+    order_weights,
+    require,
+    to_file,
+)
 from hwnas.export.quantise_onnx import quantise
 from hwnas.export.sensitivity_onnx import layer_errors
 
@@ -169,6 +179,11 @@ GRAPH_PASSES: tuple[Pass, ...] = (
 )
 """From a folded module to its graph in float32, for TVM as well."""
 
+
+def _layer_errors(request: ExportRequest, quantised_file: Path | str) -> dict[str, float]:
+    return errors_of_files(layer_errors, FORMAT, request, quantised_file)
+
+
 PASSES: tuple[Pass, ...] = (
     ("copy to CPU", on_cpu),
     ("fold batch norm", fold_batch_norm),
@@ -191,5 +206,5 @@ FORMAT = ModelFormat(
     export=export_onnx,
     write_synthetic=synthetic_onnx.write,
     load_runner=load_runner,
-    layer_errors=layer_errors,
+    layer_errors=_layer_errors,
 )

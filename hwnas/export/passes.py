@@ -6,6 +6,7 @@ A format lists its passes; each takes the state that the one before it left and 
 from __future__ import annotations
 
 import errno
+import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -29,6 +30,7 @@ __all__ = [
     "ExportState",
     "Pass",
     "check_request",
+    "errors_of_files",
     "first_line",
     "fold_batch_norm",
     "on_cpu",
@@ -96,6 +98,21 @@ def _run(
             f"{format_name} export failed in pass {name!r}: {first_line(cause)}; expected a plain static network in"
             " eval mode (HYDRA_FULL_ERROR=1 shows the whole traceback)"
         ) from cause
+
+
+def errors_of_files(
+    files: Callable[[Path, Path | str, NDArray[np.float32]], dict[str, float]],
+    chosen: ModelFormat,
+    request: ExportRequest,
+    quantised_file: Path | str,
+) -> dict[str, float]:
+    """What a format's `layer_errors` gives, for one that finds it in `files`: the float one, the quantised one."""
+    if request.calibration is None:
+        raise ExportError(f"{quantised_file}: expected images to find its most sensitive layers with, got none")
+    with tempfile.TemporaryDirectory() as folder:
+        exact = replace(request, precision="fp32", float_layers=(), calibration=None)
+        float_file = chosen.export(exact, Path(folder) / f"float{chosen.suffix}")
+        return files(float_file, quantised_file, request.calibration)
 
 
 def to_file(chosen: ModelFormat, passes: Sequence[Pass], request: ExportRequest, path: Path | str) -> Path:

@@ -74,8 +74,8 @@ def _choices(chosen: ModelFormat, request: ExportRequest, folder: Path) -> Itera
     images, integer = request.calibration, request.precision in ("int8", "int8_dynamic")
     if chosen.layer_errors is None or images is None or not integer or not request.config.mixed_precision:
         return
-    float_file = chosen.export(replace(request, precision="fp32", float_layers=()), folder / f"float{chosen.suffix}")
-    errors = chosen.layer_errors(float_file, _candidate(chosen, folder, 0), images[:_RANKING_IMAGES])
+    ranked = replace(request, calibration=images[:_RANKING_IMAGES])
+    errors = chosen.layer_errors(ranked, _candidate(chosen, folder, 0))
     worst, count = list(errors), 1
     while count < len(worst):
         yield (*request.float_layers, *worst[:count])

@@ -23,6 +23,7 @@ from hwnas.export.flatbuffer import (
 )
 from hwnas.export.lower_tflite import lower_activations
 from hwnas.export.quiet import quiet
+from hwnas.export.sampled_range import SampledRange
 from hwnas.export.tflite_graph import TfliteGraph
 
 __all__ = ["dynamic_integer", "float16", "full_integer", "layer_errors", "run_images"]
@@ -32,7 +33,6 @@ BORDERS = ("QUANTIZE", "DEQUANTIZE")
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 # Without a kernel for int8 weights under float values, XNNPACK leaves depthwise convolutions to a slower one.
 DYNAMIC = ("CONV_2D", "FULLY_CONNECTED")
-SAMPLED, TAIL = 400, 0.001
 ERROR_IMAGES = 16
 
 Ranges = dict[str, dict[str, Any]]
@@ -166,11 +166,7 @@ def _quantised(quantizer: Any, ranges: Ranges | None) -> bytes:
 
 
 def _ranges(content: bytes, images: NDArray[np.float32]) -> Ranges:
-    """From where to where each tensor's values lie on `images`, as `Quantizer.quantize` takes it.
-
-    Between the quantiles `TAIL` and 1 - `TAIL` of a sample: of each image its two extremes and some values at random.
-    So outliers do not stretch the range, and the few values of a pooled tensor are not cut.
-    """
+    """From where to where each tensor's values lie on `images`, as `Quantizer.quantize` takes it."""
     from ai_edge_litert.interpreter import Interpreter
 
     with warnings.catch_warnings():
@@ -178,17 +174,15 @@ def _ranges(content: bytes, images: NDArray[np.float32]) -> Ranges:
         interpreter = Interpreter(model_content=content, num_threads=1, experimental_preserve_all_tensors=True)
     interpreter.allocate_tensors()
     source, names, rng = interpreter.get_input_details()[0]["index"], value_names(content), np.random.default_rng(0)
-    seen: dict[int, list[NDArray[np.float32]]] = {number: [] for number in names}
+    seen = {number: SampledRange() for number in names}
     for image in np.ascontiguousarray(images.transpose(0, 2, 3, 1)):
         interpreter.set_tensor(source, image[None])
         interpreter.invoke()
-        for number, samples in seen.items():
-            values = interpreter.get_tensor(number).ravel()
-            chosen = values[rng.integers(0, len(values), SAMPLED)]
-            samples.append(np.append(chosen, (values.min(), values.max())))
+        for number, values in seen.items():
+            values.add(interpreter.get_tensor(number), rng)
     ranges = {}
-    for number, samples in seen.items():
-        low, high = np.quantile(np.concatenate(samples), (TAIL, 1 - TAIL))
+    for number, values in seen.items():
+        low, high = values.bounds()
         shape = (1,) * interpreter.get_tensor(number).ndim
         ranges[names[number]] = {"min": _filled(shape, low), "max": _filled(shape, high)}
     return ranges

@@ -12,7 +12,16 @@ from hwnas.export import synthetic_tflite
 from hwnas.export.depthwise_tflite import split_depthwise
 from hwnas.export.flatbuffer import add_metadata, operator_names
 from hwnas.export.formats import ExportRequest, ModelFormat, Runner
-from hwnas.export.passes import ExportState, Pass, first_line, fold_batch_norm, on_cpu, require, to_file
+from hwnas.export.passes import (
+    ExportState,
+    Pass,
+    errors_of_files,
+    first_line,
+    fold_batch_norm,
+    on_cpu,
+    require,
+    to_file,
+)
 from hwnas.export.quantise_tflite import dynamic_integer, float16, full_integer, layer_errors, run_images
 from hwnas.export.quiet import quiet
 
@@ -89,6 +98,10 @@ def _attach_metadata(state: ExportState) -> ExportState:
     return replace(state, model=add_metadata(state.model, METADATA_NAME, content))
 
 
+def _layer_errors(request: ExportRequest, quantised_file: Path | str) -> dict[str, float]:
+    return errors_of_files(layer_errors, FORMAT, request, quantised_file)
+
+
 PASSES: tuple[Pass, ...] = (
     ("copy to CPU", on_cpu),
     ("fold batch norm", fold_batch_norm),
@@ -110,5 +123,5 @@ FORMAT = ModelFormat(
     export=export_tflite,
     write_synthetic=synthetic_tflite.write,
     load_runner=load_runner,
-    layer_errors=layer_errors,
+    layer_errors=_layer_errors,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,28 @@ def test_int8_is_near(tiny: Tiny) -> None:
     error = np.abs(logits - expected)
     assert 1e-6 < error.mean() < 0.1 * expected.std()
     assert (logits.argmax(1) == expected.argmax(1)).mean() > 0.9
+
+
+def test_layers_stay_float_by_their_modules_names(tiny: Tiny, tmp_path: Path) -> None:
+    """Those of a depthwise convolution that became a sum among them, which is one layer as before."""
+    chosen = model_format("executorch")
+    module = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.Hardswish(), torch.nn.Conv2d(8, 8, 7, padding=3, groups=8),
+        torch.nn.ReLU(), torch.nn.Conv2d(8, 4, 1),
+    ).eval()  # fmt: skip
+    asked = ExportRequest(module, tiny.example[:, :3], "int8", tiny.images[:16, :3].numpy())
+    path = chosen.export(asked, tmp_path / "int8.pte")
+    assert chosen.layer_errors is not None
+    assert set(chosen.layer_errors(asked, path)) == {"0", "2", "4"}
+    kept = replace(asked, float_layers=("0", "2", "4"))
+    images = tiny.images[:8, :3]
+    with torch.no_grad():
+        expected = module(images).numpy()
+    exact = chosen.load_runner(chosen.export(kept, tmp_path / "float.pte"))(images.numpy())
+    np.testing.assert_allclose(exact, expected, atol=1e-4)
+    assert np.abs(chosen.load_runner(path)(images.numpy()) - expected).max() > 1e-3
+    with pytest.raises(ConfigError, match=r"'00' is no layer of the network"):
+        chosen.export(replace(asked, float_layers=("00",)), tmp_path / "x.pte")
 
 
 def test_programs_of_several_thread_counts_take_turns(tiny: Tiny) -> None:

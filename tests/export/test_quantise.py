@@ -15,10 +15,18 @@ from torch import nn
 
 from hwnas.errors import ExportError, StorageError
 from hwnas.export.config import ExportConfig
-from hwnas.export.formats import ExportRequest, model_format
+from hwnas.export.formats import ExportRequest, ModelFormat, model_format
 from hwnas.export.quantise import export_quantised
 
-ONNX = model_format("onnx")
+pytest.importorskip("executorch", reason="executorch missing: pip install 'hwnas[executorch]'")
+
+ONNX, EXECUTORCH = model_format("onnx"), model_format("executorch")
+
+
+def named(value: object) -> str:
+    return value.name if isinstance(value, ModelFormat) else str(value)
+
+
 IMAGES = np.random.default_rng(0).standard_normal((300, 3, 12, 12)).astype(np.float32)
 
 
@@ -66,12 +74,12 @@ def request(net: nn.Module, precision: str = "int8", **changes: object) -> Expor
     return ExportRequest(net, torch.zeros(1, 3, 12, 12), precision, IMAGES[:64], config=config)
 
 
-def agreement(net: nn.Module) -> Callable[[Path], float]:
+def agreement(net: nn.Module, chosen: ModelFormat = ONNX) -> Callable[[Path], float]:
     with torch.no_grad():
         classes = net(torch.from_numpy(IMAGES)).argmax(1).numpy()
 
     def accuracy(path: Path) -> float:
-        logits: NDArray[np.float32] = ONNX.load_runner(path)(IMAGES)
+        logits: NDArray[np.float32] = chosen.load_runner(path)(IMAGES)
         return float((logits.argmax(1) == classes).mean())
 
     return accuracy
@@ -88,11 +96,14 @@ def test_good_network_is_quantised_whole(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["x.onnx"]
 
 
-@pytest.mark.parametrize("precision", ["int8", "int8_dynamic"])
-def test_one_bad_layer_stays_float(precision: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("chosen", "precision"), [(ONNX, "int8"), (ONNX, "int8_dynamic"), (EXECUTORCH, "int8")], ids=named
+)
+def test_one_bad_layer_stays_float(chosen: ModelFormat, precision: str, tmp_path: Path) -> None:
     net, said = with_outlier_weights(), []
+    path = tmp_path / f"x{chosen.suffix}"
     file = export_quantised(
-        ONNX, request(net, precision), tmp_path / "x.onnx", agreement(net), 1.0, lambda *told: said.append(told)
+        chosen, request(net, precision), path, agreement(net, chosen), 1.0, lambda *told: said.append(told)
     )
     assert file.float_layers == ("4",)
     assert file.accuracy_drop <= 0.15
@@ -102,28 +113,27 @@ def test_one_bad_layer_stays_float(precision: str, tmp_path: Path) -> None:
     assert float(texts[0].split()[-1]) < 0.8  # what was lost without it
 
 
-def test_layers_on_either_side_of_a_bad_tensor_stay_float(tmp_path: Path) -> None:
+@pytest.mark.parametrize("chosen", [ONNX, EXECUTORCH], ids=named)
+def test_layers_on_either_side_of_a_bad_tensor_stay_float(chosen: ModelFormat, tmp_path: Path) -> None:
     net = with_outlier_channel()
-    file = export_quantised(ONNX, request(net), tmp_path / "x.onnx", agreement(net), 1.0)
+    file = export_quantised(chosen, request(net), tmp_path / f"x{chosen.suffix}", agreement(net, chosen), 1.0)
     assert set(file.float_layers) == {"2", "4"}
     assert file.accuracy_drop <= 0.15
 
 
-def test_errors_of_layers_are_ranked_by_what_they_cost(tmp_path: Path) -> None:
+@pytest.mark.parametrize("chosen", [ONNX, EXECUTORCH], ids=named)
+def test_errors_of_layers_are_ranked_by_what_they_cost(chosen: ModelFormat, tmp_path: Path) -> None:
     net = with_outlier_weights()
-    files = {
-        precision: ONNX.export(request(net, precision), tmp_path / f"{precision}.onnx")
-        for precision in ("fp32", "int8")
-    }
-    assert ONNX.layer_errors is not None
-    errors = ONNX.layer_errors(files["fp32"], files["int8"], IMAGES[:16])
+    file = chosen.export(request(net), tmp_path / f"int8{chosen.suffix}")
+    assert chosen.layer_errors is not None
+    errors = chosen.layer_errors(replace(request(net), calibration=IMAGES[:16]), file)
     assert list(errors.values()) == sorted(errors.values(), reverse=True)
     assert next(iter(errors)) == "4"
     assert errors["4"] > 10 * errors["6"] > 0
     assert {"0", "2", "4", "6", "8", "12"} <= set(errors)
     kept = replace(request(net), float_layers=("4",))
-    mixed = ONNX.export(kept, tmp_path / "mixed.onnx")
-    assert "4" not in ONNX.layer_errors(files["fp32"], mixed, IMAGES[:4])
+    mixed = chosen.export(kept, tmp_path / f"mixed{chosen.suffix}")
+    assert "4" not in chosen.layer_errors(replace(kept, calibration=IMAGES[:4]), mixed)
 
 
 def test_given_float_layers_stay(tmp_path: Path) -> None:
