@@ -298,7 +298,7 @@ def markdown(found: dict[str, Any]) -> str:
         f"# Searched networks beside MobileNetV3 on {settings['dataset']}",
         "",
         f"{described(found['about'])} Seed {settings['seed']}. One thread. Each MobileNetV3 was trained for"
-        f" {settings['minutes_of_cpu']:g} minutes of CPU{same}; fine-tuning all searched networks together took"
+        f" {settings['minutes_of_cpu']:g} minutes of CPU{same}; fine-tuning all searched networks together took at most"
         f" {settings['finetune_minutes_of_cpu']:g}. Top-1 on the test images: of the searched networks with the"
         " supernet's weights, fine-tuned, and (alone) trained from nothing as their rivals were.",
         "",
