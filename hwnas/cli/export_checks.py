@@ -22,6 +22,7 @@ from hwnas.cli.export_plan import PlannedFile
 from hwnas.cli.export_preflight import preflight_file
 from hwnas.cli.export_subjects import Source
 from hwnas.cli.latencies import device_named
+from hwnas.cli.logged_work import LoggedWork, relay
 from hwnas.errors import ExportError, StorageError
 from hwnas.export.formats import model_format
 from hwnas.files import read_json, sha256_of_file, write_json
@@ -104,12 +105,12 @@ def model_path(state: Path, file: PlannedFile) -> Path:
 
 
 def _check_in_processes(checker: FileChecker, pending: Sequence[int], processes: int, progress: Progress) -> None:
-    pool = WorkerPool(checker, processes, "spawn", partial(_begin, max(1, _cores() // processes)))
+    pool = WorkerPool(LoggedWork(checker), processes, "spawn", partial(_begin, max(1, _cores() // processes)))
     try:
         # A network's last files, ExecuTorch's and TVM's, take longest: begun first, they don't end last.
         futures = {pool.submit(number): number for number in _longest_first(checker.planned, pending)}
         for done, future in enumerate(as_completed(futures), 1):
-            future.result()
+            relay(future.result())
             progress(done / len(futures), checker.planned[futures[future]].key)
         pool.close(wait=True)
     except BrokenProcessPool as error:

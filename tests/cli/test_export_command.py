@@ -108,8 +108,11 @@ def test_slower_than_the_manifest_says(smoke: Path, tmp_path: Path) -> None:
 def test_several_processes_write_what_one_does(smoke: Path) -> None:
     both = []
     for processes in (2, 1):
-        done = step("export", smoke, "precisions=[fp32,fp16]", f"export.processes={processes}", *FAST)
+        done = step(
+            "export", smoke, "precisions=[fp32,fp16]", f"export.processes={processes}", "hydra.verbose=hwnas", *FAST
+        )
         assert done.returncode == 0, done.stderr
+        assert "tflite export, convert printed:" in (smoke / "export" / "export.log").read_text()
         both.append(
             [{key: file[key] for key in KEYS if "latency" not in key} for file in result_of(smoke / "export")["files"]]
         )
