@@ -35,7 +35,7 @@ def run_step(
     if inputs_path.exists():
         changed = changed_keys(_read_or_none(inputs_path), inputs)
         if changed:
-            kept = _supersede(folder)
+            kept = _supersede(command, folder)
             say(f"{command}: {', '.join(changed[:4])} changed; the former output is kept in {kept}")
         elif result_path.exists():
             say(f"{command}: up to date ({result_path})")
@@ -95,11 +95,16 @@ def _read_or_none(path: Path) -> Any:
         return None
 
 
-def _supersede(folder: Path) -> Path:
+def _supersede(command: str, folder: Path) -> Path:
+    """Where the folder is now; the log and the settings in it, which are those of the running command, stay."""
     archive = folder.parent / "superseded"
     archive.mkdir(exist_ok=True)
     number = 1
     while (target := archive / f"{folder.name}-{number}").exists():
         number += 1
     folder.rename(target)
+    folder.mkdir()
+    for own in (".hydra", f"{command}.log"):
+        if (target / own).exists():
+            (target / own).rename(folder / own)
     return target

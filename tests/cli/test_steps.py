@@ -38,10 +38,13 @@ def test_changed_inputs_keep_the_former_output(tmp_path: Path, changed: dict[str
     folder = tmp_path / "train"
     run_step("train", folder, {"epochs": 3}, 0, work, said.append)
     (folder / "weights").write_text("old")
+    (folder / "train.log").write_text("of the running command, opened before the step began")
     assert run_step("train", folder, changed, 0, work, said.append) == {"value": 2}
     kept = tmp_path / "superseded" / "train-1"
     assert (kept / "weights").read_text() == "old"
     assert not (folder / "weights").exists()
+    assert (folder / "train.log").exists()
+    assert not (kept / "train.log").exists()
     assert named in said[0]
     assert str(kept) in said[0]
 
