@@ -14,7 +14,7 @@ from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
     get_symmetric_quantization_config,
 )
 from torch import Tensor, fx
-from torchao.quantization.pt2e.observer import MinMaxObserver
+from torchao.quantization.pt2e.observer import MinMaxObserver, PerChannelMinMaxObserver
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
 from hwnas.errors import ConfigError, choices
@@ -57,7 +57,15 @@ def _scales() -> QuantizationConfig:
     """
     config = get_symmetric_quantization_config(is_per_channel=True)
     activation = replace(config.input_activation, observer_or_fake_quant_ctr=_SampledObserver.with_args(eps=2**-12))
-    return replace(config, input_activation=activation, output_activation=activation)
+    weight = replace(config.weight, observer_or_fake_quant_ctr=_OnceObserver.with_args(eps=2**-12))
+    return replace(config, input_activation=activation, output_activation=activation, weight=weight)
+
+
+class _OnceObserver(PerChannelMinMaxObserver):  # type: ignore[misc]
+    """Weights are the same for every image: looking again took half the time of calibration."""
+
+    def forward(self, x_orig: Tensor) -> Tensor:
+        return x_orig if self.min_val.numel() else super().forward(x_orig)
 
 
 class _SampledObserver(MinMaxObserver):  # type: ignore[misc]
