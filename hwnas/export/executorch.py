@@ -108,8 +108,8 @@ def _quantise(state: ExportState) -> ExportState:
     return replace(state, model=torch.export.export(quantised, (state.example.contiguous(),), strict=False))
 
 
-def _layer_errors(request: ExportRequest, quantised_file: Path | str) -> dict[str, float]:  # noqa: ARG001
-    """In torch, on the network as it was traced: a program can't be taken apart."""
+def _layer_errors(request: ExportRequest, quantised_file: Path | str) -> dict[str, float]:  # noqa: ARG001 (can't be taken apart)
+    """In torch, on the network as it was traced."""
     import torch
 
     from hwnas.export.quantise_executorch import layer_errors

@@ -61,14 +61,14 @@ def _scales() -> QuantizationConfig:
     return replace(config, input_activation=activation, output_activation=activation, weight=weight)
 
 
-class _OnceObserver(PerChannelMinMaxObserver):  # type: ignore[misc]
+class _OnceObserver(PerChannelMinMaxObserver):  # type: ignore[misc] # torchao has no types
     """Weights are the same for every image: looking again took half the time of calibration."""
 
     def forward(self, x_orig: Tensor) -> Tensor:
         return x_orig if self.min_val.numel() else super().forward(x_orig)
 
 
-class _SampledObserver(MinMaxObserver):  # type: ignore[misc]
+class _SampledObserver(MinMaxObserver):  # type: ignore[misc] # torchao has no types
     """Scale and zero point from a `SampledRange`."""
 
     def __init__(self, **settings: Any) -> None:
