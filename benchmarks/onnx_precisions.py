@@ -28,8 +28,9 @@ from machine import about
 from torch import nn
 
 from hwnas.export.calibrate_onnx import ImageReader
-from hwnas.export.formats import ExportRequest, model_format
+from hwnas.export.formats import model_format
 from hwnas.export.quiet import quiet
+from hwnas.export.request import ExportRequest
 from hwnas.export.synthetic_onnx import OPSET
 from hwnas.spaces import OfaMbv3Config, OfaProxylessConfig, Space, make_space
 from hwnas.supernet.build import build_subnet

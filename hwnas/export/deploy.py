@@ -17,10 +17,11 @@ from hwnas.data.preprocess import Preprocessing
 from hwnas.errors import ExportError
 from hwnas.export.calibration import calibration_images
 from hwnas.export.config import ExportConfig
-from hwnas.export.formats import ExportRequest, model_format
+from hwnas.export.formats import model_format
 from hwnas.export.manifest import file_metadata
 from hwnas.export.parity import Answers, check_parity, noise_images, torch_answers
 from hwnas.export.quantise import export_quantised
+from hwnas.export.request import ExportRequest
 from hwnas.files import sha256_of_file
 from hwnas.progress import Progress
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, fx
 
 from hwnas.export.depthwise_tflite import row_groups
-from hwnas.export.passes import ExportState
+from hwnas.export.request import ExportState
 
 __all__ = ["split_depthwise"]
 

@@ -1,47 +1,37 @@
-"""ExecuTorch programs for XNNPACK, and ExecuTorch's runtime for Python to run them."""
+"""ExecuTorch programs for XNNPACK, and ExecuTorch's runtime for Python to run them.
+
+A program has the method `forward` `[1, C, H, W]` → `[1, classes]`, and all that XNNPACK runs is delegated to it. In
+int8, weights are quantised for each channel and activations for each tensor. The metadata is JSON in the bytes that the
+method `metadata` returns (`read_metadata`).
+"""
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.errors import ExportError
 from hwnas.export import synthetic_executorch
-from hwnas.export.formats import ExportRequest, ModelFormat, Runner
-from hwnas.export.passes import (
-    ExportState,
-    Pass,
-    first_line,
-    fold_batch_norm,
-    on_cpu,
-    order_weights,
-    require,
-    run_passes,
-    to_file,
-)
+from hwnas.export.formats import ModelFormat, Runner
+from hwnas.export.passes import first_line, fold_batch_norm, on_cpu, order_weights, require, run_passes
 from hwnas.export.quiet import quiet
+from hwnas.export.request import ExportState, Pass
 
-__all__ = ["FORMAT", "export_executorch", "load_runner", "read_metadata"]
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.fx import GraphModule
+
+__all__ = ["FORMAT", "load_runner", "read_metadata"]
 
 PACKAGES = ("executorch", "torchao")
 METADATA = "metadata"
-
-
-def export_executorch(request: ExportRequest, path: Path | str) -> Path:
-    """Write the network as a program with the method `forward` `[1, C, H, W]` → `[1, classes]`; returns the path.
-
-    All that XNNPACK runs is delegated to it. In int8, weights are quantised for each channel and activations for each
-    tensor. The metadata is JSON in the bytes that the method `metadata` returns (`read_metadata`). Raises
-    MissingExtraError, ExportError, StorageError.
-    """
-    require(("torch",), "train", "exporting")
-    require(PACKAGES, "executorch", "exporting to ExecuTorch")
-    return to_file(FORMAT, PASSES, request, path)
+BATCH = 32
+"""Images at once where ranges are read: one by one they take several times as long."""
 
 
 def load_runner(path: Path | str, threads: int = 1) -> Runner:
@@ -97,6 +87,18 @@ def _split_depthwise(state: ExportState) -> ExportState:
     return split_depthwise(state)
 
 
+def _read_ranges(state: ExportState) -> ExportState:
+    if state.request.precision != "int8":
+        return state
+    import torch
+
+    from hwnas.export.quantise_executorch import read_ranges
+
+    size = next(size for size in range(BATCH, 0, -1) if len(state.calibration) % size == 0)
+    batches = [torch.from_numpy(images) for images in np.split(state.calibration, len(state.calibration) // size)]
+    return replace(state, ranges=read_ranges(_traced_with(state, batches[0]), batches))
+
+
 def _quantise(state: ExportState) -> ExportState:
     if state.request.precision != "int8":
         return state
@@ -104,21 +106,26 @@ def _quantise(state: ExportState) -> ExportState:
 
     from hwnas.export.quantise_executorch import quantise
 
-    quantised = quantise(state.model.module(), torch.from_numpy(state.calibration), state.request.float_layers)
+    quantised = quantise(state.model.module(), state.ranges, state.request.float_layers)
     return replace(state, model=torch.export.export(quantised, (state.example.contiguous(),), strict=False))
 
 
-def _layer_errors(request: ExportRequest, quantised_file: Path | str) -> dict[str, float]:  # noqa: ARG001 (can't be taken apart)
+def _layer_errors(state: ExportState, quantised_file: Path | str) -> dict[str, float]:  # noqa: ARG001 (can't be taken apart)
     """In torch, on the network as it was traced."""
     import torch
 
     from hwnas.export.quantise_executorch import layer_errors
 
-    state = ExportState(request, request.module)
     images = torch.from_numpy(state.calibration)
-    traced = run_passes(FORMAT.name, TRACING, replace(state, request=replace(request, example=images)))
     with quiet("layer errors"):
-        return layer_errors(traced.model.module(), images, request.float_layers)
+        return layer_errors(_traced_with(state, images), images, state.ranges, state.request.float_layers)
+
+
+def _traced_with(state: ExportState, images: Tensor) -> GraphModule:
+    """The network as it is traced with as many images at once; nodes have the names that they have with one."""
+    request = replace(state.request, example=images)
+    traced: GraphModule = run_passes(FORMAT.name, TRACING, ExportState(request, request.module)).model.module()
+    return traced
 
 
 def _delegate(state: ExportState) -> ExportState:
@@ -148,13 +155,6 @@ TRACING: tuple[Pass, ...] = (
 )
 """From a module to the program that is quantised."""
 
-PASSES: tuple[Pass, ...] = (
-    *TRACING,
-    ("quantise", _quantise),
-    ("delegate", _delegate),
-    ("serialise", _serialise),
-)
-
 FORMAT = ModelFormat(
     name="executorch",
     suffix=".pte",
@@ -163,7 +163,8 @@ FORMAT = ModelFormat(
     extra="executorch",
     packages=PACKAGES,
     precisions=("fp32", "int8"),
-    export=export_executorch,
+    graph_passes=(*TRACING, ("read ranges", _read_ranges)),
+    file_passes=(("quantise", _quantise), ("delegate", _delegate), ("serialise", _serialise)),
     write_synthetic=synthetic_executorch.write,
     load_runner=load_runner,
     layer_errors=_layer_errors,

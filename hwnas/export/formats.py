@@ -5,28 +5,24 @@ A format is one file that defines `FORMAT`, and its line here. Importing it impo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas.errors import ConfigError, choices
-from hwnas.export.config import ExportConfig
-from hwnas.progress import Progress, no_progress
+from hwnas.errors import ConfigError, ExportError, choices
+from hwnas.export.passes import check_calibration, require, run_passes
+from hwnas.export.request import ExportRequest, ExportState, Pass
+from hwnas.files import atomic_path
 from hwnas.spaces import Operator
-
-if TYPE_CHECKING:
-    import torch
-    from torch import nn
 
 __all__ = [
     "FORMATS",
     "PRECISIONS",
-    "ExportRequest",
     "ModelFormat",
     "Runner",
     "format_of_file",
@@ -48,35 +44,12 @@ FORMATS: dict[str, str] = {
 PRECISIONS = ("fp32", "fp16", "int8", "int8_dynamic")
 
 
-@dataclass(frozen=True)
-class ExportRequest:
-    """A network that is to become a file, and how.
-
-    `example` is one image `[1, C, H, W]`; `calibration` real, prepared ones `[N, C, H, W]`, off which int8 reads the
-    ranges of activations. `metadata` goes into the file, name to text. `float_layers` stay float in a quantised file:
-    layers by the format's own names, as its `layer_errors` gives them. `progress` is of what takes long: tuning.
-    """
-
-    module: nn.Module
-    example: torch.Tensor
-    precision: str = "fp32"
-    calibration: NDArray[np.float32] | None = None
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    float_layers: tuple[str, ...] = ()
-    config: ExportConfig = field(default_factory=ExportConfig)
-    progress: Progress = no_progress
-
-
-class ExportFunction(Protocol):
-    def __call__(self, request: ExportRequest, path: Path | str) -> Path:
-        """Write the request's network and return the path."""
-
-
 class LayerErrors(Protocol):
-    def __call__(self, request: ExportRequest, quantised_file: Path | str) -> dict[str, float]:
-        """How much each layer that `request` quantised adds to the error, by its name there; worst first.
+    def __call__(self, state: ExportState, quantised_file: Path | str) -> dict[str, float]:
+        """How much each layer that is quantised adds to the error, by its name there; worst first.
 
-        `quantised_file` is what was written of `request`, whose `calibration` are the images to find it out with.
+        `state` is what the graph passes left, `quantised_file` what was written of it. Its request's `calibration` are
+        the images to find it out with.
         """
 
 
@@ -97,7 +70,9 @@ class ModelFormat:
     """One file format and what it can do.
 
     `layout` is the order of its input's axes; `extra` the optional dependency group that it needs, `packages` the
-    import names in it. `layer_errors` is None where single layers can't stay float.
+    import names in it. A network becomes a file by two lists of passes: `graph_passes` make the float model and read
+    ranges, and none of them looks at the request's `float_layers`; `file_passes` make bytes of that. `layer_errors` is
+    None where single layers can't stay float.
     """
 
     name: str
@@ -107,10 +82,51 @@ class ModelFormat:
     extra: str
     packages: tuple[str, ...]
     precisions: tuple[str, ...]
-    export: ExportFunction
+    graph_passes: tuple[Pass, ...]
+    file_passes: tuple[Pass, ...]
     write_synthetic: SyntheticWriter
     load_runner: RunnerLoader
     layer_errors: LayerErrors | None = None
+
+    def export(self, request: ExportRequest, path: Path | str) -> Path:
+        """Write the request's network, atomically, and return the path. The same request gives the same bytes.
+
+        Raises ConfigError where the format has no such precision, MissingExtraError, ExportError where the example is
+        no batch of one image, int8 is asked for without images to calibrate on, or a pass fails; StorageError where
+        the path can't be written, which is found out first.
+        """
+        with atomic_path(path) as temporary:
+            self.finish(self.start(request), temporary)
+        return Path(path)
+
+    def start(self, request: ExportRequest) -> ExportState:
+        """The state after the graph passes, from which several files can be finished. Raises as `export` does."""
+        require(("torch",), "train", "exporting")
+        require(self.packages, self.extra, f"exporting to {self.name}")
+        self.check(request)
+        return run_passes(self.name, self.graph_passes, ExportState(request, request.module))
+
+    def finish(self, state: ExportState, path: Path) -> Path:
+        """Write the file that `start` began, with the float layers that its request names now; returns the path."""
+        path.write_bytes(run_passes(self.name, self.file_passes, state).model)
+        return path
+
+    def check(self, request: ExportRequest) -> None:
+        """Raise ConfigError or ExportError for what can't be written in this format."""
+        if request.precision not in self.precisions:
+            raise ConfigError(
+                f"precisions: {self.name} is not written in {request.precision!r};"
+                f" {choices(request.precision, self.precisions)}"
+            )
+        if request.float_layers and self.layer_errors is None:
+            raise ConfigError(
+                f"float_layers: {self.name} keeps no single layer float, got {list(request.float_layers)}"
+            )
+        shape = tuple(request.example.shape)
+        if len(shape) != 4 or shape[0] != 1:
+            raise ExportError(f"{self.name} export: expected an example of one image [1, C, H, W], got {shape}")
+        if request.precision == "int8":
+            check_calibration(self.name, request, shape[1:])
 
 
 def model_format(name: str) -> ModelFormat:

@@ -1,4 +1,9 @@
-"""ONNX files by `torch.onnx.export` in four precisions, and ONNX Runtime to run them."""
+"""ONNX files by `torch.onnx.export` in four precisions, and ONNX Runtime to run them.
+
+Input `input` `[1, C, H, W]`, output `logits`, both float32 in every precision; `config.dynamic_batch` leaves the number
+of images open. Batch norm is folded, nodes are named by their modules, shapes inferred and checked. The metadata
+becomes the model's metadata properties.
+"""
 
 from __future__ import annotations
 
@@ -13,38 +18,17 @@ from hwnas.errors import ConfigError, ExportError, choices
 from hwnas.export import synthetic_onnx
 from hwnas.export.calibrate_onnx import calibrate
 from hwnas.export.compress_onnx import half_precision, quantise_weights
-from hwnas.export.formats import ExportRequest, ModelFormat, Runner
+from hwnas.export.formats import ModelFormat, Runner
 from hwnas.export.onnx_graph import layers_of, name_nodes, pool_globally
-from hwnas.export.passes import (
-    ExportState,
-    Pass,
-    errors_of_files,
-    first_line,
-    fold_batch_norm,
-    on_cpu,
-    order_weights,
-    require,
-    to_file,
-)
+from hwnas.export.passes import first_line, fold_batch_norm, on_cpu, order_weights, require
 from hwnas.export.quantise_onnx import quantise
+from hwnas.export.request import ExportState, Pass
 from hwnas.export.sensitivity_onnx import layer_errors
 
-__all__ = ["FORMAT", "export_onnx", "load_runner"]
+__all__ = ["FORMAT", "TRACING", "load_runner"]
 
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 TRAINING_NODES = ("BatchNormalization", "Dropout")
-
-
-def export_onnx(request: ExportRequest, path: Path | str) -> Path:
-    """Write the network as an ONNX file with input `input` `[1, C, H, W]` and output `logits`; returns the path.
-
-    Both are float32 in every precision. `config.dynamic_batch` leaves the number of images open. Batch norm is folded,
-    nodes are named by their modules, shapes inferred and checked. The metadata becomes the model's metadata
-    properties. Raises MissingExtraError, ConfigError, ExportError, StorageError.
-    """
-    require(("torch",), "train", "exporting")
-    require(PACKAGES, "onnxruntime", "exporting to ONNX")
-    return to_file(FORMAT, PASSES, request, path)
 
 
 def load_runner(path: Path | str, threads: int = 1) -> Runner:
@@ -120,8 +104,16 @@ def _drop_debug_information(state: ExportState) -> ExportState:
     return state
 
 
+def _read_ranges(state: ExportState) -> ExportState:
+    if state.request.precision != "int8":
+        return state
+    config = state.request.config
+    ranges = calibrate(state.model, state.calibration, config.calibration_method, config.calibration_percentile)
+    return replace(state, ranges=ranges)
+
+
 def _change_precision(state: ExportState) -> ExportState:
-    request, config = state.request, state.request.config
+    request = state.request
     layers = layers_of(state.model)
     for layer in request.float_layers:
         if layer not in layers:
@@ -131,8 +123,8 @@ def _change_precision(state: ExportState) -> ExportState:
     if request.precision == "int8_dynamic":
         return replace(state, model=quantise_weights(state.model, request.float_layers))
     if request.precision == "int8":
-        ranges = calibrate(state.model, state.calibration, config.calibration_method, config.calibration_percentile)
-        quantised = quantise(state.model, ranges, request.float_layers, reduce_range=config.reduce_range)
+        reduce_range = request.config.reduce_range
+        quantised = quantise(state.model, state.ranges, request.float_layers, reduce_range=reduce_range)
         return replace(state, model=quantised)
     return state
 
@@ -169,7 +161,7 @@ def _serialise(state: ExportState) -> ExportState:
     return replace(state, model=state.model.SerializeToString(deterministic=True))
 
 
-GRAPH_PASSES: tuple[Pass, ...] = (
+TRACING: tuple[Pass, ...] = (
     ("order weights", order_weights),
     ("trace", _trace),
     ("name nodes", name_nodes),
@@ -180,21 +172,6 @@ GRAPH_PASSES: tuple[Pass, ...] = (
 """From a folded module to its graph in float32, for TVM as well."""
 
 
-def _layer_errors(request: ExportRequest, quantised_file: Path | str) -> dict[str, float]:
-    return errors_of_files(layer_errors, FORMAT, request, quantised_file)
-
-
-PASSES: tuple[Pass, ...] = (
-    ("copy to CPU", on_cpu),
-    ("fold batch norm", fold_batch_norm),
-    *GRAPH_PASSES,
-    ("change precision", _change_precision),
-    ("infer shapes again", _infer_shapes),
-    ("attach metadata", _attach_metadata),
-    ("check", _check),
-    ("serialise", _serialise),
-)
-
 FORMAT = ModelFormat(
     name="onnx",
     suffix=".onnx",
@@ -203,8 +180,20 @@ FORMAT = ModelFormat(
     extra="onnxruntime",
     packages=PACKAGES,
     precisions=("fp32", "fp16", "int8", "int8_dynamic"),
-    export=export_onnx,
+    graph_passes=(
+        ("copy to CPU", on_cpu),
+        ("fold batch norm", fold_batch_norm),
+        *TRACING,
+        ("read ranges", _read_ranges),
+    ),
+    file_passes=(
+        ("change precision", _change_precision),
+        ("infer shapes again", _infer_shapes),
+        ("attach metadata", _attach_metadata),
+        ("check", _check),
+        ("serialise", _serialise),
+    ),
     write_synthetic=synthetic_onnx.write,
     load_runner=load_runner,
-    layer_errors=_layer_errors,
+    layer_errors=layer_errors,
 )

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from hwnas.export.passes import ExportState
+from hwnas.export.request import ExportState
 
 __all__ = ["WEIGHTED", "constants_of", "layers_of", "name_nodes", "pool_globally"]
 

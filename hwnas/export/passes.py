@@ -6,68 +6,29 @@ A format lists its passes; each takes the state that the one before it left and 
 from __future__ import annotations
 
 import errno
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.util import find_spec
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hwnas.errors import ConfigError, ExportError, HwnasError, MissingExtraError, choices
-from hwnas.export.formats import ExportRequest, ModelFormat
+from hwnas.errors import ExportError, HwnasError, MissingExtraError
 from hwnas.export.quiet import quiet
-from hwnas.files import atomic_path
-
-if TYPE_CHECKING:
-    import torch
-    from torch import nn
+from hwnas.export.request import ExportRequest, ExportState, Pass
 
 __all__ = [
-    "ExportState",
-    "Pass",
-    "check_request",
-    "errors_of_files",
+    "check_calibration",
     "first_line",
     "fold_batch_norm",
     "on_cpu",
     "order_weights",
     "require",
     "run_passes",
-    "to_file",
 ]
 
 
-@dataclass(frozen=True)
-class ExportState:
-    """What travels through the passes: what was asked for, the module as the passes changed it, the format's model.
-
-    `model` is whatever the format's own passes hand on; after the last pass it must be the file's bytes.
-    """
-
-    request: ExportRequest
-    module: nn.Module
-    model: Any = None
-
-    @property
-    def example(self) -> torch.Tensor:
-        """One image `[1, C, H, W]`, on the CPU."""
-        return self.request.example.detach().cpu()
-
-    @property
-    def calibration(self) -> NDArray[np.float32]:
-        """The images to read ranges off, `[N, C, H, W]`. Raises ExportError where there are none."""
-        if self.request.calibration is None:
-            raise ExportError("int8 needs real images to calibrate on, got none")
-        return self.request.calibration
-
-
 MIN_CALIBRATION_IMAGES = 8
-
-Pass = tuple[str, Callable[[ExportState], ExportState]]
 
 SHOWN = ("schedule",)
 """Passes that print nothing of their own, and whose progress may be shown meanwhile."""
@@ -100,55 +61,14 @@ def _run(
         ) from cause
 
 
-def errors_of_files(
-    files: Callable[[Path, Path | str, NDArray[np.float32]], dict[str, float]],
-    chosen: ModelFormat,
-    request: ExportRequest,
-    quantised_file: Path | str,
-) -> dict[str, float]:
-    """What a format's `layer_errors` gives, for one that finds it in `files`: the float one, the quantised one."""
-    if request.calibration is None:
-        raise ExportError(f"{quantised_file}: expected images to find its most sensitive layers with, got none")
-    with tempfile.TemporaryDirectory() as folder:
-        exact = replace(request, precision="fp32", float_layers=(), calibration=None)
-        float_file = chosen.export(exact, Path(folder) / f"float{chosen.suffix}")
-        return files(float_file, quantised_file, request.calibration)
+def check_calibration(format_name: str, request: ExportRequest, image: tuple[int, ...]) -> None:
+    """Raise ExportError for images `image` `[C, H, W]` that no ranges can be read off.
 
-
-def to_file(chosen: ModelFormat, passes: Sequence[Pass], request: ExportRequest, path: Path | str) -> Path:
-    """Run `passes` on the request's network and write the bytes that they end with, atomically. Returns the path.
-
-    Raises ConfigError where the format has no such precision; ExportError where the example is no batch of one image,
-    int8 is asked for without images to calibrate on, or a pass fails; StorageError where the path can't be written,
-    which is found out first.
+    Ranges read off nothing, off blank images or off a handful of them ruin a network without a word.
     """
-    check_request(chosen, request)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(run_passes(chosen.name, passes, ExportState(request, request.module)).model)
-    return Path(path)
-
-
-def check_request(chosen: ModelFormat, request: ExportRequest) -> None:
-    """Raise ConfigError or ExportError for what can't be written as `chosen`."""
-    if request.precision not in chosen.precisions:
-        raise ConfigError(
-            f"precisions: {chosen.name} is not written in {request.precision!r};"
-            f" {choices(request.precision, chosen.precisions)}"
-        )
-    if request.float_layers and chosen.layer_errors is None:
-        raise ConfigError(f"float_layers: {chosen.name} keeps no single layer float, got {list(request.float_layers)}")
-    shape = tuple(request.example.shape)
-    if len(shape) != 4 or shape[0] != 1:
-        raise ExportError(f"{chosen.name} export: expected an example of one image [1, C, H, W], got {shape}")
-    if request.precision == "int8":
-        _check_calibration(chosen, request, shape[1:])
-
-
-def _check_calibration(chosen: ModelFormat, request: ExportRequest, image: tuple[int, ...]) -> None:
-    """Ranges read off nothing, off blank images or off a handful of them ruin a network without a word."""
     images = request.calibration
     expected = (
-        f"{chosen.name} export: int8 needs real images to calibrate on, [N, {', '.join(map(str, image))}] with N ="
+        f"{format_name} export: int8 needs real images to calibrate on, [N, {', '.join(map(str, image))}] with N ="
         f" export.calibration_images={request.config.calibration_images}, at least {MIN_CALIBRATION_IMAGES}"
     )
     if images is None or images.shape[1:] != image or len(images) < MIN_CALIBRATION_IMAGES:

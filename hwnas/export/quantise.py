@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hwnas.errors import ExportError
-from hwnas.export.formats import ExportRequest, ModelFormat
+from hwnas.export.formats import ModelFormat
+from hwnas.export.request import ExportRequest, ExportState
 from hwnas.files import atomic_path
 from hwnas.progress import Progress, no_progress
 
@@ -47,36 +48,38 @@ def export_quantised(
     path, config = Path(path), request.config
     tried: list[QuantisedFile] = []
     with atomic_path(path) as written, tempfile.TemporaryDirectory() as folder:
-        for float_layers in _choices(chosen, request, Path(folder)):
-            file = chosen.export(replace(request, float_layers=float_layers), _candidate(chosen, folder, len(tried)))
+        state = chosen.start(request)
+        for float_layers in _choices(chosen, state, Path(folder)):
+            kept = replace(state, request=replace(request, float_layers=float_layers))
+            file = chosen.finish(kept, _candidate(chosen, folder, len(tried)))
             found = accuracy(file)
             tried.append(QuantisedFile(file, found, float_accuracy - found, float_layers))
             progress(1 - 0.5 ** len(tried), f"{request.precision}, {len(float_layers)} layers float: {found:.4f}")
             if tried[-1].accuracy_drop <= config.max_accuracy_drop:
                 break
-        kept = max(tried, key=lambda file: file.accuracy)  # the first of equals: it has the fewest float layers
-        if kept.accuracy_drop > config.max_accuracy_drop and not config.allow_accuracy_drop:
+        best = max(tried, key=lambda file: file.accuracy)  # the first of equals: it has the fewest float layers
+        if best.accuracy_drop > config.max_accuracy_drop and not config.allow_accuracy_drop:
             raise ExportError(_refusal(chosen, request, tried))
-        shutil.copyfile(kept.path, written)
-    return replace(kept, path=path)
+        shutil.copyfile(best.path, written)
+    return replace(best, path=path)
 
 
 def _candidate(chosen: ModelFormat, folder: str | Path, number: int) -> Path:
     return Path(folder) / f"{number}{chosen.suffix}"
 
 
-def _choices(chosen: ModelFormat, request: ExportRequest, folder: Path) -> Iterator[tuple[str, ...]]:
+def _choices(chosen: ModelFormat, state: ExportState, folder: Path) -> Iterator[tuple[str, ...]]:
     """What to leave float, in the order of trying; the first file must have been written when the second is asked for.
 
     Layers are ranked only then.
     """
+    request = state.request
     yield request.float_layers
     images, integer = request.calibration, request.precision in ("int8", "int8_dynamic")
     if chosen.layer_errors is None or images is None or not integer or not request.config.mixed_precision:
         return
-    ranked = replace(request, calibration=images[:_RANKING_IMAGES])
-    errors = chosen.layer_errors(ranked, _candidate(chosen, folder, 0))
-    worst, count = list(errors), 1
+    ranked = replace(state, request=replace(request, calibration=images[:_RANKING_IMAGES]))
+    worst, count = list(chosen.layer_errors(ranked, _candidate(chosen, folder, 0))), 1
     while count < len(worst):
         yield (*request.float_layers, *worst[:count])
         count *= 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +20,7 @@ from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 from hwnas.errors import ConfigError, choices
 from hwnas.export.sampled_range import SampledRange
 
-__all__ = ["layer_errors", "quantise"]
+__all__ = ["layer_errors", "quantise", "read_ranges"]
 
 _ATEN = torch.ops.aten
 _QUANTISED = (
@@ -30,11 +30,39 @@ _QUANTISED = (
 """What makes a layer of its own. Activations are fused with it, or take the integers that it gives."""
 
 
-def quantise(traced: fx.GraphModule, images: Tensor, float_layers: Collection[str] = (), *, fold: bool = True) -> Any:
+Ranges = Mapping[str, SampledRange]
+"""Where the values of each node lie, by its name in the traced network."""
+
+
+def read_ranges(traced: fx.GraphModule, batches: Iterable[Tensor]) -> Ranges:
+    """The ranges of all float values of `traced` on `batches` `[N, C, H, W]` of the size that it was traced with."""
+    reader = _RangeReader(traced)
+    with torch.no_grad():
+        for images in batches:
+            reader.run(images)
+    return reader.ranges
+
+
+class _RangeReader(fx.Interpreter):
+    """Runs a network and takes samples of what its nodes give."""
+
+    def __init__(self, traced: fx.GraphModule) -> None:
+        super().__init__(traced)
+        self.ranges: dict[str, SampledRange] = {}
+        self._rng = np.random.default_rng(0)
+
+    def run_node(self, n: fx.Node) -> Any:
+        value = super().run_node(n)
+        if n.op in ("placeholder", "call_function") and isinstance(value, Tensor) and value.is_floating_point():
+            self.ranges.setdefault(n.name, SampledRange()).add(value.numpy(), self._rng)
+        return value
+
+
+def quantise(traced: fx.GraphModule, ranges: Ranges, float_layers: Collection[str] = (), *, fold: bool = True) -> Any:
     """`traced` with weights quantised for each channel and activations for each tensor, a module of the same input.
 
-    Ranges are read off `images` `[N, C, H, W]`, which are fed in batches of the traced size. `float_layers`, paths of
-    modules, stay as they are. With `fold` weights become integers. Raises ConfigError for a layer that isn't there.
+    `ranges` are those of its activations. `float_layers`, paths of modules, stay as they are. With `fold` weights
+    become integers. Raises ConfigError for a layer that isn't there.
     """
     layers = dict.fromkeys(filter(None, map(_layer, traced.graph.nodes)))
     for layer in float_layers:
@@ -43,11 +71,29 @@ def quantise(traced: fx.GraphModule, images: Tensor, float_layers: Collection[st
     quantiser = XNNPACKQuantizer().set_global(_scales())
     quantiser.set_filter_function(lambda node: _layer(node) not in float_layers)
     prepared = prepare_pt2e(traced, quantiser)
-    batch = next(node for node in traced.graph.nodes if node.op == "placeholder").meta["val"].shape[0]
-    with torch.no_grad():
-        for start in range(0, len(images), batch):
-            prepared(images[start : start + batch])
+    _observe(prepared, ranges)
     return convert_pt2e(prepared, fold_quantize=fold)
+
+
+def _observe(prepared: fx.GraphModule, ranges: Ranges) -> None:
+    """Give the observers in `prepared` what they would have seen in runs: `ranges`, and weights.
+
+    One observer may stand at several tensors, which share a scale then.
+    """
+    for node in prepared.graph.nodes:
+        if node.op != "call_module":
+            continue
+        observer, source = prepared.get_submodule(node.target), node.args[0]
+        if isinstance(observer, _SampledObserver):
+            observer.range.include(ranges[source.name])
+        elif isinstance(observer, PerChannelMinMaxObserver):
+            observer(_attribute(prepared, source.target))
+
+
+def _attribute(module: Any, path: str) -> Any:
+    for name in path.split("."):
+        module = getattr(module, name)
+    return module
 
 
 def _scales() -> QuantizationConfig:
@@ -57,15 +103,7 @@ def _scales() -> QuantizationConfig:
     """
     config = get_symmetric_quantization_config(is_per_channel=True)
     activation = replace(config.input_activation, observer_or_fake_quant_ctr=_SampledObserver.with_args(eps=2**-12))
-    weight = replace(config.weight, observer_or_fake_quant_ctr=_OnceObserver.with_args(eps=2**-12))
-    return replace(config, input_activation=activation, output_activation=activation, weight=weight)
-
-
-class _OnceObserver(PerChannelMinMaxObserver):  # type: ignore[misc] # torchao has no types
-    """Weights are the same for every image: looking again took half the time of calibration."""
-
-    def forward(self, x_orig: Tensor) -> Tensor:
-        return x_orig if self.min_val.numel() else super().forward(x_orig)
+    return replace(config, input_activation=activation, output_activation=activation)
 
 
 class _SampledObserver(MinMaxObserver):  # type: ignore[misc] # torchao has no types
@@ -73,20 +111,17 @@ class _SampledObserver(MinMaxObserver):  # type: ignore[misc] # torchao has no t
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self._range, self._rng = SampledRange(), np.random.default_rng(0)
-
-    def forward(self, x_orig: Tensor) -> Tensor:
-        for image in x_orig.detach().numpy():
-            self._range.add(image, self._rng)
-        return x_orig
+        self.range = SampledRange()
 
     def calculate_qparams(self) -> tuple[Tensor, Tensor]:
-        self.min_val, self.max_val = map(torch.tensor, self._range.bounds())
+        self.min_val, self.max_val = map(torch.tensor, self.range.bounds())
         scale, zero_point = super().calculate_qparams()
         return scale, zero_point
 
 
-def layer_errors(traced: fx.GraphModule, images: Tensor, float_layers: Collection[str] = ()) -> dict[str, float]:
+def layer_errors(
+    traced: fx.GraphModule, images: Tensor, ranges: Ranges, float_layers: Collection[str] = ()
+) -> dict[str, float]:
     """The error that each layer causes when it alone is quantised, by the path of its module; worst first.
 
     The squared error of the logits over their variance in float32. `traced` takes all of `images` `[N, C, H, W]` at
@@ -95,7 +130,7 @@ def layer_errors(traced: fx.GraphModule, images: Tensor, float_layers: Collectio
     layers = dict.fromkeys(filter(None, map(_layer, traced.graph.nodes)))
     with torch.no_grad():
         exact = traced(images)
-        quantised = quantise(traced, images, float_layers, fold=False)
+        quantised = quantise(traced, ranges, float_layers, fold=False)
         spread = float(exact.var()) or 1.0
         errors = {
             layer: float((_OneLayer(quantised, layer).run(images) - exact).square().mean()) / spread

@@ -21,12 +21,12 @@ from hwnas.export.flatbuffer import (
     output_types,
     value_names,
 )
-from hwnas.export.lower_tflite import lower_activations
 from hwnas.export.quiet import quiet
+from hwnas.export.request import ExportState
 from hwnas.export.sampled_range import SampledRange
 from hwnas.export.tflite_graph import TfliteGraph
 
-__all__ = ["dynamic_integer", "float16", "full_integer", "layer_errors", "run_images"]
+__all__ = ["dynamic_integer", "float16", "full_integer", "layer_errors", "read_ranges", "run_images"]
 
 SIGNATURE = "serving_default"
 BORDERS = ("QUANTIZE", "DEQUANTIZE")
@@ -69,34 +69,36 @@ def dynamic_integer(content: bytes, float_layers: Sequence[str] = ()) -> bytes:
     return _quantised(quantizer, None)
 
 
-def full_integer(content: bytes, images: NDArray[np.float32], float_layers: Sequence[str] = ()) -> bytes:
+def full_integer(content: bytes, ranges: Ranges, float_layers: Sequence[str] = ()) -> bytes:
     """The same function in int8 throughout, between a QUANTIZE of its float32 input and a DEQUANTIZE of its output.
 
-    Weights have a scale for each output channel. Ranges of values are read off `images` `[N, C, H, W]`, without the
-    outermost at either end. `float_layers`, as `layer_errors` names them, stay float. Raises ConfigError for
-    one that doesn't exist, ExportError where an operator has no int8 form.
+    Weights have a scale for each output channel. `content` is a file after `lower_activations`, `ranges` are its
+    tensors' by `read_ranges`. `float_layers`, as `layer_errors` names them, stay float. Raises ConfigError for one that
+    doesn't exist, ExportError where an operator has no int8 form.
     """
-    lowered = lower_activations(content)
-    quantizer = _integer_quantizer(lowered)
-    _keep_float(quantizer, lowered, float_layers)
-    finished = _quantised(quantizer, _within_limits(lowered, _ranges(lowered, images)))
+    quantizer = _integer_quantizer(content)
+    _keep_float(quantizer, content, float_layers)
+    finished = _quantised(quantizer, ranges)
     _check_integer(finished, float_layers)
     return finished
 
 
-def layer_errors(float_file: Path | str, quantised_file: Path | str, images: NDArray[np.float32]) -> dict[str, float]:
-    """How far the logits move when one layer alone is quantised, as a share of their standard deviation; worst first.
+def read_ranges(content: bytes, images: NDArray[np.float32]) -> Ranges:
+    """From where to where each tensor's values lie on `images` `[N, C, H, W]`, without the outermost at either end.
 
-    Layers are modules by their path, such as `block3.depthwise`, as far as the quantised file has them in integers.
-    The first 16 of `images` `[N, C, H, W]` are looked at. Raises ExportError for no images.
+    Wider where XNNPACK's limits ask for it. By the tensors' names, as `Quantizer.quantize` takes them.
     """
-    if not len(images):
-        raise ExportError(f"{quantised_file}: expected images to find its most sensitive layers with, got none")
-    quantised = Path(quantised_file).read_bytes()
-    content = Path(float_file).read_bytes()
-    whole = "INT8" in output_types(quantised)
-    content = lower_activations(content) if whole else content
-    images = images[:ERROR_IMAGES]
+    return _within_limits(content, _ranges(content, images))
+
+
+def layer_errors(state: ExportState, quantised_file: Path | str) -> dict[str, float]:
+    """The error that each layer causes when it alone is quantised, by the layer's name; worst first.
+
+    The squared error of the logits over their variance in float32, on the first 16 of the images to calibrate on.
+    Layers are modules by their path, such as `block3.depthwise`, as far as the quantised file has them in integers.
+    """
+    content, images, quantised = state.model, state.calibration[:ERROR_IMAGES], Path(quantised_file).read_bytes()
+    whole = state.request.precision == "int8"
     layers = dict.fromkeys(
         layer
         for kind, layer, given in zip(
@@ -107,13 +109,13 @@ def layer_errors(float_file: Path | str, quantised_file: Path | str, images: NDA
     every = list(dict.fromkeys(operator_layers(content)))
     errors = {}
     with quiet("layer errors"):
-        ranges = _within_limits(content, _ranges(content, images)) if whole else None
         expected = _outputs(content, images)
+        spread = float(expected.var()) or 1.0
         for layer in layers:
             quantizer = _integer_quantizer(content) if whole else _dynamic_quantizer(content)
             _keep_float(quantizer, content, [other for other in every if other != layer])
-            moved = _outputs(_quantised(quantizer, ranges), images) - expected
-            errors[layer] = float(np.sqrt((moved**2).mean()) / max(float(expected.std()), 1e-12))
+            given = _outputs(_quantised(quantizer, state.ranges), images)
+            errors[layer] = float(np.square(given - expected).mean()) / spread
     return dict(sorted(errors.items(), key=lambda entry: -entry[1]))
 
 
@@ -166,7 +168,6 @@ def _quantised(quantizer: Any, ranges: Ranges | None) -> bytes:
 
 
 def _ranges(content: bytes, images: NDArray[np.float32]) -> Ranges:
-    """From where to where each tensor's values lie on `images`, as `Quantizer.quantize` takes it."""
     from ai_edge_litert.interpreter import Interpreter
 
     with warnings.catch_warnings():
@@ -179,7 +180,7 @@ def _ranges(content: bytes, images: NDArray[np.float32]) -> Ranges:
         interpreter.set_tensor(source, image[None])
         interpreter.invoke()
         for number, values in seen.items():
-            values.add(interpreter.get_tensor(number), rng)
+            values.add(interpreter.get_tensor(number)[None], rng)
     ranges = {}
     for number, values in seen.items():
         low, high = values.bounds()

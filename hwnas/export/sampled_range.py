@@ -20,12 +20,16 @@ class SampledRange:
         self._samples: list[NDArray[np.float32]] = []
 
     def add(self, values: NDArray[np.float32], rng: np.random.Generator) -> None:
-        """Take a sample of one image's `values`, of any shape."""
-        flat = values.ravel()
-        chosen = flat[rng.integers(0, len(flat), _SAMPLED)]
-        self._samples.append(np.append(chosen, (flat.min(), flat.max())))
+        """Take a sample of each image's `values` `[N, …]`."""
+        flat = values.reshape(len(values), -1)
+        chosen = np.take_along_axis(flat, rng.integers(0, flat.shape[1], (len(flat), _SAMPLED)), axis=1)
+        self._samples.append(np.concatenate([chosen, flat.min(1, keepdims=True), flat.max(1, keepdims=True)], axis=1))
+
+    def include(self, other: SampledRange) -> None:
+        """Take what `other` has: one scale is to serve both tensors."""
+        self._samples += other._samples
 
     def bounds(self) -> tuple[float, float]:
         """The quantiles 0.001 and 0.999 of the sample."""
-        low, high = np.quantile(np.concatenate(self._samples), (_TAIL, 1 - _TAIL))
+        low, high = np.quantile(np.concatenate(self._samples, axis=None), (_TAIL, 1 - _TAIL))
         return float(low), float(high)

@@ -9,36 +9,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas.export.calibrate_onnx import calibrate
 from hwnas.export.compress_onnx import quantise_weights
-from hwnas.export.config import ExportConfig
 from hwnas.export.onnx_graph import layers_of
 from hwnas.export.quantise_onnx import OPERATORS, Ranges, quantise
 from hwnas.export.quiet import quiet
+from hwnas.export.request import ExportState
 
 __all__ = ["layer_errors"]
 
 
-def layer_errors(float_file: Path | str, quantised_file: Path | str, images: NDArray[np.float32]) -> dict[str, float]:
+def layer_errors(state: ExportState, quantised_file: Path | str) -> dict[str, float]:
     """The error that each layer causes when it alone is quantised, by the layer's name; worst first.
 
-    The squared error of the logits on `images` `[N, C, H, W]` over their variance in float32. Layers that stayed float
-    in `quantised_file` are left out. Ranges are read off `images` anew.
+    The squared error of the logits on the images to calibrate on, over their variance in float32. Layers that stayed
+    float in `quantised_file` are left out.
     """
     import onnx
 
-    model, quantised = onnx.load(float_file), onnx.load(quantised_file)
-    static = any(node.op_type == "QuantizeLinear" for node in quantised.graph.node)
+    model, images = state.model, state.calibration
     exact = _logits(model, images)
     spread = float(exact.var()) or 1.0
-    layers, settings = _quantised_layers(model, quantised), ExportConfig()
+    layers = _quantised_layers(model, onnx.load(quantised_file))
     errors: dict[str, float] = {}
-    ranges: Ranges = {}
     with quiet("ONNX Runtime's quantiser"):
-        if static:
-            ranges = calibrate(model, images, settings.calibration_method, settings.calibration_percentile)
         for layer in layers:
-            alone = _one_quantised(model, layer, layers, ranges if static else None)
+            alone = _one_quantised(model, layer, layers, state.ranges)
             errors[layer] = float(np.square(_logits(alone, images) - exact).mean()) / spread
     return dict(sorted(errors.items(), key=lambda entry: -entry[1]))
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from hwnas.errors import ConfigError
 from hwnas.export.chain import Affine, build_chain
-from hwnas.export.formats import ExportRequest
 from hwnas.export.passes import require
+from hwnas.export.request import ExportRequest
 from hwnas.spaces import Operator
 
 if TYPE_CHECKING:
@@ -36,14 +36,14 @@ def write(
     require(("executorch", "torch"), "executorch", "writing ExecuTorch programs")
     import torch
 
-    from hwnas.export.executorch import export_executorch
+    from hwnas.export.executorch import FORMAT
 
     rng = np.random.default_rng(seed)
     module = _module(operators, rng)
     first = operators[0]
     shape = (CALIBRATION_IMAGES, first.in_channels, first.in_height, first.in_width)
     images = rng.standard_normal(shape, dtype=np.float32)
-    return export_executorch(ExportRequest(module, torch.from_numpy(images[:1]), precision, images), path)
+    return FORMAT.export(ExportRequest(module, torch.from_numpy(images[:1]), precision, images), path)
 
 
 def _module(operators: Sequence[Operator], rng: np.random.Generator) -> nn.Module:

@@ -1,4 +1,8 @@
-"""TFLite files by litert-torch, and LiteRT to run them."""
+"""TFLite files by litert-torch, and LiteRT to run them.
+
+Their input is NHWC, `[1, H, W, C]`, and float32 as the output is, in every precision. No transposes are inserted; one
+signature, `serving_default`. The metadata is JSON in the file's metadata entry `hwnas`.
+"""
 
 from __future__ import annotations
 
@@ -11,40 +15,25 @@ from hwnas.errors import ExportError
 from hwnas.export import synthetic_tflite
 from hwnas.export.depthwise_tflite import split_depthwise
 from hwnas.export.flatbuffer import add_metadata, operator_names
-from hwnas.export.formats import ExportRequest, ModelFormat, Runner
-from hwnas.export.passes import (
-    ExportState,
-    Pass,
-    errors_of_files,
-    first_line,
-    fold_batch_norm,
-    on_cpu,
-    require,
-    to_file,
+from hwnas.export.formats import ModelFormat, Runner
+from hwnas.export.lower_tflite import lower_activations
+from hwnas.export.passes import first_line, fold_batch_norm, on_cpu, require
+from hwnas.export.quantise_tflite import (
+    dynamic_integer,
+    float16,
+    full_integer,
+    layer_errors,
+    read_ranges,
+    run_images,
 )
-from hwnas.export.quantise_tflite import dynamic_integer, float16, full_integer, layer_errors, run_images
 from hwnas.export.quiet import quiet
+from hwnas.export.request import ExportState
 
-__all__ = ["FORMAT", "METADATA_NAME", "export_tflite", "load_runner"]
+__all__ = ["FORMAT", "METADATA_NAME", "load_runner"]
 
-PACKAGES = ("ai_edge_litert", "litert_torch")
-QUANTISER = ("ai_edge_quantizer",)
+PACKAGES = ("ai_edge_litert", "litert_torch", "ai_edge_quantizer")
 METADATA_NAME = "hwnas"
 LAYOUT_OPERATORS = ("TRANSPOSE",)
-
-
-def export_tflite(request: ExportRequest, path: Path | str) -> Path:
-    """Write the network as a TFLite file with an NHWC input `[1, H, W, C]`, and return the path.
-
-    Input and output are float32 in every precision. No transposes are inserted; one signature, `serving_default`. The
-    metadata is JSON in the file's metadata entry `hwnas`. The same request gives the same bytes. Raises
-    MissingExtraError, ConfigError, ExportError, StorageError.
-    """
-    require(("torch",), "train", "exporting")
-    require(PACKAGES, "litert", "exporting to TFLite")
-    if request.precision != "fp32":
-        require(QUANTISER, "litert", f"TFLite files in {request.precision}")
-    return to_file(FORMAT, PASSES, request, path)
 
 
 def load_runner(path: Path | str, threads: int = 1) -> Runner:
@@ -82,14 +71,22 @@ def _split_depthwise(state: ExportState) -> ExportState:
     return replace(state, model=split_depthwise(state.model))
 
 
+def _read_ranges(state: ExportState) -> ExportState:
+    """In int8, those of a graph of operators that have int8 forms."""
+    if state.request.precision != "int8":
+        return state
+    lowered = lower_activations(state.model)
+    return replace(state, model=lowered, ranges=read_ranges(lowered, state.calibration))
+
+
 def _quantise(state: ExportState) -> ExportState:
-    request = state.request
-    if request.precision == "fp16":
-        return replace(state, model=float16(state.model, request.float_layers))
-    if request.precision == "int8_dynamic":
-        return replace(state, model=dynamic_integer(state.model, request.float_layers))
-    if request.precision == "int8":
-        return replace(state, model=full_integer(state.model, state.calibration, request.float_layers))
+    kept = state.request.float_layers
+    if state.request.precision == "fp16":
+        return replace(state, model=float16(state.model, kept))
+    if state.request.precision == "int8_dynamic":
+        return replace(state, model=dynamic_integer(state.model, kept))
+    if state.request.precision == "int8":
+        return replace(state, model=full_integer(state.model, state.ranges, kept))
     return state
 
 
@@ -97,20 +94,6 @@ def _attach_metadata(state: ExportState) -> ExportState:
     content = json.dumps(dict(state.request.metadata), sort_keys=True).encode()
     return replace(state, model=add_metadata(state.model, METADATA_NAME, content))
 
-
-def _layer_errors(request: ExportRequest, quantised_file: Path | str) -> dict[str, float]:
-    return errors_of_files(layer_errors, FORMAT, request, quantised_file)
-
-
-PASSES: tuple[Pass, ...] = (
-    ("copy to CPU", on_cpu),
-    ("fold batch norm", fold_batch_norm),
-    ("convert", _convert),
-    ("check layout", _check_layout),
-    ("split depthwise convolutions", _split_depthwise),
-    ("quantise", _quantise),
-    ("attach metadata", _attach_metadata),
-)
 
 FORMAT = ModelFormat(
     name="tflite",
@@ -120,8 +103,19 @@ FORMAT = ModelFormat(
     extra="litert",
     packages=PACKAGES,
     precisions=("fp32", "fp16", "int8", "int8_dynamic"),
-    export=export_tflite,
+    graph_passes=(
+        ("copy to CPU", on_cpu),
+        ("fold batch norm", fold_batch_norm),
+        ("convert", _convert),
+        ("check layout", _check_layout),
+        ("split depthwise convolutions", _split_depthwise),
+        ("read ranges", _read_ranges),
+    ),
+    file_passes=(
+        ("quantise", _quantise),
+        ("attach metadata", _attach_metadata),
+    ),
     write_synthetic=synthetic_tflite.write,
     load_runner=load_runner,
-    layer_errors=_layer_errors,
+    layer_errors=layer_errors,
 )

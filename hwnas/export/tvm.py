@@ -1,4 +1,9 @@
-"""Libraries compiled by TVM for one processor, and Relax's virtual machine to run them."""
+"""Libraries compiled by TVM for one processor, and Relax's virtual machine to run them.
+
+A shared library with the function `main` `[1, C, H, W]` → `[1, classes]`. It is compiled for `config.tvm_target`, holds
+its weights, and runs with TVM's runtime alone. The metadata is JSON in the bytes that its function `metadata` returns
+(`read_metadata`).
+"""
 
 from __future__ import annotations
 
@@ -15,35 +20,21 @@ from numpy.typing import NDArray
 
 from hwnas.errors import ConfigError, ExportError
 from hwnas.export import synthetic_tvm
-from hwnas.export.formats import ExportRequest, ModelFormat, Runner
-from hwnas.export.onnx import GRAPH_PASSES
-from hwnas.export.passes import ExportState, Pass, first_line, fold_batch_norm, on_cpu, require, to_file
+from hwnas.export.formats import ModelFormat, Runner
+from hwnas.export.onnx import TRACING
+from hwnas.export.passes import first_line, fold_batch_norm, on_cpu, require
 from hwnas.export.quiet import quiet
+from hwnas.export.request import ExportState
 from hwnas.export.tvm_build import compile_library, fuse_operators, schedule_functions, toolchain
 from hwnas.export.tvm_tune import tune
 
-__all__ = ["FORMAT", "export_tvm", "load_runner", "read_metadata"]
+__all__ = ["FORMAT", "load_runner", "read_metadata"]
 
 PACKAGES = ("tvm", "onnx", "onnxscript")
 METADATA = "metadata"
 VERSION = "tvm_version"
 TUNING_SEED = 0
 ELF_MACHINES = {"x86_64": 62, "aarch64": 183, "riscv64": 243}
-
-
-def export_tvm(request: ExportRequest, path: Path | str) -> Path:
-    """Write the network as a shared library with the function `main` `[1, C, H, W]` → `[1, classes]`; returns the path.
-
-    It is compiled for `request.config.tvm_target`, holds its weights, and runs with TVM's runtime alone. The metadata
-    is JSON in the bytes that its function `metadata` returns (`read_metadata`). Raises MissingExtraError, ConfigError
-    for a target that can't be compiled for, ExportError, StorageError.
-    """
-    require(("torch",), "train", "exporting")
-    require(PACKAGES, "tvm", "exporting with TVM")
-    if request.config.tuning_trials and request.config.tvm_target is not None:
-        raise ConfigError("export.tuning_trials: schedules are timed on this machine; expected no export.tvm_target")
-    static = replace(request, config=replace(request.config, dynamic_batch=False))  # a library has one shape
-    return to_file(FORMAT, PASSES, static, path)
 
 
 def load_runner(path: Path | str, threads: int = 1) -> Runner:
@@ -128,6 +119,14 @@ def _release(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
 
 
+def _one_shape(state: ExportState) -> ExportState:
+    """A library has one, and no schedule is tuned for another machine."""
+    config = state.request.config
+    if config.tuning_trials and config.tvm_target is not None:
+        raise ConfigError("export.tuning_trials: schedules are timed on this machine; expected no export.tvm_target")
+    return replace(state, request=replace(state.request, config=replace(config, dynamic_batch=False)))
+
+
 def _import(state: ExportState) -> ExportState:
     from tvm.relax.frontend.onnx import from_onnx
 
@@ -161,17 +160,6 @@ def _compile(state: ExportState) -> ExportState:
     return replace(state, model=compile_library(state.model, toolchain(state.request.config.tvm_target)))
 
 
-PASSES: tuple[Pass, ...] = (
-    ("copy to CPU", on_cpu),
-    ("fold batch norm", fold_batch_norm),
-    *GRAPH_PASSES,
-    ("import", _import),
-    ("attach metadata", _attach_metadata),
-    ("fuse", _fuse),
-    ("schedule", _schedule),
-    ("compile", _compile),
-)
-
 FORMAT = ModelFormat(
     name="tvm",
     suffix=".so",
@@ -180,7 +168,19 @@ FORMAT = ModelFormat(
     extra="tvm",
     packages=PACKAGES,
     precisions=("fp32",),
-    export=export_tvm,
+    graph_passes=(
+        ("one shape", _one_shape),
+        ("copy to CPU", on_cpu),
+        ("fold batch norm", fold_batch_norm),
+        *TRACING,
+        ("import", _import),
+    ),
+    file_passes=(
+        ("attach metadata", _attach_metadata),
+        ("fuse", _fuse),
+        ("schedule", _schedule),
+        ("compile", _compile),
+    ),
     write_synthetic=synthetic_tvm.write,
     load_runner=load_runner,
 )

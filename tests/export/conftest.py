@@ -87,7 +87,8 @@ class Files(dict[str, Path]):
         self._stem, self._module, self._example = stem, module, example
 
     def __missing__(self, name: str) -> Path:
-        from hwnas.export.formats import ExportRequest, model_format
+        from hwnas.export.formats import model_format
+        from hwnas.export.request import ExportRequest
 
         chosen = model_format(name)
         request = ExportRequest(self._module, self._example, metadata={"arch": '{"space": "small"}'})

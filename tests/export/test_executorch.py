@@ -11,7 +11,8 @@ import torch
 
 from hwnas.errors import ConfigError, ExportError
 from hwnas.export import synthetic_executorch
-from hwnas.export.formats import ExportRequest, model_format
+from hwnas.export.formats import model_format
+from hwnas.export.request import ExportRequest
 from hwnas.spaces import OfaMbv3Space, Operator
 from tests.export.conftest import network
 from tests.export.test_tvm import TINY
@@ -20,7 +21,7 @@ pytest.importorskip("executorch", reason="executorch missing: pip install 'hwnas
 
 from hwnas.export.depthwise_torch import split_depthwise
 from hwnas.export.executorch import read_metadata
-from hwnas.export.passes import ExportState
+from hwnas.export.request import ExportState
 
 
 class Tiny:
@@ -87,7 +88,7 @@ def test_layers_stay_float_by_their_modules_names(tiny: Tiny, tmp_path: Path) ->
     asked = ExportRequest(module, tiny.example[:, :3], "int8", tiny.images[:16, :3].numpy())
     path = chosen.export(asked, tmp_path / "int8.pte")
     assert chosen.layer_errors is not None
-    assert set(chosen.layer_errors(asked, path)) == {"0", "2", "4"}
+    assert set(chosen.layer_errors(chosen.start(asked), path)) == {"0", "2", "4"}
     kept = replace(asked, float_layers=("0", "2", "4"))
     images = tiny.images[:8, :3]
     with torch.no_grad():

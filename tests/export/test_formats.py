@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,8 @@ from torch import nn
 
 from hwnas.errors import ConfigError, ExportError, MissingExtraError, StorageError
 from hwnas.export.flatbuffer import operator_names, read_metadata
-from hwnas.export.formats import FORMATS, ExportRequest, format_of_file, format_of_runtime, model_format
-from hwnas.export.passes import ExportState, check_request, to_file
+from hwnas.export.formats import FORMATS, format_of_file, format_of_runtime, model_format
+from hwnas.export.request import ExportRequest, ExportState
 from hwnas.export.synthetic_onnx import OPSET
 from hwnas.spaces import Operator
 from tests.export.conftest import Exported
@@ -109,7 +110,7 @@ def test_channels_last_networks_export(name: str, tmp_path: Path) -> None:
 
 def test_layers_that_can_not_stay_float_are_refused() -> None:
     with pytest.raises(ConfigError, match="keeps no single layer float"):
-        check_request(model_format("tvm"), ExportRequest(nn.Identity(), EXAMPLE, float_layers=("stem",)))
+        model_format("tvm").check(ExportRequest(nn.Identity(), EXAMPLE, float_layers=("stem",)))
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -129,8 +130,9 @@ def test_full_disk_in_a_pass_is_no_fault_of_the_network(tmp_path: Path) -> None:
     def fill(state: ExportState) -> ExportState:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
+    full = replace(model_format("onnx"), graph_passes=(), file_passes=(("fill", fill),))
     with pytest.raises(StorageError, match=r"cannot write .*No space left"):
-        to_file(model_format("onnx"), [("fill", fill)], ExportRequest(nn.Identity(), EXAMPLE), tmp_path / "x")
+        full.export(ExportRequest(nn.Identity(), EXAMPLE), tmp_path / "x")
     assert not list(tmp_path.iterdir())
 
 

@@ -16,8 +16,9 @@ from torch import nn
 
 from hwnas.errors import ConfigError, ExportError
 from hwnas.export.config import ExportConfig
-from hwnas.export.formats import ExportRequest, model_format
+from hwnas.export.formats import model_format
 from hwnas.export.onnx_graph import layers_of
+from hwnas.export.request import ExportRequest
 from tests.export.conftest import Exported
 
 ONNX = model_format("onnx")

@@ -15,12 +15,13 @@ from torch import nn
 
 from hwnas.errors import ExportError, StorageError
 from hwnas.export.config import ExportConfig
-from hwnas.export.formats import ExportRequest, ModelFormat, model_format
+from hwnas.export.formats import ModelFormat, model_format
 from hwnas.export.quantise import export_quantised
+from hwnas.export.request import ExportRequest
 
 pytest.importorskip("executorch", reason="executorch missing: pip install 'hwnas[executorch]'")
 
-ONNX, EXECUTORCH = model_format("onnx"), model_format("executorch")
+ONNX, TFLITE, EXECUTORCH = map(model_format, ("onnx", "tflite", "executorch"))
 
 
 def named(value: object) -> str:
@@ -124,16 +125,34 @@ def test_layers_on_either_side_of_a_bad_tensor_stay_float(chosen: ModelFormat, t
 @pytest.mark.parametrize("chosen", [ONNX, EXECUTORCH], ids=named)
 def test_errors_of_layers_are_ranked_by_what_they_cost(chosen: ModelFormat, tmp_path: Path) -> None:
     net = with_outlier_weights()
-    file = chosen.export(request(net), tmp_path / f"int8{chosen.suffix}")
+    state = chosen.start(request(net))
+    file = chosen.finish(state, tmp_path / f"int8{chosen.suffix}")
     assert chosen.layer_errors is not None
-    errors = chosen.layer_errors(replace(request(net), calibration=IMAGES[:16]), file)
+    errors = chosen.layer_errors(state, file)
     assert list(errors.values()) == sorted(errors.values(), reverse=True)
     assert next(iter(errors)) == "4"
     assert errors["4"] > 10 * errors["6"] > 0
     assert {"0", "2", "4", "6", "8", "12"} <= set(errors)
-    kept = replace(request(net), float_layers=("4",))
-    mixed = chosen.export(kept, tmp_path / f"mixed{chosen.suffix}")
-    assert "4" not in chosen.layer_errors(replace(kept, calibration=IMAGES[:4]), mixed)
+    kept = replace(state, request=replace(request(net), float_layers=("4",)))
+    mixed = chosen.finish(kept, tmp_path / f"mixed{chosen.suffix}")
+    assert "4" not in chosen.layer_errors(kept, mixed)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "precision"),
+    [(ONNX, "int8"), (ONNX, "int8_dynamic"), (TFLITE, "int8"), (TFLITE, "int8_dynamic"), (EXECUTORCH, "int8")],
+    ids=named,
+)
+def test_files_of_one_state_are_those_of_one_export_each(chosen: ModelFormat, precision: str, tmp_path: Path) -> None:
+    asked, paths = request(Net(), precision), iter(tmp_path / f"{number}{chosen.suffix}" for number in range(5))
+    state = chosen.start(asked)
+    whole = chosen.finish(state, next(paths))
+    assert chosen.layer_errors is not None
+    kept = (next(iter(chosen.layer_errors(state, whole))),)
+    mixed = chosen.finish(replace(state, request=replace(asked, float_layers=kept)), next(paths)).read_bytes()
+    assert mixed != whole.read_bytes() == chosen.finish(state, next(paths)).read_bytes()
+    assert mixed == chosen.export(replace(asked, float_layers=kept), next(paths)).read_bytes()
+    assert whole.read_bytes() == chosen.export(asked, next(paths)).read_bytes()
 
 
 def test_given_float_layers_stay(tmp_path: Path) -> None:

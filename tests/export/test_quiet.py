@@ -15,12 +15,11 @@ from hwnas.export.quiet import quiet
 EXPORT = """
 import logging, sys, torch
 from torch import nn
-from hwnas.export.formats import ExportRequest
-from hwnas.export.tflite import export_tflite
-from hwnas.export.onnx import export_onnx
+from hwnas.export.request import ExportRequest
+from hwnas.export.formats import model_format
 network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
-for export in (export_onnx, export_tflite):
-    export(ExportRequest(network, torch.zeros(1, 1, 8, 8)), sys.argv[1] + export.__name__)
+for name in ("onnx", "tflite"):
+    model_format(name).export(ExportRequest(network, torch.zeros(1, 1, 8, 8)), sys.argv[1] + name)
 print("printing goes on")
 logging.getLogger("x").error("so does logging")
 """

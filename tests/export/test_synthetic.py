@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from hwnas.errors import StorageError
 from hwnas.export import synthetic_onnx, synthetic_tflite
 from hwnas.export.flatbuffer import ALIGNMENT, unpack
-from hwnas.export.formats import FORMATS, ExportRequest, model_format
+from hwnas.export.formats import FORMATS, model_format
+from hwnas.export.request import ExportRequest
 from hwnas.spaces import OfaMbv3Space, Operator
 from tests.export.conftest import SPACES, Exported
 

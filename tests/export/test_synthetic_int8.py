@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from hwnas.errors import ConfigError
 from hwnas.export import synthetic_onnx, synthetic_tflite, synthetic_tvm
-from hwnas.export.formats import ExportRequest, model_format
+from hwnas.export.formats import model_format
+from hwnas.export.request import ExportRequest
 from hwnas.export.synthetic_int8 import GATE, SIGNED, Range, quantise_weight
 from hwnas.spaces import OfaMbv3Space, Operator
 from tests.export.conftest import SPACES, Exported

@@ -20,7 +20,8 @@ from torch import nn
 from hwnas.errors import ConfigError, ExportError
 from hwnas.export import synthetic_onnx, synthetic_tvm, tvm_build
 from hwnas.export.config import ExportConfig
-from hwnas.export.formats import ExportRequest, model_format
+from hwnas.export.formats import model_format
+from hwnas.export.request import ExportRequest
 from hwnas.export.tvm_schedule import VectorUnit, candidate_tiles, schedule
 from hwnas.spaces import OfaMbv3Config, OfaMbv3Space, OfaResNet50Config, Operator, make_space
 from tests.export.conftest import network
@@ -95,13 +96,8 @@ def test_metadata_is_in_the_library(tiny: Tiny) -> None:
 
 def test_synthetic_library_holds_the_same_kernels(tiny: Tiny, tmp_path: Path) -> None:
     """What latency tables are measured on is compiled from the same functions, in the same order."""
-    from hwnas.export.passes import ExportState, run_passes
-    from hwnas.export.tvm import PASSES
-
     tools = tvm_build.toolchain(None)
-    until = [name for name, _ in PASSES].index("import") + 1
-    imported = run_passes("tvm", PASSES[:until], ExportState(tiny.request, tiny.module)).model
-    exported = tvm_build.fuse_operators(imported, tools)
+    exported = tvm_build.fuse_operators(model_format("tvm").start(tiny.request).model, tools)
     synthetic = tvm_build.fuse_operators(relax_module(tiny.operators, tmp_path), tools)
 
     def kernels(module: Any) -> Counter[str]:

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from hwnas.errors import DataError
-from hwnas.export.formats import ExportRequest, model_format
+from hwnas.export.formats import model_format
+from hwnas.export.request import ExportRequest
 from hwnas.spaces import OfaProxylessConfig, OfaResNet50Config, Operator, make_space
 from hwnas.supernet import fake_quantise
 from hwnas.supernet.build import build_subnet

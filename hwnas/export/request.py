@@ -1,0 +1,68 @@
+"""What is asked for when a network becomes a file, and the state that travels through the passes that make it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwnas.errors import ExportError
+from hwnas.export.config import ExportConfig
+from hwnas.progress import Progress, no_progress
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+__all__ = ["ExportRequest", "ExportState", "Pass"]
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """A network that is to become a file, and how.
+
+    `example` is one image `[1, C, H, W]`; `calibration` real, prepared ones `[N, C, H, W]`, off which int8 reads the
+    ranges of activations. `metadata` goes into the file, name to text. `float_layers` stay float in a quantised file:
+    layers by the format's own names, as its `layer_errors` gives them. `progress` is of what takes long: tuning.
+    """
+
+    module: nn.Module
+    example: torch.Tensor
+    precision: str = "fp32"
+    calibration: NDArray[np.float32] | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    float_layers: tuple[str, ...] = ()
+    config: ExportConfig = field(default_factory=ExportConfig)
+    progress: Progress = no_progress
+
+
+@dataclass(frozen=True)
+class ExportState:
+    """What travels through the passes: what was asked for, the module as the passes changed it, the format's model.
+
+    `model` is whatever the format's own passes hand on; after the last pass it must be the file's bytes. `ranges` are
+    those of the model's activations, in the format's own terms, where int8 needs them.
+    """
+
+    request: ExportRequest
+    module: nn.Module
+    model: Any = None
+    ranges: Any = None
+
+    @property
+    def example(self) -> torch.Tensor:
+        """One image `[1, C, H, W]`, on the CPU."""
+        return self.request.example.detach().cpu()
+
+    @property
+    def calibration(self) -> NDArray[np.float32]:
+        """The images to read ranges off, `[N, C, H, W]`. Raises ExportError where there are none."""
+        if self.request.calibration is None:
+            raise ExportError("int8 needs real images to calibrate on, got none")
+        return self.request.calibration
+
+
+Pass = tuple[str, Callable[[ExportState], ExportState]]
