@@ -17,7 +17,7 @@ from hwnas.data.preprocess import Preprocessing
 from hwnas.errors import ExportError
 from hwnas.export.calibration import calibration_images
 from hwnas.export.config import ExportConfig
-from hwnas.export.formats import model_format
+from hwnas.export.formats import Runner, model_format
 from hwnas.export.manifest import file_metadata
 from hwnas.export.parity import Answers, check_parity, noise_images, torch_answers
 from hwnas.export.quantise import export_quantised
@@ -139,7 +139,7 @@ def export_checked(
         checked = runnable_here(path)
         parity = check_parity(checked, subject.answers, tolerance, config)
         if accuracy is None and subject.answers.real:
-            accuracy = subject.answers.accuracy_of(checked, progress)
+            accuracy = subject.answers.accuracy_of(model_format(format_name).load_runner(checked), progress)
     except BaseException:
         path.unlink(missing_ok=True)
         raise
@@ -208,8 +208,8 @@ def _export_quantised(
         examples.training, config.calibration_images, subject.resolution, examples.preprocessing
     )
 
-    def accuracy(file: Path) -> float:
-        found = answers.accuracy_of(file)
+    def accuracy(run: Runner) -> float:
+        found = answers.accuracy_of(run)
         return float("nan") if found is None else found
 
     request = _request(subject, precision, calibration, config, progress)

@@ -121,6 +121,24 @@ def _layer_errors(state: ExportState, quantised_file: Path | str) -> dict[str, f
         return layer_errors(_traced_with(state, images), images, state.ranges, state.request.float_layers)
 
 
+def _simulate(state: ExportState) -> Runner:
+    """In torch, with values rounded as the program has them: delegating takes several times as long."""
+    import torch
+
+    from hwnas.export.quantise_executorch import quantise
+
+    example = state.example.repeat(BATCH, 1, 1, 1)
+    network = quantise(_traced_with(state, example), state.ranges, state.request.float_layers)
+
+    def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
+        filled = np.concatenate([images, np.zeros((-len(images) % BATCH, *images.shape[1:]), images.dtype)])
+        with torch.no_grad():
+            answers = [network(batch).numpy() for batch in torch.from_numpy(filled).split(BATCH)]  # type: ignore[no-untyped-call]
+        return np.concatenate(answers)[: len(images)]
+
+    return run
+
+
 def _traced_with(state: ExportState, images: Tensor) -> GraphModule:
     """The network as it is traced with as many images at once; nodes have the names that they have with one."""
     request = replace(state.request, example=images)
@@ -168,4 +186,5 @@ FORMAT = ModelFormat(
     write_synthetic=synthetic_executorch.write,
     load_runner=load_runner,
     layer_errors=_layer_errors,
+    simulate=_simulate,
 )

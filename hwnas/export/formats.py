@@ -48,9 +48,14 @@ class LayerErrors(Protocol):
     def __call__(self, state: ExportState, quantised_file: Path | str) -> dict[str, float]:
         """How much each layer that is quantised adds to the error, by its name there; worst first.
 
-        `state` is what the graph passes left, `quantised_file` what was written of it. Its request's `calibration` are
-        the images to find it out with.
+        `state` is what the graph passes left, `quantised_file` what was written of it, where the format doesn't
+        simulate that. Its request's `calibration` are the images to find it out with.
         """
+
+
+class Simulation(Protocol):
+    def __call__(self, state: ExportState) -> Runner:
+        """What answers nearly as the file that would be finished of `state`, made in less time."""
 
 
 class SyntheticWriter(Protocol):
@@ -72,7 +77,7 @@ class ModelFormat:
     `layout` is the order of its input's axes; `extra` the optional dependency group that it needs, `packages` the
     import names in it. A network becomes a file by two lists of passes: `graph_passes` make the float model and read
     ranges, and none of them looks at the request's `float_layers`; `file_passes` make bytes of that. `layer_errors` is
-    None where single layers can't stay float.
+    None where single layers can't stay float; `simulate` where a file is written as soon as it would be simulated.
     """
 
     name: str
@@ -87,6 +92,7 @@ class ModelFormat:
     write_synthetic: SyntheticWriter
     load_runner: RunnerLoader
     layer_errors: LayerErrors | None = None
+    simulate: Simulation | None = None
 
     def export(self, request: ExportRequest, path: Path | str) -> Path:
         """Write the request's network, atomically, and return the path. The same request gives the same bytes.

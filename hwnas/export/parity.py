@@ -21,10 +21,10 @@ from hwnas.data.inputs import network_inputs
 from hwnas.data.preprocess import Preprocessing
 from hwnas.errors import ExportError
 from hwnas.export.config import ExportConfig
-from hwnas.export.formats import format_of_file
+from hwnas.export.formats import Runner, format_of_file
 from hwnas.progress import Progress, no_progress
 
-__all__ = ["Answers", "Parity", "accuracy_of_file", "check_parity", "noise_images", "torch_answers"]
+__all__ = ["Answers", "Parity", "accuracy_of", "check_parity", "noise_images", "torch_answers"]
 
 BATCH = 256
 
@@ -70,11 +70,9 @@ class Answers:
         for inputs, _ in network_inputs(images, self.resolution, self.preprocessing, BATCH):
             yield inputs
 
-    def accuracy_of(self, path: Path | str, progress: Progress = no_progress) -> float | None:
-        """The file's top-1 accuracy on the same images; None on noise."""
-        return (
-            accuracy_of_file(path, self.images, self.resolution, self.preprocessing, 1, progress) if self.real else None
-        )
+    def accuracy_of(self, run: Runner, progress: Progress = no_progress) -> float | None:
+        """The top-1 accuracy of what `run` answers to the same images; None on noise."""
+        return accuracy_of(run, self.images, self.resolution, self.preprocessing, progress) if self.real else None
 
 
 @torch.no_grad()
@@ -129,26 +127,24 @@ def check_parity(
     return Parity(images=len(expected), real=answers.real, max_abs=difference, top1_agreement=agreeing)
 
 
-def accuracy_of_file(
-    path: Path | str,
+def accuracy_of(
+    run: Runner,
     images: LabelledImages,
     resolution: int,
     preprocessing: Preprocessing,
-    threads: int = 1,
     progress: Progress = no_progress,
 ) -> float:
-    """Top-1 accuracy, in [0, 1], of the file run in its runtime on all of `images`.
+    """Top-1 accuracy, in [0, 1], of what `run` answers to all of `images`.
 
-    Ties go to the lower class. Raises ExportError for a file that the runtime refuses, and for no images.
+    Ties go to the lower class. Raises ExportError for no images.
     """
-    run = format_of_file(path).load_runner(path, threads)
     right = seen = 0
     for inputs, labels in network_inputs(images, resolution, preprocessing, BATCH):
         right += int((run(inputs.numpy()).argmax(1) == labels.numpy()).sum())
         seen += len(labels)
-        progress(seen / len(images), f"{Path(path).name} {right / seen:.3f}")
+        progress(seen / len(images), f"accuracy {right / seen:.3f}")
     if not seen:
-        raise ExportError(f"{path}: expected images to measure accuracy on, got none")
+        raise ExportError("expected images to measure accuracy on, got none")
     return right / seen
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hwnas.errors import ExportError
-from hwnas.export.formats import ModelFormat
+from hwnas.export.formats import ModelFormat, Runner
 from hwnas.export.request import ExportRequest, ExportState
 from hwnas.files import atomic_path
 from hwnas.progress import Progress, no_progress
@@ -33,33 +33,47 @@ def export_quantised(
     chosen: ModelFormat,
     request: ExportRequest,
     path: Path | str,
-    accuracy: Callable[[Path], float],
+    accuracy: Callable[[Runner], float],
     float_accuracy: float,
     progress: Progress = no_progress,
 ) -> QuantisedFile:
     """Write `request` as a file of `chosen` that loses at most `config.max_accuracy_drop`, and say what it loses.
 
-    `accuracy` measures a file on held-out images, `float_accuracy` is the float network's there. Where a file loses
-    more, and `config.mixed_precision` is on, the layers whose errors are largest stay float: one, then 2, 4, 8 …, fewer
-    than all, until the bound holds. If it never does, the most accurate of these files is kept with
-    `config.allow_accuracy_drop`; else ExportError is raised, and `path` is as it was. Raises what `chosen.export`
-    raises, and StorageError before any work where `path` can't be written.
+    `accuracy` is measured on held-out images, `float_accuracy` is the float network's there. Where a file loses more,
+    and `config.mixed_precision` is on, the layers whose errors are largest stay float: one, then 2, 4, 8 …, fewer than
+    all, until the bound holds. Where the format simulates its files, only one that promises to hold the bound is
+    written. If it never does, the most accurate of these files is kept with `config.allow_accuracy_drop`; else
+    ExportError is raised, and `path` is as it was. Raises what `chosen.export` raises, and StorageError before any work
+    where `path` can't be written.
     """
-    path, config = Path(path), request.config
+    path, bound = Path(path), request.config.max_accuracy_drop
     tried: list[QuantisedFile] = []
     with atomic_path(path) as written, tempfile.TemporaryDirectory() as folder:
         state = chosen.start(request)
+
+        def judged(run: Runner, float_layers: tuple[str, ...], file: Path) -> QuantisedFile:
+            found = accuracy(run)
+            return QuantisedFile(file, found, float_accuracy - found, float_layers)
+
+        def finished(float_layers: tuple[str, ...], file: Path) -> QuantisedFile:
+            return judged(chosen.load_runner(chosen.finish(state.keeping(float_layers), file)), float_layers, file)
+
         for float_layers in _choices(chosen, state, Path(folder)):
-            kept = replace(state, request=replace(request, float_layers=float_layers))
-            file = chosen.finish(kept, _candidate(chosen, folder, len(tried)))
-            found = accuracy(file)
-            tried.append(QuantisedFile(file, found, float_accuracy - found, float_layers))
-            progress(1 - 0.5 ** len(tried), f"{request.precision}, {len(float_layers)} layers float: {found:.4f}")
-            if tried[-1].accuracy_drop <= config.max_accuracy_drop:
+            file, found = _candidate(chosen, folder, len(tried)), None
+            if chosen.simulate is not None:
+                found = judged(chosen.simulate(state.keeping(float_layers)), float_layers, file)
+            if found is None or found.accuracy_drop <= bound:
+                found = finished(float_layers, file)
+            tried.append(found)
+            said = f"{request.precision}, {len(float_layers)} layers float: {found.accuracy:.4f}"
+            progress(1 - 0.5 ** len(tried), said)
+            if found.accuracy_drop <= bound:
                 break
         best = max(tried, key=lambda file: file.accuracy)  # the first of equals: it has the fewest float layers
-        if best.accuracy_drop > config.max_accuracy_drop and not config.allow_accuracy_drop:
+        if best.accuracy_drop > bound and not request.config.allow_accuracy_drop:
             raise ExportError(_refusal(chosen, request, tried))
+        if not best.path.exists():
+            best = finished(best.float_layers, best.path)
         shutil.copyfile(best.path, written)
     return replace(best, path=path)
 
@@ -69,7 +83,8 @@ def _candidate(chosen: ModelFormat, folder: str | Path, number: int) -> Path:
 
 
 def _choices(chosen: ModelFormat, state: ExportState, folder: Path) -> Iterator[tuple[str, ...]]:
-    """What to leave float, in the order of trying; the first file must have been written when the second is asked for.
+    """What to leave float, in the order of trying. When the second is asked for, the first file must be there, unless
+    the format simulates it.
 
     Layers are ranked only then.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,6 +63,10 @@ class ExportState:
         if self.request.calibration is None:
             raise ExportError("int8 needs real images to calibrate on, got none")
         return self.request.calibration
+
+    def keeping(self, float_layers: tuple[str, ...]) -> ExportState:
+        """The same with other layers that stay float."""
+        return replace(self, request=replace(self.request, float_layers=float_layers))
 
 
 Pass = tuple[str, Callable[[ExportState], ExportState]]

@@ -20,9 +20,9 @@ from hwnas.errors import ConfigError, DataError, ExportError
 from hwnas.export.calibration import calibration_images
 from hwnas.export.config import ExportConfig, VerifyConfig
 from hwnas.export.deploy import FLOAT_PRECISIONS, Examples, Subject, export_checked
-from hwnas.export.formats import FORMATS, model_format
+from hwnas.export.formats import FORMATS, Runner, format_of_file, model_format
 from hwnas.export.manifest import file_metadata
-from hwnas.export.parity import Answers, accuracy_of_file, check_parity, torch_answers
+from hwnas.export.parity import Answers, accuracy_of, check_parity, torch_answers
 from hwnas.files import sha256_of_file
 from hwnas.progress import no_progress
 from hwnas.spaces import OfaMbv3Space
@@ -75,18 +75,22 @@ def test_parity_with_no_numbers_fails(exported: Exported, data: ImageData, tmp_p
             check_parity(tmp_path / "nan.onnx", answers_of(exported, data), tolerance, ExportConfig())
 
 
+def load(path: Path) -> Runner:
+    return format_of_file(path).load_runner(path)
+
+
 def test_parity_and_accuracy_need_images(exported: Exported, data: ImageData) -> None:
     nothing = data.test.first(0)
     with pytest.raises(ExportError, match="at least one image"):
         answers_of(exported, data, nothing)
     with pytest.raises(ExportError, match="got none"):
-        accuracy_of_file(exported.files["onnx"], nothing, resolution(exported), data.preprocessing)
+        accuracy_of(load(exported.files["onnx"]), nothing, resolution(exported), data.preprocessing)
 
 
 def test_images_of_another_kind_are_refused(exported: Exported, data: ImageData) -> None:
     coloured = ImageSet(data.test.images.repeat(1, 3, 1, 1), data.test.labels)
     with pytest.raises(DataError, match="expected uint8 images"):
-        accuracy_of_file(exported.files["onnx"], coloured, resolution(exported), data.preprocessing)
+        accuracy_of(load(exported.files["onnx"]), coloured, resolution(exported), data.preprocessing)
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -97,8 +101,8 @@ def test_accuracy_is_torchs(name: str, exported: Exported, data: ImageData) -> N
     labels = answers.clone()
     labels[::2] = (labels[::2] + 1) % 10
     shares: list[float] = []
-    accuracy = accuracy_of_file(
-        exported.files[name], ImageSet(data.test.images, labels), resolution(exported), data.preprocessing,
+    accuracy = accuracy_of(
+        load(exported.files[name]), ImageSet(data.test.images, labels), resolution(exported), data.preprocessing,
         progress=lambda share, _: shares.append(share),
     )  # fmt: skip
     assert accuracy == pytest.approx(float((answers == labels).double().mean()))
@@ -162,7 +166,7 @@ def test_quantised_file_states_what_it_loses(
     subject = subject_of(exported, examples, config)
     checked = export_checked(subject, name, precision, path, examples, config, no_progress)
     assert checked.accuracy["torch"] == 1.0
-    given = accuracy_of_file(path, labelled, resolution(exported), data.preprocessing)
+    given = accuracy_of(load(path), labelled, resolution(exported), data.preprocessing)
     assert checked.accuracy["file"] == given
     assert checked.accuracy["drop"] == pytest.approx(1.0 - given)
     assert checked.parity["max_abs"] > 0

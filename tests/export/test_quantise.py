@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,9 +15,9 @@ from torch import nn
 
 from hwnas.errors import ExportError, StorageError
 from hwnas.export.config import ExportConfig
-from hwnas.export.formats import ModelFormat, model_format
+from hwnas.export.formats import ModelFormat, Runner, model_format
 from hwnas.export.quantise import export_quantised
-from hwnas.export.request import ExportRequest
+from hwnas.export.request import ExportRequest, ExportState
 
 pytest.importorskip("executorch", reason="executorch missing: pip install 'hwnas[executorch]'")
 
@@ -75,12 +75,12 @@ def request(net: nn.Module, precision: str = "int8", **changes: object) -> Expor
     return ExportRequest(net, torch.zeros(1, 3, 12, 12), precision, IMAGES[:64], config=config)
 
 
-def agreement(net: nn.Module, chosen: ModelFormat = ONNX) -> Callable[[Path], float]:
+def agreement(net: nn.Module) -> Callable[[Runner], float]:
     with torch.no_grad():
         classes = net(torch.from_numpy(IMAGES)).argmax(1).numpy()
 
-    def accuracy(path: Path) -> float:
-        logits: NDArray[np.float32] = chosen.load_runner(path)(IMAGES)
+    def accuracy(run: Runner) -> float:
+        logits: NDArray[np.float32] = run(IMAGES)
         return float((logits.argmax(1) == classes).mean())
 
     return accuracy
@@ -93,7 +93,7 @@ def test_good_network_is_quantised_whole(tmp_path: Path) -> None:
     assert file.float_layers == ()
     assert file.accuracy_drop == pytest.approx(1 - file.accuracy)
     assert 0 <= file.accuracy_drop <= 0.15
-    assert agreement(net)(file.path) == file.accuracy
+    assert agreement(net)(ONNX.load_runner(file.path)) == file.accuracy
     assert [path.name for path in tmp_path.iterdir()] == ["x.onnx"]
 
 
@@ -103,9 +103,7 @@ def test_good_network_is_quantised_whole(tmp_path: Path) -> None:
 def test_one_bad_layer_stays_float(chosen: ModelFormat, precision: str, tmp_path: Path) -> None:
     net, said = with_outlier_weights(), []
     path = tmp_path / f"x{chosen.suffix}"
-    file = export_quantised(
-        chosen, request(net, precision), path, agreement(net, chosen), 1.0, lambda *told: said.append(told)
-    )
+    file = export_quantised(chosen, request(net, precision), path, agreement(net), 1.0, lambda *told: said.append(told))
     assert file.float_layers == ("4",)
     assert file.accuracy_drop <= 0.15
     shares, texts = zip(*said, strict=True)
@@ -117,7 +115,7 @@ def test_one_bad_layer_stays_float(chosen: ModelFormat, precision: str, tmp_path
 @pytest.mark.parametrize("chosen", [ONNX, EXECUTORCH], ids=named)
 def test_layers_on_either_side_of_a_bad_tensor_stay_float(chosen: ModelFormat, tmp_path: Path) -> None:
     net = with_outlier_channel()
-    file = export_quantised(chosen, request(net), tmp_path / f"x{chosen.suffix}", agreement(net, chosen), 1.0)
+    file = export_quantised(chosen, request(net), tmp_path / f"x{chosen.suffix}", agreement(net), 1.0)
     assert set(file.float_layers) == {"2", "4"}
     assert file.accuracy_drop <= 0.15
 
@@ -177,14 +175,53 @@ def test_refusal_says_what_was_tried(tmp_path: Path) -> None:
 def test_without_mixed_precision_one_file_is_tried(tmp_path: Path) -> None:
     net, seen = with_outlier_weights(), []
 
-    def accuracy(path: Path) -> float:
-        seen.append(path)
-        return agreement(net)(path)
+    def accuracy(run: Runner) -> float:
+        seen.append(run)
+        return agreement(net)(run)
 
     with pytest.raises(ExportError, match=r"points of accuracy \([^)]*\); export\.max.*export\.mixed_precision=true"):
         export_quantised(ONNX, request(net, mixed_precision=False), tmp_path / "x.onnx", accuracy, 1.0)
     assert len(seen) == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_simulation_answers_nearly_as_the_file(tmp_path: Path) -> None:
+    """For any number of images, and any layers that stay float."""
+    state = EXECUTORCH.start(request(Net()))
+    assert EXECUTORCH.simulate is not None
+    for float_layers, images in ((), IMAGES), (("4",), IMAGES[:45]):
+        kept = state.keeping(float_layers)
+        given = EXECUTORCH.load_runner(EXECUTORCH.finish(kept, tmp_path / "x.pte"))(images)
+        simulated = EXECUTORCH.simulate(kept)(images)
+        assert simulated.shape == given.shape
+        assert np.square(simulated - given).mean() < 0.01 * given.var()
+
+
+@pytest.mark.parametrize(
+    ("bound", "shares", "files", "kept"),
+    [
+        (0.15, [0.9, 0.9], [0], 0),
+        (0.15, [0.5, 0.9, 0.8, 0.9, 0.9], [1, 2], 2),  # a file that doesn't keep what its simulation promises
+        (0.0, [0.5, 0.9, 0.8, 0.6, 0.7], [1], 1),  # none promises enough: the best is written
+    ],
+)
+def test_only_what_promises_enough_becomes_a_file(
+    bound: float, shares: list[float], files: list[int], kept: int, tmp_path: Path
+) -> None:
+    finished, given = [], iter(shares)
+
+    class Counting(ModelFormat):
+        def finish(self, state: ExportState, path: Path) -> Path:
+            finished.append(len(state.request.float_layers))
+            return super().finish(state, path)
+
+    counting = Counting(**{key.name: getattr(EXECUTORCH, key.name) for key in fields(EXECUTORCH)})
+    asked = request(Net(), max_accuracy_drop=bound, allow_accuracy_drop=True)
+    file = export_quantised(counting, asked, tmp_path / "x.pte", lambda _: next(given), 1.0)
+    assert finished == files
+    assert file.accuracy == shares[-1]  # the file's own
+    assert len(file.float_layers) == kept
+    assert not list(given)
 
 
 def test_allowed_drop_keeps_the_best(tmp_path: Path) -> None:
@@ -198,7 +235,7 @@ def test_allowed_drop_keeps_the_best(tmp_path: Path) -> None:
 
 
 def test_failure_while_measuring_leaves_nothing(tmp_path: Path) -> None:
-    def accuracy(_: Path) -> float:
+    def accuracy(_: Runner) -> float:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
