@@ -128,7 +128,8 @@ def _simulate(state: ExportState) -> Runner:
     from hwnas.export.quantise_executorch import quantise
 
     example = state.example.repeat(BATCH, 1, 1, 1)
-    network = quantise(_traced_with(state, example), state.ranges, state.request.float_layers)
+    with quiet("simulation"):
+        network = quantise(_traced_with(state, example), state.ranges, state.request.float_layers)
 
     def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
         filled = np.concatenate([images, np.zeros((-len(images) % BATCH, *images.shape[1:]), images.dtype)])

@@ -78,16 +78,21 @@ def quantise(traced: fx.GraphModule, ranges: Ranges, float_layers: Collection[st
 def _observe(prepared: fx.GraphModule, ranges: Ranges) -> None:
     """Give the observers in `prepared` what they would have seen in runs: `ranges`, and weights.
 
-    One observer may stand at several tensors, which share a scale then.
+    One observer may stand at several tensors, which share a scale then. Numbers that values are added to or multiplied
+    by are tensors too.
     """
+    rng = np.random.default_rng(0)
     for node in prepared.graph.nodes:
         if node.op != "call_module":
             continue
         observer, source = prepared.get_submodule(node.target), node.args[0]
-        if isinstance(observer, _SampledObserver):
+        stored = _attribute(prepared, source.target) if source.op == "get_attr" else None
+        if isinstance(observer, PerChannelMinMaxObserver):
+            observer(stored)
+        elif isinstance(observer, _SampledObserver) and stored is not None:
+            observer.range.add(stored.detach().numpy()[None], rng)
+        elif isinstance(observer, _SampledObserver):
             observer.range.include(ranges[source.name])
-        elif isinstance(observer, PerChannelMinMaxObserver):
-            observer(_attribute(prepared, source.target))
 
 
 def _attribute(module: Any, path: str) -> Any:

@@ -100,6 +100,25 @@ def test_layers_stay_float_by_their_modules_names(tiny: Tiny, tmp_path: Path) ->
         chosen.export(replace(asked, float_layers=("00",)), tmp_path / "x.pte")
 
 
+def test_numbers_in_the_network_have_scales_too(tiny: Tiny, tmp_path: Path) -> None:
+    class Scaled(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = torch.nn.Sequential(
+                torch.nn.Conv2d(3, 4, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()
+            )
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.layers(x * 0.5 + 3.0) * 2.0
+
+    module, images = Scaled().eval(), tiny.images[:, :3]
+    chosen = model_format("executorch")
+    path = chosen.export(ExportRequest(module, images[:1], "int8", images.numpy()), tmp_path / "x.pte")
+    with torch.no_grad():
+        expected = module(images).numpy()
+    assert np.abs(chosen.load_runner(path)(images.numpy()) - expected).mean() < 0.2 * expected.std()
+
+
 def test_programs_of_several_thread_counts_take_turns(tiny: Tiny) -> None:
     """One pool serves them all."""
     load = model_format("executorch").load_runner
