@@ -51,20 +51,31 @@ def wait_for(port: int, process: subprocess.Popen[bytes], limit_s: float = 120.0
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Ends a server and what it started: TVM's leave workers behind."""
-    kill_children(process, recursive=True)
+    """Ends a server and what it started: TVM's leave workers behind. Their ports are free when it returns."""
+    children = kill_children(process, recursive=True)
     process.terminate()
     try:
         process.wait(5)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+    deadline = time.monotonic() + 10
+    while any(map(_lives, children)) and time.monotonic() < deadline:
+        time.sleep(0.01)  # a killed process listens until it is taken down, which takes a while on a busy machine
 
 
-def kill_children(process: subprocess.Popen[bytes], recursive: bool = False) -> None:
-    for child in psutil.Process(process.pid).children(recursive=recursive):
+def kill_children(process: subprocess.Popen[bytes], recursive: bool = False) -> list[psutil.Process]:
+    children = psutil.Process(process.pid).children(recursive=recursive)
+    for child in children:
         with suppress(psutil.NoSuchProcess):  # it may end by itself meanwhile
             child.kill()
+    return children
+
+
+def _lives(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 # ---- ssh ------------------------------------------------------------------------------------------------------------
