@@ -134,7 +134,8 @@ def _simulate(state: ExportState) -> Runner:
     def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
         filled = np.concatenate([images, np.zeros((-len(images) % BATCH, *images.shape[1:]), images.dtype)])
         with torch.no_grad():
-            answers = [network(batch).numpy() for batch in torch.from_numpy(filled).split(BATCH)]  # type: ignore[no-untyped-call]
+            batches = np.split(filled, len(filled) // BATCH)
+            answers = [network(torch.from_numpy(batch)).numpy() for batch in batches]
         return np.concatenate(answers)[: len(images)]
 
     return run
