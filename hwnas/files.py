@@ -1,4 +1,4 @@
-"""Files that are whole or absent: atomic writes, checksums, and where packaged data lies."""
+"""Files that are whole or absent: atomic writes, locks, checksums, and where packaged data lies."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from hwnas.errors import HwnasError, StorageError
 
 __all__ = [
+    "LOCK_NAME",
     "atomic_path",
+    "locked",
     "packaged",
     "read_json",
     "sha256_of_file",
@@ -23,6 +27,9 @@ __all__ = [
     "write_json",
     "write_text",
 ]
+
+LOCK_NAME = ".lock"
+_LOCK_WAIT_S = 3.0  # workers of a process that was killed hold its lock until they notice, for up to a second
 
 _PACKAGED_FOLDERS = ("conf", "device_profiles", "latency_tables")
 
@@ -64,6 +71,32 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Holds the lock file `path`, made where needed, against other processes; this one may hold it several times.
+
+    A process that was killed holds nothing. Raises StorageError where another process holds it, or where the folder
+    can't be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path, timeout=_LOCK_WAIT_S, is_singleton=True, thread_local=False)
+        lock.acquire()
+    except Timeout as error:
+        raise StorageError(
+            f"{path.parent} is being written by another hwnas process: wait for it, or choose another folder with"
+            " name=… or hydra.run.dir=…"
+        ) from error
+    except OSError as error:
+        raise StorageError(
+            f"cannot write {path.parent}: {error.strerror or error}; choose another folder with hydra.run.dir=…"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_bytes(path: Path | str, content: bytes) -> Path:

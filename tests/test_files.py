@@ -14,6 +14,7 @@ import pytest
 from hwnas.errors import CheckpointError, StorageError
 from hwnas.files import (
     atomic_path,
+    locked,
     packaged,
     read_json,
     sha256_of_file,
@@ -22,6 +23,7 @@ from hwnas.files import (
     write_json,
     write_text,
 )
+from tests.running import held_by_another
 
 
 def test_written_content_is_read_back(tmp_path: Path) -> None:
@@ -137,3 +139,27 @@ def test_other_packaged_folders_are_not_a_thing() -> None:
 def test_files_and_errors_need_the_standard_library_only() -> None:
     code = "import sys, hwnas.files, hwnas.errors; sys.exit('numpy' in sys.modules or 'torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_lock_is_held_by_one_process(tmp_path: Path) -> None:
+    lock = tmp_path / "new" / ".lock"
+    with held_by_another(lock) as other:
+        with (
+            pytest.raises(StorageError, match=r"new is being written by another hwnas process: wait for it"),
+            locked(lock),
+        ):
+            pass
+        other.kill()
+        other.wait()
+        with locked(lock), locked(lock):  # a killed process holds nothing; one's own may be taken twice
+            pass
+
+
+def test_a_lock_goes_along_with_its_file(tmp_path: Path) -> None:
+    """As where a step's former output is moved away and the lock stays."""
+    lock, other = tmp_path / "a" / ".lock", tmp_path / "b"
+    with held_by_another(lock):
+        other.mkdir()
+        lock.rename(other / ".lock")
+        with pytest.raises(StorageError), locked(other / ".lock"):
+            pass

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +17,67 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from hwnas.cli.arguments import quoted
 from hwnas.cli.commands import COMMANDS, COMMON_KEYS
 from hwnas.cli.config import CONFIG_FOLDER
 from hwnas.errors import ConfigError, choices
 
-__all__ = ["command_help", "compose_config", "with_own_experiment"]
+__all__ = [
+    "command_help",
+    "compose_config",
+    "compose_jobs",
+    "group_names",
+    "run_folder",
+    "swept_keys",
+    "tree",
+    "with_own_experiment",
+]
 
 
 def compose_config(command: str, overrides: Sequence[str]) -> DictConfig:
     """The composed configuration of a command. Raises ConfigError, one line, for whatever is wrong with it."""
-    try:
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
-    except HydraException as error:
-        raise ConfigError(f"{_first_line(error)}; write settings as key=value") from error
+    parsed = [_parsed(override) for override in overrides]
     for override in parsed:
         _check_group_choice(override)
         _check_used(command, override)
     try:
-        return _compose([*overrides, f"hydra.job.name={command}"])
+        return tree([*overrides, f"hydra.job.name={command}"])
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_explain(parsed, error)) from error
+
+
+def compose_jobs(command: str, overrides: Sequence[str]) -> list[tuple[list[str], DictConfig]]:
+    """The jobs of a sweep: for each what it overrides and its configuration. Raises ConfigError for any of them."""
+    values = []
+    for override in map(_parsed, overrides):
+        if override.is_sweep_override():
+            values.append([f"{override.key_or_group}={value}" for value in override.sweep_string_iterator()])
+        else:
+            values.append([str(override.input_line)])
+    return [(list(job), compose_config(command, job)) for job in product(*values)]
+
+
+def swept_keys(overrides: Sequence[str]) -> list[str]:
+    """The keys of `overrides` that stand for several values."""
+    return [override.key_or_group for override in map(_parsed, overrides) if override.is_sweep_override()]
+
+
+def run_folder(command: str, overrides: Sequence[str]) -> Path:
+    """Where a run with these overrides, `hydra.run.dir` among them, writes."""
+    with _initialised():
+        config = compose("config", [*overrides, f"hydra.job.name={command}"], return_hydra_config=True)
+    return Path(config.hydra.run.dir)
+
+
+def _parsed(override: str) -> Override:
+    try:
+        return OverridesParser.create().parse_override(override)
+    except HydraException as error:
+        key, _, value = override.partition("=")
+        how = shlex.quote(f"{key}={quoted(value)}")
+        raise ConfigError(
+            f"{key}: can't read {value!r}: close its brackets and quotes, or, if it is text, quote it: {how}"
+        ) from error
 
 
 def with_own_experiment(command: str, arguments: Sequence[str]) -> list[str]:
@@ -46,9 +90,11 @@ def with_own_experiment(command: str, arguments: Sequence[str]) -> list[str]:
 def command_help(command: str) -> str:
     """The text of `hwnas <command> --help`: the keys that the command uses, with their defaults."""
     entry = COMMANDS[command]
-    config = _compose([])
+    config = tree([])
     used = {key: config[key] for key in entry.keys if key in config}
-    groups = [f"  {group}: {', '.join(_options(group))}" for group in _groups() if group in (*entry.keys, "experiment")]
+    groups = [
+        f"  {group}: {', '.join(_options(group))}" for group in group_names() if group in (*entry.keys, "experiment")
+    ]
     lines = [
         f"usage: hwnas {command} {f'{entry.positional.upper()} ' if entry.positional else ''}[key=value …]",
         "",
@@ -83,12 +129,18 @@ def _on_one_line(value: Any) -> str:
     return yaml.safe_dump(plain, default_flow_style=True, sort_keys=False, width=10_000).split("\n...")[0].strip()
 
 
-def _compose(overrides: Sequence[str]) -> DictConfig:
-    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+def tree(overrides: Sequence[str]) -> DictConfig:
+    """The whole configuration with `overrides`. Raises Hydra's errors."""
+    with _initialised():
         return compose("config", overrides=list(overrides))
 
 
-def _groups() -> list[str]:
+def _initialised() -> AbstractContextManager[None]:
+    return initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3")
+
+
+def group_names() -> list[str]:
+    """The parts of the configuration that are chosen among files."""
     return sorted(folder.name for folder in CONFIG_FOLDER.iterdir() if folder.is_dir())
 
 
@@ -98,7 +150,7 @@ def _options(group: str) -> list[str]:
 
 def _check_group_choice(override: Override) -> None:
     key, value = override.key_or_group, override.value()
-    if key in _groups() and isinstance(value, str) and value not in _options(key):
+    if key in group_names() and isinstance(value, str) and value not in _options(key):
         raise ConfigError(f"{key}={value}: {choices(value, _options(key))}")
 
 
@@ -114,13 +166,13 @@ def _check_used(command: str, override: Override) -> None:
 
 def _explain(overrides: Sequence[Override], error: Exception) -> str:
     """The first override whose key does not exist, with its siblings; else the innermost cause and its key."""
-    groups = [f"{o.key_or_group}={o.value()}" for o in overrides if o.key_or_group in _groups()]
+    groups = [f"{o.key_or_group}={o.value()}" for o in overrides if o.key_or_group in group_names()]
     try:
-        known = _compose(groups)
+        known = tree(groups)
     except (HydraException, OmegaConfBaseException):  # the choices don't go together: the cause says why
         known, overrides = None, ()
     for override in overrides:
-        if override.key_or_group in _groups() or override.key_or_group.startswith("hydra"):
+        if override.key_or_group in group_names() or override.key_or_group.startswith("hydra"):
             continue
         node: Any = known
         parts = override.key_or_group.split(".")

@@ -132,6 +132,8 @@ class PipelineConfig:
     n: int = 50
 
     def __post_init__(self) -> None:
+        if not self.name.strip("/. ") or ".." in self.name.split("/"):
+            raise ConfigError(f"name: expected a name for the run, which becomes a folder, got {self.name!r}")
         if self.seed < 0:
             raise ConfigError(f"seed: expected 0 or more, got {self.seed}")
         if len(set(self.devices)) < len(self.devices) or not all(self.devices):

@@ -17,7 +17,7 @@ from hwnas.cli.export_subjects import Source
 from hwnas.cli.latencies import TimedFile, measure_latencies, no_latency
 from hwnas.errors import StorageError
 from hwnas.export.formats import model_format
-from hwnas.profiling.journal import locked
+from hwnas.files import locked
 
 if TYPE_CHECKING:
     from hwnas.export.deploy import CheckedFile, Examples

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hwnas.cli.config import PipelineConfig
 from hwnas.cli.convert import to_plain
 from hwnas.cli.steps import read_result
+from hwnas.cli.sweeps import step_folder
 from hwnas.data.config import DataConfig, ImageFolderConfig, describe
 from hwnas.data.image_tree import tree_stamp
 from hwnas.errors import ArchError, ConfigError, StorageError
@@ -53,7 +54,7 @@ def resolve_space(config: PipelineConfig) -> Space:
 
 def input_path(given: str | None, folder: Path, step: str, file: str, key: str) -> Path:
     """`given`, or what `step` wrote beside `folder`. Raises StorageError, naming the setting, where it is not there."""
-    path = Path(given) if given else folder.parent / step / file
+    path = Path(given).expanduser() if given else step_folder(folder, step) / file
     if not path.exists():
         raise StorageError(f"no such file: {path}; run hwnas {step} first, or give {key}=PATH")
     return path
@@ -73,7 +74,7 @@ def chosen_networks(config: PipelineConfig, folder: Path) -> tuple[Path, list[di
     `targets`, or what `hwnas finetune` wrote beside `folder`, or else what `hwnas search` did. Raises StorageError
     where there is none, or where the search was done again since the fine-tuning.
     """
-    tuned, searched = (folder.parent / step / "result.json" for step in ("finetune", "search"))
+    tuned, searched = (step_folder(folder, step) / "result.json" for step in ("finetune", "search"))
     if config.targets or not tuned.exists():
         path = input_path(config.targets, folder, "search", "result.json", "targets")
     else:

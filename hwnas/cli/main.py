@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         from hwnas.cli import app
 
-        return app.run_command(command, arguments[1:])
+        return app.run_command(command, arguments[1:], _say_error)
     except KeyboardInterrupt:
         return _fail("interrupted: what was finished is kept; the same command goes on from there", status=130)
     except HwnasError as error:
@@ -65,8 +65,12 @@ def _print_help() -> None:
 
 
 def _fail(message: str, status: int = 1) -> int:
-    print(f"hwnas: error: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201
+    _say_error(message)
     return status
+
+
+def _say_error(message: str) -> None:
+    print(f"hwnas: error: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -1,21 +1,28 @@
 """Steps that are done once: skipped while their inputs are unchanged, gone on with where they were killed.
 
 A step's folder holds `inputs.json` (written when it starts), its artefacts, and `result.json` (written when it is
-done). A folder whose inputs differ is moved to `superseded/`, never overwritten: what was finished is not lost.
+done). What was made of other inputs is moved to `superseded/`, never overwritten: what was finished is not lost. A
+folder is written by one process at a time.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import hwnas
 from hwnas.errors import StorageError
-from hwnas.files import read_json, sha256_of_file, write_json
+from hwnas.files import LOCK_NAME, locked, read_json, sha256_of_file, write_json
 
-__all__ = ["changed_keys", "files_digest", "read_result", "run_step", "write_result"]
+__all__ = ["changed_keys", "files_digest", "held", "read_result", "run_step", "write_result"]
+
+
+def held(folder: Path) -> AbstractContextManager[None]:
+    """Holds a step's folder against other processes (see `hwnas.files.locked`)."""
+    return locked(folder / LOCK_NAME)
 
 
 def run_step(
@@ -29,22 +36,24 @@ def run_step(
     """The step's result: read where `folder` holds one for equal `inputs`, else made by `work` and written.
 
     `inputs` is JSON-able and names all that the result depends on: configuration, and digests of the files read.
+    Raises StorageError where another process is at the step.
     """
-    inputs = {"version": hwnas.__version__, "seed": seed, **inputs}
-    inputs_path, result_path = folder / "inputs.json", folder / "result.json"
-    if inputs_path.exists():
-        changed = changed_keys(_read_or_none(inputs_path), inputs)
-        if changed:
-            kept = _supersede(command, folder)
-            say(f"{command}: {', '.join(changed[:4])} changed; the former output is kept in {kept}")
-        elif result_path.exists():
-            say(f"{command}: up to date ({result_path})")
-            return read_result(result_path)
-    write_json(inputs_path, inputs)
-    started = time.monotonic()
-    result = work()
-    write_result(folder, command, seed, time.monotonic() - started, result)
-    return result
+    with held(folder):
+        inputs = {"version": hwnas.__version__, "seed": seed, **inputs}
+        inputs_path, result_path = folder / "inputs.json", folder / "result.json"
+        if inputs_path.exists():
+            changed = changed_keys(_read_or_none(inputs_path), inputs)
+            if changed:
+                kept = _supersede(command, folder)
+                say(f"{command}: {', '.join(changed[:4])} changed; the former output is kept in {kept}")
+            elif result_path.exists():
+                say(f"{command}: up to date ({result_path})")
+                return read_result(result_path)
+        write_json(inputs_path, inputs)
+        started = time.monotonic()
+        result = work()
+        write_result(folder, command, seed, time.monotonic() - started, result)
+        return result
 
 
 def write_result(folder: Path, command: str, seed: int, elapsed_s: float, result: Mapping[str, Any]) -> Path:
@@ -96,15 +105,15 @@ def _read_or_none(path: Path) -> Any:
 
 
 def _supersede(command: str, folder: Path) -> Path:
-    """Where the folder is now; the log and the settings in it, which are those of the running command, stay."""
+    """Where the former output is now. Lock, log and settings, which are those of the running command, stay."""
     archive = folder.parent / "superseded"
-    archive.mkdir(exist_ok=True)
     number = 1
     while (target := archive / f"{folder.name}-{number}").exists():
         number += 1
-    folder.rename(target)
-    folder.mkdir()
-    for own in (".hydra", f"{command}.log"):
-        if (target / own).exists():
-            (target / own).rename(folder / own)
+    target.mkdir(parents=True)
+    own = {LOCK_NAME, ".hydra", f"{command}.log", "multirun"}
+    # The inputs go last: where this is killed, what is left is moved by the next run.
+    for path in sorted(folder.iterdir(), key=lambda path: path.name == "inputs.json"):
+        if path.name not in own:
+            path.rename(target / path.name)
     return target

@@ -17,12 +17,12 @@ from hwnas import __version__
 from hwnas.devices.profile import DeviceProfile
 from hwnas.devices.transport import Transport
 from hwnas.errors import TableError
-from hwnas.files import sha256_of_file, sha256_of_json, write_text
+from hwnas.files import locked, sha256_of_file, sha256_of_json, write_text
 from hwnas.latency.correction import cross_validate, fit_correction
 from hwnas.latency.table import LatencyTable, NetworkRows, OperatorRows, read_table, table_path, write_table
 from hwnas.profiling.agent import REFERENCE
 from hwnas.profiling.config import ProfilingConfig
-from hwnas.profiling.journal import Journal, locked
+from hwnas.profiling.journal import Journal
 from hwnas.profiling.measure import AGENT, measure_models
 from hwnas.profiling.networks import input_shape, nested_networks, reference_network
 from hwnas.profiling.runtimes import model_writer, runtime_named

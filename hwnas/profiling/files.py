@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from hwnas.devices.transport import Transport
-from hwnas.files import sha256_of_file
+from hwnas.files import locked, sha256_of_file
 from hwnas.profiling.agent import REFERENCE
 from hwnas.profiling.config import ProfilingConfig
-from hwnas.profiling.journal import Journal, locked
+from hwnas.profiling.journal import Journal
 from hwnas.profiling.measure import measure_models
 from hwnas.profiling.networks import input_shape, reference_network
 from hwnas.profiling.runtimes import model_writer, runtime_named

@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from hwnas.errors import StorageError
 
-__all__ = ["Journal", "locked"]
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Holds the lock file `path`; StorageError where another process holds it. A killed process holds nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise StorageError(
-                f"{path.parent} is being written by another hwnas process: wait for it, or choose another folder"
-            ) from error
-        yield
+__all__ = ["Journal"]
 
 
 class Journal:

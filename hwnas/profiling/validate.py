@@ -13,12 +13,12 @@ from scipy.stats import spearmanr
 
 from hwnas.devices.transport import Transport
 from hwnas.errors import ArchError, ConfigError, DeviceError, TableError
-from hwnas.files import sha256_of_file, sha256_of_json
+from hwnas.files import locked, sha256_of_file, sha256_of_json
 from hwnas.latency.lookup import TableEstimator, require_coverage
 from hwnas.latency.table import LatencyTable
 from hwnas.profiling.agent import REFERENCE
 from hwnas.profiling.config import ProfilingConfig
-from hwnas.profiling.journal import Journal, locked
+from hwnas.profiling.journal import Journal
 from hwnas.profiling.measure import measure_models
 from hwnas.profiling.networks import input_shape, spread_networks
 from hwnas.profiling.runtimes import ModelWriter, model_writer, runtime_named

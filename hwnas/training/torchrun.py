@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-__all__ = ["process_counts"]
+__all__ = ["is_first_process", "process_counts"]
 
 
 def process_counts() -> tuple[int, int]:
@@ -12,3 +12,8 @@ def process_counts() -> tuple[int, int]:
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return 1, 1
     return int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
+
+
+def is_first_process() -> bool:
+    """Whether this is the one process, or the first of torchrun's, which writes for all of them."""
+    return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ["RANK"] == "0"

@@ -22,12 +22,12 @@ from hwnas.latency.lookup import TableEstimator
 from hwnas.latency.table import LatencyTable, read_table, table_path
 from hwnas.profiling.build import build_table
 from hwnas.profiling.config import ProfilingConfig
-from hwnas.profiling.journal import locked
 from hwnas.profiling.networks import reference_network
 from hwnas.profiling.runtimes import model_writer, runtime_named
 from hwnas.profiling.validate import measure_networks, validate_table
 from hwnas.progress import no_progress
 from hwnas.spaces import OfaMbv3Space, space_from_dict
+from tests.running import held_by_another
 
 Build = tuple[LatencyTable, Path]
 """A table and the folder of tables that it is in."""
@@ -156,7 +156,8 @@ def test_two_at_once_are_refused(
     space: OfaMbv3Space, device: DeviceProfile, transport: Transport, quick: ProfilingConfig, tmp_path: Path
 ) -> None:
     path = table_path(tmp_path, "local", quick.setting)
-    with locked(path.with_name(f".{path.stem}.lock")), pytest.raises(StorageError, match="another hwnas process"):
+    lock = path.with_name(f".{path.stem}.lock")
+    with held_by_another(lock), pytest.raises(StorageError, match="another hwnas process"):
         build_table(space, device, transport, quick, tmp_path, 0, no_progress)
 
 

@@ -14,7 +14,7 @@ import pytest
 from hwnas.devices.transport import Transport
 from hwnas.errors import DeviceError, StorageError
 from hwnas.profiling.config import ProfilingConfig
-from hwnas.profiling.journal import Journal, locked
+from hwnas.profiling.journal import Journal
 from hwnas.profiling.measure import measure_models
 from hwnas.profiling.runtimes import RUNTIMES, model_writer, runtime_named
 from hwnas.profiling.samples import Measurements
@@ -188,14 +188,3 @@ def test_a_journal_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     journal._file = full.open("w")
     with pytest.raises(StorageError, match="No space left"):
         journal.append({"event": "sample"})
-
-
-def test_a_lock_is_held_by_one(tmp_path: Path) -> None:
-    with (
-        locked(tmp_path / "lock"),
-        pytest.raises(StorageError, match="another hwnas process"),
-        locked(tmp_path / "lock"),
-    ):
-        pass
-    with locked(tmp_path / "lock"):
-        pass

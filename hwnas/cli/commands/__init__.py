@@ -53,7 +53,7 @@ COMMANDS = {
     "profile": _command("profile", "Measure a device into latency tables, one a runtime", "space", "data", *_DEVICE),
     "import-table": _command(
         "import_table", "Bring a published latency table (ofa, proxyless or csv) into hwnas's format",
-        "format", "path", "device", "space", "data",
+        "format", "path", "device", "space", "data", positional="path",
     ),
     "search": _command(
         "search", "Choose the most accurate network within each latency budget",
@@ -85,7 +85,9 @@ COMMANDS = {
         "table", "n",
         "checkpoint", "targets", "exported", "latency", "space", "data", "evaluation", *_DEVICE,
     ),
-    "report": _command("report", "Draw the plots and write report.html from a run's result files", "folder"),
+    "report": _command(
+        "report", "Draw the plots and write report.html from a run's result files", "folder", positional="folder"
+    ),
     "devices": _command("devices", "List the device profiles"),
     "doctor": _command("doctor", "Say which runtimes and transports answer here, and what to install for the rest"),
 }  # fmt: skip
