@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-__all__ = ["Progress", "no_progress", "part"]
+__all__ = ["Progress", "no_progress", "part", "silent"]
 
 Progress = Callable[[float, str], None]
 """Called with the share done, in [0, 1], and a short status such as `loss 0.41`."""
@@ -12,6 +12,10 @@ Progress = Callable[[float, str], None]
 
 def no_progress(share: float, status: str) -> None:
     """For callers that show nothing."""
+
+
+def silent(message: str) -> None:
+    """For work whose messages are said elsewhere."""
 
 
 def part(progress: Progress, number: int, parts: int) -> Progress:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import NoReturn
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -28,7 +30,7 @@ from hwnas.cli.compose import (
 from hwnas.cli.config import CONFIG_FOLDER, register_schemas, to_pipeline_config
 from hwnas.cli.steps import held
 from hwnas.cli.sweeps import sweep_settings
-from hwnas.errors import HwnasError
+from hwnas.errors import ConfigError, HwnasError
 from hwnas.training.torchrun import is_first_process
 
 __all__ = ["run_command"]
@@ -43,7 +45,7 @@ def run_command(name: str, arguments: Sequence[str], tell: Callable[[str], None]
     command = COMMANDS[name]
     arguments = with_own_experiment(name, arguments)
     arguments = in_hydras_syntax(arguments, command.positional, tree, set(group_names()))
-    parsed = get_args_parser().parse_args(arguments)
+    parsed = _parsed(name, arguments)
     if parsed.help:
         print(command_help(name))  # noqa: T201
         return 0
@@ -87,6 +89,17 @@ def run_command(name: str, arguments: Sequence[str], tell: Callable[[str], None]
     if failures:
         raise failures[0]
     return 0
+
+
+def _parsed(name: str, arguments: Sequence[str]) -> Namespace:
+    parser = get_args_parser()
+
+    def refuse(message: str) -> NoReturn:
+        raise ConfigError(f"{message}: hwnas {name} takes settings as key=value, --help, and -m for sweeps")
+
+    parser.error = refuse  # type: ignore[method-assign]
+    parsed: Namespace = parser.parse_args(arguments)
+    return parsed
 
 
 def _one_job(command: str, overrides: Sequence[str]) -> list[tuple[list[str], DictConfig]]:

@@ -38,8 +38,9 @@ def in_hydras_syntax(
     ]
     choices = [argument for argument in plain if argument.partition("=")[0] in groups]
     settings: DictConfig | None = None
-    found = []
-    for argument in plain:
+    # Hydra takes settings in one piece, and its flag for sweeps not between them.
+    found = [argument for argument in plain if argument in _SWEEPS]
+    for argument in (argument for argument in plain if argument not in _SWEEPS):
         key, separator, value = argument.partition("=")
         if argument.startswith("-") or not separator or key in groups:
             found.append(argument)

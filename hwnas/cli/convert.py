@@ -11,7 +11,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from hwnas.errors import ConfigError
 
-__all__ = ["from_hydra", "schema", "to_plain"]
+__all__ = ["from_hydra", "schema", "to_plain", "without_path"]
 
 T = TypeVar("T")
 
@@ -46,6 +46,11 @@ def to_plain(config: Any) -> Any:
     if isinstance(config, (list, tuple)):
         return [to_plain(value) for value in config]
     return config
+
+
+def without_path(config: Any) -> Any:
+    """`to_plain` of settings with a `path`, which is no input of a step: the file that lies there is."""
+    return {key: value for key, value in to_plain(config).items() if key != "path"}
 
 
 def _with_tuples(value: Any) -> Any:

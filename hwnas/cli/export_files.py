@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from hwnas.cli.export_plan import PlannedFile
 from hwnas.cli.export_preflight import preflight_networks
 from hwnas.cli.export_subjects import Source
 from hwnas.cli.latencies import TimedFile, measure_latencies, no_latency
-from hwnas.errors import StorageError
+from hwnas.cli.preflight import check_folders
 from hwnas.export.formats import model_format
 from hwnas.files import locked
 
@@ -38,7 +37,7 @@ def export_files(
 
     Raises ExportError for the first file that fails, StorageError where another process exports into `folder`.
     """
-    _make_folders(folder, planned)
+    check_folders(list(dict.fromkeys(folder / file.folder.parent for file in planned)))
     state, entries = folder / _STATE, []
     preflight_networks(config, planned, source, reporter)
     with locked(state / "lock"):
@@ -53,20 +52,6 @@ def export_files(
                 entries.append(_bundle(config, file, *known, state, folder))
         shutil.rmtree(state, ignore_errors=True)
     return entries
-
-
-def _make_folders(folder: Path, planned: Sequence[PlannedFile]) -> None:
-    """Raises StorageError before anything is done for a place where no bundle can be put."""
-    parent = folder
-    try:
-        for parent in dict.fromkeys(folder / file.folder.parent for file in planned):
-            parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=parent):
-                pass
-    except OSError as error:
-        raise StorageError(
-            f"cannot write {parent}: {error.strerror or error}; choose another folder with hydra.run.dir=…"
-        ) from error
 
 
 def _latencies(

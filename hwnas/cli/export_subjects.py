@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hwnas.cli.commands.train import CHECKPOINT
 from hwnas.cli.config import PipelineConfig
 from hwnas.cli.convert import to_plain
 from hwnas.cli.export_plan import Target, given_module_file
-from hwnas.cli.inputs import data_inputs, input_path, load_images, load_network, resolve_space
+from hwnas.cli.inputs import data_inputs, load_images, load_network, resolve_space, trained_checkpoint
 from hwnas.data.config import NoDataConfig
 from hwnas.devices.profile import DeviceProfile
 from hwnas.export.preflight import Finding, preflight
-from hwnas.progress import Progress, no_progress
+from hwnas.progress import Progress, no_progress, silent
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,12 +29,13 @@ __all__ = ["Source", "source_of"]
 class Source(ABC):
     """Networks to export, and the images to check them with. Nothing is read before it is asked for."""
 
-    def __init__(self, config: PipelineConfig) -> None:
-        self.config = config
+    def __init__(self, config: PipelineConfig, say: Callable[[str], None]) -> None:
+        self.config, self.say = config, say
 
     def __getstate__(self) -> dict[str, Any]:
-        # Another process loads images and weights itself.
-        return {key: value for key, value in vars(self).items() if key not in ("data", "examples", "_supernet")}
+        # Another process loads images and weights itself, and says nothing.
+        kept = {key: value for key, value in vars(self).items() if key not in ("data", "examples", "_supernet")}
+        return {**kept, "say": silent}
 
     @property
     @abstractmethod
@@ -96,10 +97,10 @@ class Source(ABC):
 class _Subnets(Source):
     """Subnets of a trained supernet, fine-tuned or with its weights, BatchNorm calibrated anew for each."""
 
-    def __init__(self, config: PipelineConfig, folder: Path, targets: list[Target]) -> None:
-        super().__init__(config)
+    def __init__(self, config: PipelineConfig, folder: Path, targets: list[Target], say: Callable[[str], None]) -> None:
+        super().__init__(config, say)
         self.space = resolve_space(config)
-        self.checkpoint = input_path(config.checkpoint, folder, "train", CHECKPOINT, "checkpoint")
+        self.checkpoint = trained_checkpoint(config, folder)
         self.genotypes = {target.id: self.space.genotype(target.arch or {}) for target in targets}
         self.own = {target.id: target.checkpoint for target in targets if target.checkpoint is not None}
 
@@ -131,7 +132,7 @@ class _Subnets(Source):
         return calibrate_subnet(network, self.genotypes[target.id], self.data, self.config.evaluation.measure)
 
     def load_data(self) -> ImageData:
-        return load_images(self.config, self.space, no_progress)
+        return load_images(self.config, self.space, self.say, self.checkpoint)
 
     @cached_property
     def _supernet(self) -> Any:
@@ -190,6 +191,6 @@ class _Module(Source):
         return Path(self.config.checkpoint) if self.config.checkpoint else None
 
 
-def source_of(config: PipelineConfig, folder: Path, targets: list[Target]) -> Source:
+def source_of(config: PipelineConfig, folder: Path, targets: list[Target], say: Callable[[str], None]) -> Source:
     """What `targets` are networks of. Raises StorageError for a missing checkpoint, ArchError for a foreign arch."""
-    return _Module(config) if config.module is not None else _Subnets(config, folder, targets)
+    return _Module(config, say) if config.module is not None else _Subnets(config, folder, targets, say)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,29 +12,39 @@ from hwnas.cli.config import PipelineConfig
 from hwnas.cli.convert import to_plain
 from hwnas.cli.steps import read_result
 from hwnas.cli.sweeps import step_folder
-from hwnas.data.config import DataConfig, ImageFolderConfig, describe
-from hwnas.data.image_tree import tree_stamp
+from hwnas.cli.trained_on import read_trained_on
+from hwnas.data import fashion_mnist
+from hwnas.data.config import DataConfig, FashionMnistConfig, ImageFolderConfig, describe
+from hwnas.data.image_stamp import images_stamp
+from hwnas.devices.config import DeviceConfig
+from hwnas.devices.profile import profile_path
 from hwnas.errors import ArchError, ConfigError, StorageError
 from hwnas.files import sha256_of_file
 from hwnas.latency.table import table_path
+from hwnas.progress import no_progress
 from hwnas.spaces import Space, SpaceConfig, make_space
 
 if TYPE_CHECKING:
     from hwnas.data.load import ImageData
-    from hwnas.progress import Progress
     from hwnas.supernet.single import TrainedNetwork
 
+CHECKPOINT = "supernet.safetensors"
+
 __all__ = [
+    "CHECKPOINT",
     "chosen_networks",
     "data_inputs",
+    "device_inputs",
     "given_arch",
     "input_path",
     "load_images",
     "load_network",
+    "matching",
     "resolve_space",
     "searched_networks",
     "table_files",
     "tables_of",
+    "trained_checkpoint",
 ]
 
 
@@ -60,6 +71,20 @@ def input_path(given: str | None, folder: Path, step: str, file: str, key: str) 
     return path
 
 
+def trained_checkpoint(config: PipelineConfig, folder: Path) -> Path:
+    """The supernet: `checkpoint`, or what `hwnas train` wrote. Raises StorageError where it is not there, and
+    CheckpointError where it was trained on other classes than the data's.
+    """
+    return matching(input_path(config.checkpoint, folder, "train", CHECKPOINT, "checkpoint"), config)
+
+
+def matching(checkpoint: Path, config: PipelineConfig) -> Path:
+    """`checkpoint`, unless it was trained on other classes than the data's: CheckpointError."""
+    if (trained := read_trained_on(checkpoint)) is not None:
+        trained.check_classes(describe(config.data_config))
+    return checkpoint
+
+
 def searched_networks(path: Path) -> list[dict[str, Any]]:
     """The networks that a search chose. Raises StorageError where `path` is no result of `hwnas search`."""
     selected: list[dict[str, Any]] = read_result(path).get("selected") or []
@@ -82,7 +107,7 @@ def chosen_networks(config: PipelineConfig, folder: Path) -> tuple[Path, list[di
         if searched.exists() and read_result(tuned).get("searched") != sha256_of_file(searched):
             raise StorageError(f"{tuned} is of a former search: run hwnas finetune again, or give targets={searched}")
     return path, [
-        {**entry, "checkpoint": path.parent / entry["checkpoint"] if "checkpoint" in entry else None}
+        {**entry, "checkpoint": matching(path.parent / entry["checkpoint"], config) if "checkpoint" in entry else None}
         for entry in searched_networks(path)
     ]
 
@@ -111,13 +136,22 @@ def given_arch(arch: Any) -> dict[str, Any]:
     return dict(arch)
 
 
-def load_images(config: PipelineConfig, space: Space, progress: Progress) -> ImageData:
-    """The data set, checked against the space's classes and channels."""
+def load_images(
+    config: PipelineConfig, space: Space | None, say: Callable[[str], None], checkpoint: Path | None = None
+) -> ImageData:
+    """The data set, checked against the space's classes and channels, prepared as `checkpoint` was trained.
+
+    What was left out of it, and what differs from the checkpoint's preprocessing, is said.
+    """
     from hwnas.data.load import load_data
 
-    data = load_data(config.data_config, config.seed, progress)
-    _check_fit(space, data.name, len(data.classes), data.channels)
-    return data
+    data = load_data(config.data_config, config.seed, no_progress)
+    for note in data.notes:
+        say(f"data: {note}")
+    if space is not None:
+        _check_fit(space, data.name, len(data.classes), data.channels)
+    trained = None if checkpoint is None else read_trained_on(checkpoint)
+    return data if trained is None else trained.preprocessed(data, config.data_config, say)
 
 
 def _check_fit(space: Space | SpaceConfig, data_name: str, classes: int, channels: int) -> None:
@@ -144,10 +178,22 @@ def table_files(path: Path) -> dict[str, Path]:
 
 
 def data_inputs(config: DataConfig) -> dict[str, Any]:
-    """What a step's inputs say of the data: its settings, and for a folder of images how many files, bytes and when."""
+    """What a step's inputs say of the data: its settings; of files what is read of them, not where they lie."""
     values: dict[str, Any] = to_plain(config)
     del values["licence"]  # changes nothing but what a manifest says
     if isinstance(config, ImageFolderConfig) and config.root:
-        del values["workers"]  # changes nothing but the time taken
-        values["files"] = tree_stamp(config.root)
+        for key in ("root", "class_names", "workers"):  # what lies there is stamped; workers change the time alone
+            del values[key]
+        values["files"] = images_stamp(config)
+    elif isinstance(config, FashionMnistConfig) and config.root:
+        del values["root"]
+        values["files"] = fashion_mnist.files_stamp(config.root)
+    return values
+
+
+def device_inputs(config: DeviceConfig) -> dict[str, Any]:
+    """What a step's inputs say of the device: how it is reached; of a profile of the user's own what it says."""
+    values: dict[str, Any] = to_plain(config)
+    if (path := Path(config.name)).suffix in (".yaml", ".yml"):
+        values |= {"name": path.stem, "profile": sha256_of_file(profile_path(config.name))}
     return values

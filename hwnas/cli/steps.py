@@ -17,7 +17,7 @@ import hwnas
 from hwnas.errors import StorageError
 from hwnas.files import LOCK_NAME, locked, read_json, sha256_of_file, write_json
 
-__all__ = ["changed_keys", "files_digest", "held", "read_result", "run_step", "write_result"]
+__all__ = ["changed_keys", "files_digest", "held", "read_or_none", "read_result", "run_step", "write_result"]
 
 
 def held(folder: Path) -> AbstractContextManager[None]:
@@ -42,7 +42,7 @@ def run_step(
         inputs = {"version": hwnas.__version__, "seed": seed, **inputs}
         inputs_path, result_path = folder / "inputs.json", folder / "result.json"
         if inputs_path.exists():
-            changed = changed_keys(_read_or_none(inputs_path), inputs)
+            changed = changed_keys(read_or_none(inputs_path), inputs)
             if changed:
                 kept = _supersede(command, folder)
                 say(f"{command}: {', '.join(changed[:4])} changed; the former output is kept in {kept}")
@@ -97,7 +97,8 @@ def changed_keys(before: Any, after: Any, prefix: str = "") -> list[str]:
     return [] if plain[0] == plain[1] else [prefix.rstrip(".") or "inputs"]
 
 
-def _read_or_none(path: Path) -> Any:
+def read_or_none(path: Path) -> Any:
+    """The content of a JSON file; None where there is none, or half of one."""
     try:
         return read_json(path)
     except StorageError:

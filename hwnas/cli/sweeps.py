@@ -31,7 +31,7 @@ def sweep_settings(overrides: Sequence[str], given: Collection[str], root: str, 
         fixed = sorted({override.partition("=")[0].lstrip("+") for override in overrides} - swept)
         OmegaConf.register_new_resolver(_RESOLVER, _folder, replace=True)
         names.append(f"hydra.job.config.override_dirname.exclude_keys=[{_SEPARATOR.join(fixed)}]")
-        names.append(f"hydra.sweep.subdir=${{{_RESOLVER}:${{hydra.job.override_dirname}},'{own}'}}")
+        names.append(f"hydra.sweep.subdir='${{{_RESOLVER}:${{hydra.job.override_dirname}}}}{own}'")
     return names
 
 
@@ -49,9 +49,9 @@ def step_folder(folder: Path, step: str) -> Path:
     return next((path for path in (*candidates, sweep.parent / step) if path.exists()), beside)
 
 
-def _folder(swept: str, own: str) -> str:
+def _folder(swept: str) -> str:
     plain = re.sub(r"[^\w.,=+-]+", "-", swept)
-    return f"{MULTIRUN}/{plain}{own}" if plain else own.lstrip("/") or "."
+    return f"{MULTIRUN}/{plain}" if plain else "."
 
 
 def _values(folder: Path) -> frozenset[str]:

@@ -15,7 +15,7 @@ from hwnas.data.idx import read_idx
 from hwnas.errors import DataError
 from hwnas.progress import Progress
 
-__all__ = ["find", "read"]
+__all__ = ["files_stamp", "find", "read"]
 
 Arrays = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
@@ -87,6 +87,12 @@ def read(config: FashionMnistConfig, progress: Progress) -> tuple[Arrays, Arrays
         parts.append((_pad(images, config.image_size)[:, None], labels.astype(np.int64)))
     progress(1.0, f"read {folder}")
     return parts[0], parts[1]
+
+
+def files_stamp(root: str) -> dict[str, list[int]]:
+    """Size and modification time (ns) of each of the four files in `root`: changes with the data."""
+    stats = {name: _file(Path(root).expanduser(), name.removesuffix(".gz")) for name in SHA256}
+    return {name: [path.stat().st_size, path.stat().st_mtime_ns] for name, path in stats.items() if path.is_file()}
 
 
 def _pad(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

@@ -18,7 +18,7 @@ from hwnas.profiling.runtimes import runtime_named
 from hwnas.profiling.samples import Measurements, evaluate_samples
 from hwnas.progress import Progress
 
-__all__ = ["measure_models"]
+__all__ = ["measure_models", "probe"]
 
 AGENT = Path(__file__).with_name("agent.py")
 _MODEL_CRASHES = 20
@@ -57,6 +57,20 @@ def measure_models(
         rounds.update(dict.fromkeys(unsure, limit))
         _measure_rounds(transport, models, reference, config, seed, journal, progress, rounds, shapes or {})
     return _evaluate(journal, models, config, reference_ms)
+
+
+def probe(transport: Transport, config: ProfilingConfig) -> dict[str, Any]:
+    """What the device tells of itself and of the configured runtime, in seconds; nothing is measured.
+
+    Raises DeviceError where it does not answer, or lacks the runtime.
+    """
+    job = _job(config, 0, {REFERENCE: ""}, {}, {})
+    with closing(transport.run(AGENT, job)) as lines:
+        for line in lines:
+            event = _event(line, config.runtime)
+            if event is not None and event["event"] == "facts":
+                return event
+    raise DeviceError(f"the measuring agent ended without a word about {config.runtime}; see hwnas doctor")
 
 
 def _evaluate(
@@ -175,15 +189,9 @@ def _run(
     shown = 0.0
     with closing(transport.run(AGENT, job)) as lines:
         for line in lines:
-            event = _event(line)
+            event = _event(line, job["runtime"])
             if event is None:
                 continue
-            if event["event"] == "missing":
-                runtime = runtime_named(job["runtime"])
-                raise DeviceError(
-                    f"the device has no {runtime.name} ({event['error']}): pip install {runtime.distribution} there,"
-                    f" on this machine pip install 'hwnas[{runtime.extra}]'"
-                )
             journal.append(event)
             if event["event"] == "sample" and event["id"] != REFERENCE:
                 left -= 1
@@ -195,8 +203,8 @@ def _run(
                 progress(1 - left / total, "measuring" if measuring else f"loading {loaded}/{len(job['models']) + 1}")
 
 
-def _event(line: str) -> dict[str, Any] | None:
-    """A line of the agent as an event; None for what a runtime prints in between."""
+def _event(line: str, runtime_name: str) -> dict[str, Any] | None:
+    """A line of the agent as an event; None for what a runtime prints in between. DeviceError without the runtime."""
     try:
         event = json.loads(line)
     except json.JSONDecodeError:
@@ -205,6 +213,12 @@ def _event(line: str) -> dict[str, Any] | None:
         return None
     if event["event"] == "facts" and event.get("protocol") != PROTOCOL:
         raise DeviceError(f"the measuring agent speaks protocol {event.get('protocol')}, expected {PROTOCOL}")
+    if event["event"] == "missing":
+        runtime = runtime_named(runtime_name)
+        raise DeviceError(
+            f"the device has no {runtime.name} ({event['error']}): pip install {runtime.distribution} there,"
+            f" on this machine pip install 'hwnas[{runtime.extra}]'"
+        )
     return event
 
 

@@ -78,7 +78,8 @@ def test_a_home_is_this_users_and_a_devices_its_own(monkeypatch: pytest.MonkeyPa
     ("argument", "expected"),
     [
         ("formats=onnx", ("onnx",)), ("formats=[onnx,tflite]", ("onnx", "tflite")),
-        ("formats=[ onnx , tflite ]", ("onnx", "tflite")), ("formats=", ()), ("formats=[]", ()), ("formats=['onnx']", ("onnx",)),
+        ("formats=[ onnx , tflite ]", ("onnx", "tflite")), ("formats=", ()),
+        ("formats=[]", ()), ("formats=['onnx']", ("onnx",)),
     ],
 )  # fmt: skip
 def test_one_value_is_a_list_of_one(argument: str, expected: tuple[str, ...]) -> None:

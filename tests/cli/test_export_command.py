@@ -105,6 +105,24 @@ def test_slower_than_the_manifest_says(smoke: Path, tmp_path: Path) -> None:
     assert verify(bundle, tmp_path, *FAST, "verify.latency=false").returncode == 0
 
 
+def test_a_bundle_is_measured_where_and_how_it_is_asked(smoke: Path, tmp_path: Path) -> None:
+    bundle = smoke / "export" / "deploy" / "local" / "tight" / "onnx-fp32"
+    unreachable = ("device=raspberry_pi_5", "device.address=pi@127.0.0.1:9")
+    message = error_line(verify(bundle, tmp_path, *unreachable))
+    assert "raspberry_pi_5 was asked for" in message
+    assert "127.0.0.1:9 does not answer" in message
+    assert "profiling.precision=int8: the file in" in error_line(verify(bundle, tmp_path, "profiling.precision=int8"))
+    assert "is of onnxruntime" in error_line(verify(bundle, tmp_path, "profiling.runtime=litert"))
+    own = tmp_path / "my_board.yaml"
+    own.write_text("name: my_board\ndescription: mine\ntransport: local\nruntimes: {onnxruntime: [fp32]}\n")
+    done = verify(bundle, tmp_path, *FAST, f"device={own}", "profiling.threads=2")
+    assert done.returncode == 0, done.stderr
+    latency = result_of(tmp_path / "verified")["latency"]
+    assert (latency["device"], latency["threads"], latency["ratio"]) == ("my_board", 2, None)
+    assert latency["latency_ms"] > 0
+    assert "are of local with 1 threads: not comparable" in latency["reason"]
+
+
 def test_several_processes_write_what_one_does(smoke: Path) -> None:
     both = []
     for processes in (2, 1):

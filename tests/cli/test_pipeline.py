@@ -77,13 +77,40 @@ def test_report_is_one_page(smoke_output: tuple[Path, str]) -> None:
 
 
 def test_second_run_does_nothing_again(smoke: Path) -> None:
-    before = {path: path.stat().st_mtime_ns for path in smoke.rglob("*") if path.is_file() and path.parent != smoke}
-    before = {path: when for path, when in before.items() if ".hydra" not in path.parts}
+    before = {path: path.stat().st_mtime_ns for path in smoke.rglob("*") if path.is_file()}
+    before = {path: when for path, when in before.items() if ".hydra" not in path.parts and path.suffix != ".log"}
+    steps = [json.loads((smoke / name / "result.json").read_text())["elapsed_s"] for name in (*STEPS[:-1], "finetune")]
+    assert json.loads((smoke / "result.json").read_text())["elapsed_s"] == pytest.approx(sum(steps))
     done = run_hwnas("run", "experiment=smoke", f"hydra.run.dir={smoke}")
     assert done.returncode == 0, done.stderr
     for name in STEPS:
         assert f"{name}: up to date" in done.stdout
     assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["device=pixel9"], "no device profile 'pixel9'"),
+        (["device=raspberry_pi_5"], "give device.address="),
+        (["device=raspberry_pi_5", "device.address=pi@127.0.0.1:9"], "does not answer"),
+        (["device=pixel_8", "device.address=1_2345678"], "no phone '1_2345678'"),
+        (["runtime=tvm", "profiling.precision=int8"], "tvm is not written in int8"),
+        (["formats=onnx", "precisions=int3"], "'int3' unknown"),
+        (["device.python=/nonexistent/python"], "cannot start /nonexistent/python"),
+    ],
+)  # fmt: skip
+def test_what_a_run_lacks_is_said_before_it_trains(tmp_path: Path, arguments: list[str], expected: str) -> None:
+    done = run_hwnas("run", "experiment=smoke", f"hydra.run.dir={tmp_path / 'run'}", *arguments)
+    assert expected in error_line(done)
+    assert "train:" not in done.stdout
+
+
+def test_a_step_that_has_no_folder_is_said_before_the_training(tmp_path: Path) -> None:
+    (tmp_path / "export").write_text("a file")
+    done = run_hwnas("run", "experiment=smoke", f"hydra.run.dir={tmp_path}")
+    assert f"cannot write {tmp_path / 'export'}" in error_line(done)
+    assert "train:" not in done.stdout
 
 
 def test_changed_budget_redoes_only_what_follows(smoke: Path) -> None:

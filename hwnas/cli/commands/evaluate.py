@@ -9,14 +9,12 @@ import numpy as np
 
 from hwnas.accuracy.predictor import AccuracyPredictor
 from hwnas.accuracy.scoring import cross_validate
-from hwnas.cli.commands.train import CHECKPOINT
 from hwnas.cli.config import PipelineConfig
 from hwnas.cli.console import Reporter
 from hwnas.cli.convert import to_plain
-from hwnas.cli.inputs import data_inputs, input_path, load_images, load_network, resolve_space
+from hwnas.cli.inputs import data_inputs, load_images, load_network, resolve_space, trained_checkpoint
 from hwnas.cli.labels import Labels
 from hwnas.cli.steps import files_digest, run_step
-from hwnas.progress import no_progress
 from hwnas.spaces import Genotypes, Space
 
 __all__ = ["PREDICTOR", "run", "step"]
@@ -37,7 +35,7 @@ def run(config: PipelineConfig, folder: Path) -> None:
 def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, Any]:
     """The evaluation's result, made or read (see `hwnas.cli.steps`). Subnets measured before a kill are kept."""
     space = resolve_space(config)
-    checkpoint = input_path(config.checkpoint, folder, "train", CHECKPOINT, "checkpoint")
+    checkpoint = trained_checkpoint(config, folder)
     inputs = {
         "space": space.config(),
         "data": data_inputs(config.data_config),
@@ -52,7 +50,7 @@ def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, 
         genotypes = _subnets(space, config.evaluation.subnets, np.random.default_rng(config.seed))
         with reporter.step(f"evaluate: {len(genotypes)} subnets on held-out images, batch norm recalibrated") as bar:
             supernet = load_network(checkpoint, space)
-            data = load_images(config, space, no_progress)
+            data = load_images(config, space, reporter.say, checkpoint)
             labels = Labels(folder / ACCURACIES, space, genotypes)
             accuracies = measure_accuracy(
                 supernet, genotypes, data, "held_out", config.evaluation.measure, bar, labels.known, labels.add

@@ -7,7 +7,7 @@ from typing import Any
 
 from hwnas.cli.config import PipelineConfig
 from hwnas.cli.console import Reporter
-from hwnas.cli.convert import to_plain
+from hwnas.cli.convert import to_plain, without_path
 from hwnas.cli.steps import files_digest, run_step
 from hwnas.errors import ConfigError
 from hwnas.latency.dataset import load_latency_data
@@ -46,8 +46,8 @@ def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, 
     file = Path(config.latency.path) if config.latency.path else None
     method = make_method(config.latency.format, published, file)
     inputs = {
-        "data": to_plain(settings),
-        "latency": to_plain(config.latency),
+        "data": without_path(settings),
+        "latency": without_path(config.latency),
         "protocol": to_plain(config.protocol),
         "measurements": config.measurements,
         "seeds": config.seeds,

@@ -11,6 +11,7 @@ from hwnas.cli.convert import to_plain
 from hwnas.cli.export_files import export_files
 from hwnas.cli.export_plan import plan_files, planned_targets
 from hwnas.cli.export_subjects import source_of
+from hwnas.cli.inputs import device_inputs
 from hwnas.cli.steps import files_digest, run_step
 
 __all__ = ["run", "step"]
@@ -45,7 +46,7 @@ def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, 
     planned, left_out = plan_files(targets, config.formats, config.precisions)
     for what in left_out:
         reporter.say(f"export: {what} is left out: the format is not written so")
-    source = source_of(config, folder, targets)
+    source = source_of(config, folder, targets, reporter.say)
     settings = to_plain(config.export)
     del settings["processes"]  # changes nothing but the time taken
     inputs: dict[str, Any] = {
@@ -56,7 +57,7 @@ def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, 
         "files": files_digest({**files, **source.files}),
     }
     if config.export.measure_latency:
-        inputs |= {"device": to_plain(config.device), "profiling": to_plain(config.profiling)}
+        inputs |= {"device": device_inputs(config.device), "profiling": to_plain(config.profiling)}
 
     def work() -> dict[str, Any]:
         return {"files": export_files(config, planned, source, folder, reporter), "left_out": left_out}

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from hwnas.cli.commands import train
-from hwnas.cli.commands.train import CHECKPOINT
 from hwnas.cli.config import PipelineConfig
 from hwnas.cli.console import Reporter
-from hwnas.cli.inputs import input_path, searched_networks
+from hwnas.cli.inputs import input_path, searched_networks, trained_checkpoint
 from hwnas.cli.steps import read_result, write_result
 from hwnas.errors import ConfigError
 from hwnas.files import read_json, sha256_of_file, sha256_of_json
@@ -45,7 +44,7 @@ def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, 
     A network that lost by it has no checkpoint: it keeps the supernet's weights. Raises StorageError where there is no
     search or no supernet.
     """
-    supernet = input_path(config.checkpoint, folder, "train", CHECKPOINT, "checkpoint")
+    supernet = trained_checkpoint(config, folder)
     searched = input_path(config.targets, folder, "search", "result.json", "targets")
     selected = searched_networks(searched)
     trainings: dict[str, tuple[Path, dict[str, Any]]] = {}

@@ -12,9 +12,9 @@ import numpy as np
 from hwnas.cli.config import PipelineConfig
 from hwnas.cli.console import Reporter
 from hwnas.cli.convert import to_plain
-from hwnas.cli.inputs import resolve_space
-from hwnas.cli.steps import run_step
-from hwnas.errors import ConfigError
+from hwnas.cli.inputs import device_inputs, resolve_space
+from hwnas.cli.steps import files_digest, run_step
+from hwnas.errors import ConfigError, StorageError
 from hwnas.latency.fewshot import MIN_MEASUREMENTS
 
 __all__ = ["run", "step"]
@@ -42,11 +42,16 @@ def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, 
         raise ConfigError(f"measurements: expected at least {MIN_MEASUREMENTS}, got {config.measurements}")
     settings = replace(config.profiling, runtime=config.runtimes[0])
     space = resolve_space(config)
+    tables = Path(config.onboard.tables) if config.onboard.tables else None
+    if tables is not None and not tables.is_dir():
+        raise StorageError(f"onboard.tables: no folder {tables}; expected one with latency tables of other devices")
+    known = [] if tables is None else [path for path in sorted(tables.rglob("*")) if path.suffix in (".csv", ".json")]
     inputs = {
         "space": space.config(),
-        "device": to_plain(config.device),
+        "device": device_inputs(config.device),
         "profiling": to_plain(settings),
-        "onboard": to_plain(config.onboard),
+        "onboard": {**to_plain(config.onboard), "tables": None},
+        "files": files_digest({str(path.relative_to(tables or path)): path for path in known}),
         "measurements": config.measurements,
     }
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import time
+import json
 from dataclasses import replace
 from pathlib import Path
 
 from hwnas.cli.commands import evaluate, export, finetune, profile, report, search, train, validate
 from hwnas.cli.config import PipelineConfig
 from hwnas.cli.console import Reporter
-from hwnas.cli.steps import write_result
+from hwnas.cli.convert import to_plain
+from hwnas.cli.preflight import check_run
+from hwnas.cli.steps import held, read_or_none, read_result, write_result
 from hwnas.errors import ConfigError
+from hwnas.files import read_json, write_json
 from hwnas.training.torchrun import process_counts
 
 __all__ = ["run"]
@@ -23,16 +26,26 @@ def run(config: PipelineConfig, folder: Path) -> None:
         raise ConfigError(
             "torchrun is for hwnas train alone: train with it, then hwnas run with the same hydra.run.dir"
         )
-    reporter, started = Reporter(), time.monotonic()
+    reporter = Reporter()
     tuning = [finetune] if config.finetune.epochs else []
-    for step in (train, evaluate, profile, search, *tuning, export, validate):
-        name = step.__name__.rpartition(".")[2]
-        step.step(config, folder / name, reporter)
+    steps = {
+        step.__name__.rpartition(".")[2]: step for step in (train, evaluate, profile, search, *tuning, export, validate)
+    }
+    settings, known = json.loads(json.dumps(to_plain(config))), folder / "inputs.json"
+    if not (all((folder / name / "result.json").exists() for name in steps) and read_or_none(known) == settings):
+        check_run(config, folder, list(steps))
+        write_json(known, settings)
+    for name, step in steps.items():
+        with held(folder / name):
+            step.step(config, folder / name, reporter)
         if step in (search, *tuning):
             config = replace(config, targets=str(folder / name / "result.json"))
     report.step(config, folder / "report", reporter, folder)
     result = report.collect(folder)
-    write_result(folder, "run", config.seed, time.monotonic() - started, result)
+    path = folder / "result.json"
+    if not path.exists() or read_result(path) != result:  # a run that finds everything done leaves its own time
+        elapsed_s = sum(read_json(folder / name / "result.json")["elapsed_s"] for name in steps)
+        write_result(folder, "run", config.seed, elapsed_s, result)
     reporter.table("chosen networks, as exported files", validate.COLUMNS, validate.table_rows(result["targets"]))
     reporter.say(f"report: {folder / 'report' / 'report.html'}")
     reporter.say(f"result: {folder / 'result.json'}")

@@ -10,7 +10,7 @@ from typing import Any
 from hwnas.cli.config import PipelineConfig
 from hwnas.cli.console import Reporter
 from hwnas.cli.convert import to_plain
-from hwnas.cli.inputs import resolve_space, tables_of
+from hwnas.cli.inputs import device_inputs, resolve_space, tables_of
 from hwnas.cli.steps import run_step
 from hwnas.latency.table import LatencyTable
 
@@ -36,7 +36,7 @@ def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, 
     space = resolve_space(config)
     inputs = {
         "space": space.config(),
-        "device": to_plain(config.device),
+        "device": device_inputs(config.device),
         "runtimes": list(config.runtimes),
         "profiling": to_plain(config.profiling),
     }

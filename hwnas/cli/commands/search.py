@@ -8,18 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from hwnas.cli.commands.train import CHECKPOINT
 from hwnas.cli.config import PipelineConfig
 from hwnas.cli.console import Reporter
 from hwnas.cli.convert import to_plain
-from hwnas.cli.inputs import data_inputs, input_path, load_images, load_network, resolve_space
+from hwnas.cli.inputs import data_inputs, load_images, load_network, resolve_space, trained_checkpoint
 from hwnas.cli.labels import Labels
 from hwnas.cli.quantities import Quantities
 from hwnas.cli.search_target import Found, kept, search_target, target_id
 from hwnas.cli.sources import Predictor, Target, accuracy_file, latency_targets, load_predictor
 from hwnas.cli.steps import files_digest, run_step
 from hwnas.errors import ConfigError
-from hwnas.progress import no_progress, part
+from hwnas.progress import part
 from hwnas.search.budgets import sample_near_latency
 from hwnas.search.quantities import parse_quantity
 from hwnas.spaces import Genotypes, Space
@@ -56,7 +55,7 @@ def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, 
     files = {role: file for source in sources for role, file in source.files.items()}
     inputs: dict[str, Any] = {"space": space.config(), "search": to_plain(config.search)}
     if config.search.evaluate_top:
-        checkpoint = input_path(config.checkpoint, folder, "train", CHECKPOINT, "checkpoint")
+        checkpoint = trained_checkpoint(config, folder)
         files["checkpoint"] = checkpoint
         inputs |= {"data": data_inputs(config.data_config), "measure": to_plain(config.evaluation.measure)}
     inputs["files"] = files_digest({"accuracy predictor": predictor_path, **files})
@@ -152,7 +151,7 @@ def _evaluate(
         title = f"search: accuracy of the {len(genotypes)} best networks on held-out images, {how}"
         with reporter.step(title) as progress:
             supernet = load_network(checkpoint, space)
-            data = load_images(config, space, no_progress)
+            data = load_images(config, space, reporter.say, checkpoint)
             labels = Labels(folder / MEASURED[int8], space, genotypes)
             settings = config.evaluation.measure
             accuracies = measure_accuracy(

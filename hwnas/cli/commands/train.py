@@ -11,11 +11,11 @@ from hwnas.accuracy.measure_config import MeasureConfig
 from hwnas.cli.config import PipelineConfig
 from hwnas.cli.console import Reporter
 from hwnas.cli.convert import to_plain
-from hwnas.cli.inputs import data_inputs, given_arch, load_images, load_network, resolve_space
+from hwnas.cli.inputs import data_inputs, given_arch, load_images, load_network, matching, resolve_space
 from hwnas.cli.steps import files_digest, run_step
-from hwnas.progress import no_progress
+from hwnas.progress import no_progress, silent
 from hwnas.spaces import Genotypes, Space
-from hwnas.training.torchrun import process_counts
+from hwnas.training.torchrun import is_first_process, process_counts
 
 if TYPE_CHECKING:
     from hwnas.data.load import ImageData
@@ -24,9 +24,8 @@ if TYPE_CHECKING:
     from hwnas.training.engine import TrainResult
     from hwnas.training.processes import Processes
 
-__all__ = ["CHECKPOINT", "run", "step"]
+__all__ = ["run", "step"]
 
-CHECKPOINT = "supernet.safetensors"
 SCORED = ("largest", "smallest", "random", "subnet")
 
 
@@ -59,7 +58,7 @@ def step(config: PipelineConfig, folder: Path, reporter: Reporter, name: str = "
     """
     space = resolve_space(config)
     genotype = None if config.arch is None else space.genotype(given_arch(config.arch))
-    checkpoint = Path(config.checkpoint) if config.checkpoint else None
+    checkpoint = matching(Path(config.checkpoint).expanduser(), config) if config.checkpoint else None
     inputs = {
         "space": space.config(),
         "data": data_inputs(config.data_config),
@@ -71,7 +70,8 @@ def step(config: PipelineConfig, folder: Path, reporter: Reporter, name: str = "
     def train_together(progress: Progress, processes: Processes | None) -> tuple[ImageData, TrainResult]:
         from hwnas.training.engine import train
 
-        data = load_images(config, space, no_progress)
+        say = reporter.say if is_first_process() else silent
+        data = load_images(config, space, say, checkpoint)
         settings = config.training
         return data, train(settings, space, data, folder, config.seed, progress, genotype, checkpoint, processes)
 

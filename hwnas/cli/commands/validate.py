@@ -13,22 +13,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hwnas.cli.commands import validate_table
-from hwnas.cli.commands.train import CHECKPOINT
 from hwnas.cli.config import PipelineConfig
 from hwnas.cli.console import Reporter
 from hwnas.cli.convert import to_plain
 from hwnas.cli.inputs import (
     chosen_networks,
     data_inputs,
+    device_inputs,
     input_path,
     load_images,
     load_network,
     resolve_space,
     table_files,
     tables_of,
+    trained_checkpoint,
 )
 from hwnas.cli.steps import files_digest, read_result, run_step
-from hwnas.errors import StorageError
+from hwnas.errors import ConfigError, StorageError
 from hwnas.latency.table import read_table
 from hwnas.progress import Progress, no_progress
 from hwnas.spaces import Space
@@ -46,6 +47,8 @@ COLUMNS = (
 
 def run(config: PipelineConfig, folder: Path) -> None:
     if config.table is not None:
+        if given := [key for key in ("checkpoint", "targets", "exported") if getattr(config, key) is not None]:
+            raise ConfigError(f"table and {given[0]}: table=FILE checks a latency table alone: leave one of them out")
         validate_table.run(config, folder, Path(config.table))
         return
     reporter = Reporter()
@@ -69,7 +72,7 @@ def table_rows(targets: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
 def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, Any]:
     """The verified targets, made or read (see `hwnas.cli.steps`). The one step that looks at test accuracy."""
     space = resolve_space(config)
-    checkpoint = input_path(config.checkpoint, folder, "train", CHECKPOINT, "checkpoint")
+    checkpoint = trained_checkpoint(config, folder)
     chosen, selected = chosen_networks(config, folder)
     exported = input_path(config.exported, folder, "export", "", "exported")
     files = _files_of(selected, read_result(exported / "result.json")["files"])
@@ -86,14 +89,14 @@ def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, 
         "space": space.config(),
         "data": data_inputs(config.data_config),
         "measure": to_plain(config.evaluation.measure),
-        "device": to_plain(config.device),
+        "device": device_inputs(config.device),
         "profiling": to_plain(config.profiling),
         "files": files_digest({"checkpoint": checkpoint, "chosen networks": chosen, **models, **read}),
     }
 
     def work() -> dict[str, Any]:
         latencies = _measure_latencies(config, space, tables, selected, models, folder, reporter)
-        data = load_images(config, space, no_progress)
+        data = load_images(config, space, reporter.say, checkpoint)
         with reporter.step(f"validate: accuracy of {len(selected)} files on {len(data.test)} test images") as progress:
             exported_accuracy = _accuracy_of_files(selected, models, data, progress)
         accuracy = _accuracy_of_networks(config, space, checkpoint, selected, data, reporter)

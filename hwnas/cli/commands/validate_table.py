@@ -6,10 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from hwnas.cli.asked import refuse_others
 from hwnas.cli.config import PipelineConfig
 from hwnas.cli.console import Reporter
 from hwnas.cli.convert import to_plain
-from hwnas.cli.inputs import table_files
+from hwnas.cli.inputs import device_inputs, table_files
 from hwnas.cli.steps import files_digest, run_step
 from hwnas.errors import TableError
 from hwnas.latency.table import LatencyTable, read_table
@@ -37,11 +38,16 @@ def run(config: PipelineConfig, folder: Path, table_file: Path) -> None:
 def step(config: PipelineConfig, folder: Path, table_file: Path, reporter: Reporter) -> dict[str, Any]:
     """What was found, made or read (see `hwnas.cli.steps`). Space and setting are the table's own."""
     table = read_table(table_file)
+    facts = table.provenance
+    own = {f"profiling.{key}": facts[key] for key in ("runtime", "precision", "threads")} | {
+        "runtime": facts["runtime"]
+    }
+    refuse_others(config, own, f"table {table_file}")
     settings = _settings(config.profiling, table)
     space = space_from_dict(table.provenance["spaces"][0])
     inputs = {
         "files": files_digest(table_files(table_file)),
-        "device": to_plain(config.device),
+        "device": device_inputs(config.device),
         "profiling": to_plain(settings),
         "n": config.n,
     }
