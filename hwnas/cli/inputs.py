@@ -11,7 +11,7 @@ from hwnas.cli.config import PipelineConfig
 from hwnas.cli.convert import to_plain
 from hwnas.cli.steps import read_result
 from hwnas.data.config import DataConfig, ImageFolderConfig, describe
-from hwnas.data.image_tree import tree_stamp
+from hwnas.data.image_stamp import images_stamp
 from hwnas.errors import ArchError, ConfigError, StorageError
 from hwnas.files import sha256_of_file
 from hwnas.latency.table import table_path
@@ -148,5 +148,6 @@ def data_inputs(config: DataConfig) -> dict[str, Any]:
     del values["licence"]  # changes nothing but what a manifest says
     if isinstance(config, ImageFolderConfig) and config.root:
         del values["workers"]  # changes nothing but the time taken
-        values["files"] = tree_stamp(config.root)
+        del values["root"], values["class_names"]  # what is read of them counts, not their spelling
+        values["files"] = images_stamp(config)
     return values
