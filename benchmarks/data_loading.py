@@ -34,7 +34,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from hwnas.data.config import AugmentConfig, ImageFolderConfig
 from hwnas.data.decode import RandomCrop
-from hwnas.data.image_tree import list_images
+from hwnas.data.image_files import list_images
+from hwnas.data.image_tree import find_tree
 from hwnas.data.inputs import network_inputs
 from hwnas.data.load import ImageData, load_data
 from hwnas.files import write_json, write_text
@@ -142,7 +143,9 @@ class Photos(Dataset[tuple[torch.Tensor, int]]):
     """What most training scripts do to a photograph, by Pillow and torch."""
 
     def __init__(self, tree: Path) -> None:
-        self.paths, self.labels = list_images(tree / "train", ("a", "b"))
+        folders = list_images(find_tree(tree)).train
+        self.paths = [folder.path_of(image) for folder in folders for image in folder.images]
+        self.labels = [label for label, folder in enumerate(folders) for _ in folder.images]
         self.crop = RandomCrop((0.08, 1.0), (3 / 4, 4 / 3))
         self.mean, self.std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-from hwnas.data.image_tree import class_names, find_tree
+from hwnas.data.class_names import class_names
+from hwnas.data.image_tree import find_tree
 from hwnas.errors import ConfigError
 
 __all__ = [
@@ -98,11 +99,13 @@ class FashionMnistConfig:
 
 @dataclass(frozen=True)
 class ImageFolderConfig:
-    """A folder of JPEG or PNG images, one subfolder a class, under `root`/train and `root`/test (or val).
+    """A folder of images that Pillow reads, one subfolder a class, under `root`/train and `root`/test (or val).
 
     Where `root` holds class folders and no train/, `test_share` of each class, drawn with `split_seed`, becomes the
-    test set: always the same images, whatever the seed of the run. Images become RGB, upright as their EXIF says; the
-    centre square, its side `crop_pct` of the shorter side, is resized to `image_size` (bilinear, antialiased).
+    test set: always the same images, whatever the seed of the run. Of the training images `held_out` are kept for
+    calibration and selection; null takes 15 % of them, at most 5000, and from each class at least one where that leaves
+    one to learn from. Images become RGB, upright as their EXIF says; the centre square, its side `crop_pct` of the
+    shorter side, is resized to `image_size` (bilinear, antialiased).
 
     `in_memory`: decoded once and kept as uint8 (true), or anew each time by worker processes (false), which serves
     trees of any size; null takes memory where the images need at most `memory_limit_mib`. `workers` decode in
@@ -119,7 +122,7 @@ class ImageFolderConfig:
     name: str = "image_folder"
     root: str | None = None
     image_size: int = 32
-    held_out: int = 5000
+    held_out: int | None = None
     test_share: float = 0.15
     split_seed: int = 0
     crop_pct: float = 1.0
@@ -227,18 +230,26 @@ DataConfig = FashionMnistConfig | ImageFolderConfig | DigitsConfig
 
 @dataclass(frozen=True)
 class DataDescription:
-    """What a network must be made for: class names in the order of their labels, and colour channels."""
+    """What a network must be made for: class names in the order of their labels, and colour channels.
+
+    `folders` are the classes' folders, which `classes` are names of for people; the same where no file names them.
+    """
 
     name: str
     classes: tuple[str, ...]
     channels: int
+    folders: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.folders:
+            object.__setattr__(self, "folders", self.classes)
 
 
 def describe(config: DataConfig) -> DataDescription:
     """The classes and channels of a data set; reads no image. Raises DataError for a folder without classes."""
     if isinstance(config, ImageFolderConfig):
         folders = find_tree(config.root, config.name, config.class_count).classes
-        return DataDescription(config.name, class_names(folders, config.class_names), channels=3)
+        return DataDescription(config.name, class_names(folders, config.class_names), channels=3, folders=folders)
     if isinstance(config, FashionMnistConfig):
         return DataDescription(config.name, FASHION_MNIST_CLASSES, channels=1)
     return DataDescription(config.name, tuple("0123456789"), channels=1)
@@ -252,7 +263,7 @@ def _check(config: DataConfig, name: str, smallest: int) -> None:
         )
     if config.image_size < smallest:
         raise ConfigError(f"data.image_size: expected at least {smallest} pixels for {name}, got {config.image_size}")
-    if config.held_out < 2:
+    if config.held_out is not None and config.held_out < 2:
         raise ConfigError(
             "data.held_out: expected at least 2 training images to hold out (batch norm is calibrated on them), got"
             f" {config.held_out}"

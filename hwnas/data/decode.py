@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,6 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from hwnas.data.as_seen import as_rgb, orientation, read_image, turned
+from hwnas.data.folders import printable
 from hwnas.errors import DataError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["RandomCrop", "decode", "decode_crop", "require_pillow"]
 
-_ORIENTATION = 0x0112
 _CROP_TRIES = 10
 
 
@@ -48,8 +48,9 @@ class RandomCrop:
 def decode(path: str | os.PathLike[str], size: int, crop_pct: float = 1.0) -> NDArray[np.uint8]:
     """One image as uint8 RGB `[3, size, size]`: upright, the centre square of `crop_pct` of the shorter side, resized.
 
-    Grey images get three equal channels, 16-bit ones their high byte; what is transparent becomes white. Raises
-    DataError that names the file.
+    Grey images get three equal channels, those of more than 8 bits in the range that their pixels are of (see
+    `eight_bits`); what is transparent becomes white; of several frames the first is taken. Metadata that can't be read
+    are passed over. Raises DataError that names the file.
     """
     from PIL import Image, ImageOps
 
@@ -57,7 +58,8 @@ def decode(path: str | os.PathLike[str], size: int, crop_pct: float = 1.0) -> ND
         # JPEG can be decoded at 1/2, 1/4 or 1/8; twice the size leaves the resize enough to average over.
         least = math.ceil(2 * size / crop_pct)
         opened.draft("RGB", (least, least))
-        image = _rgb(_upright(opened))
+        turn = orientation(opened)
+        image = turned(as_rgb(opened), turn)
         if crop_pct == 1:
             return ImageOps.fit(image, (size, size), method=Image.Resampling.BILINEAR)
         side = crop_pct * min(image.size)
@@ -74,14 +76,15 @@ def decode_crop(
     from PIL import Image
 
     def rectangle(opened: Image.Image) -> Image.Image:
-        image = opened if opened.getexif().get(_ORIENTATION, 1) == 1 else _upright(opened)
+        turn = orientation(opened)
+        image = opened if turn == 1 else turned(as_rgb(opened), turn)
         width, height = image.size
         box = crop.box(width, height, rng)
         if image is opened:  # not turned, and so not decoded yet: JPEG may be decoded smaller
             image.draft("RGB", (width * size // (box[2] - box[0]), height * size // (box[3] - box[1])))
         x, y = image.width / width, image.height / height
         scaled = (box[0] * x, box[1] * y, min(box[2] * x, image.width), min(box[3] * y, image.height))
-        return _rgb(image).resize((size, size), Image.Resampling.BILINEAR, box=scaled)
+        return as_rgb(image).resize((size, size), Image.Resampling.BILINEAR, box=scaled)
 
     return _decoded(path, rectangle)
 
@@ -95,34 +98,13 @@ def require_pillow(purpose: str) -> None:
 
 
 def _decoded(path: str | os.PathLike[str], taken: Callable[[Image.Image], Image.Image]) -> NDArray[np.uint8]:
-    from PIL import Image
-
     try:
-        with Image.open(path) as opened:
-            image = taken(opened)
-    # Pillow's decoders raise all of these for files that are cut short or no images.
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
+        image = read_image(os.fspath(path), taken)
+    # Pillow's plugins raise whatever a wrong byte leads them to: TypeError, IndexError, zlib.error, MemoryError …
+    except Exception as error:
+        reason = " ".join(f"{error}".split()) or type(error).__name__
         raise DataError(
-            f"image {os.fspath(path)} cannot be decoded ({error}): replace or remove it, or set data.skip_broken=true"
+            f"image {printable(path)} cannot be decoded ({reason}): replace or remove it, or set data.skip_broken=true"
         ) from error
     planes: NDArray[np.uint8] = np.moveaxis(np.asarray(image), 2, 0)
     return planes
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    from PIL import ImageOps
-
-    # exif_transpose copies the pixels even where there is nothing to turn.
-    return image if image.getexif().get(_ORIENTATION, 1) == 1 else ImageOps.exif_transpose(image)
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    from PIL import Image
-
-    if image.mode == "RGB" and not image.has_transparency_data:
-        return image
-    if image.mode.startswith("I"):
-        image = Image.fromarray((np.asarray(image, dtype=np.int64) >> 8).clip(0, 255).astype(np.uint8))
-    if image.has_transparency_data:
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-    return image.convert("RGB")

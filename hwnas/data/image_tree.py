@@ -1,147 +1,207 @@
-"""Which images a class-per-folder tree holds. Standard library only: the command line asks for class names."""
+"""Where a class-per-folder tree has its splits and classes. Standard library only: the command line asks for them."""
 
 from __future__ import annotations
 
-import json
 import os
+import re
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from hwnas.data.folders import is_image, is_linked_above, listed, printable, visible
 from hwnas.errors import DataError
 
-__all__ = ["ImageTree", "class_names", "find_tree", "list_images", "tree_stamp"]
+__all__ = ["ImageTree", "find_tree"]
 
-EXTENSIONS = (".jpg", ".jpeg", ".png")
-TRAIN, TESTS = "train", ("test", "val")
+_EXPECTED = "a folder with train/<class>/*.jpg and test/<class>/*.jpg (or val/), or with <class>/*.jpg alone"
+_SPLITS = {
+    "train": "train", "training": "train", "test": "test", "testing": "test", "val": "val", "valid": "val",
+    "validation": "val", "validate": "val", "eval": "val", "evaluation": "val",
+}  # fmt: skip
+_ENDINGS = ("set", "data", "images", "split")  # test_set, train-images
 
 
 @dataclass(frozen=True)
 class ImageTree:
-    """`train` and `test` are folders with one subfolder a class; `test` is None where `train` is to be split."""
+    """`train` and `test` are folders with one subfolder a class; `test` is None where `train` is to be split.
+
+    `classes` are the subfolders' names in Unicode's composed form, sorted; `train_folders` and `test_folders` are the
+    same as the file system spells them. `notes` say what beside them is not read, a line each.
+    """
 
     train: Path
     test: Path | None
     classes: tuple[str, ...]
+    train_folders: tuple[str, ...]
+    test_folders: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def find_tree(root: str | Path | None, name: str = "image_folder", class_count: int = 0) -> ImageTree:
-    """The splits and classes under `root`; class names sorted, labels being their positions.
+    """The splits and classes under `root`; class names sorted, labels being their positions. Reads no class folder
+    but for their subfolders, where the first has some.
 
-    Where both test/ and val/ are there, test/ is taken. Hidden folders and files are passed over. Raises DataError
-    for a missing root, fewer than two classes, another number than `class_count` (0: any), or classes that differ
-    between training and test.
+    Splits are known in any case and by their usual names (train, training; test, testing; val, valid, validation,
+    eval; also as test_set, train-images and the like). Where both test/ and val/ are there, test/ is taken. A single
+    folder so named among others that holds images and no folder is a class of that name.
+
+    Hidden and system folders, and links to folders that hold them, are passed over. Raises DataError for a root that is
+    missing or can't be read, two folders for one split, fewer than two classes, another number than `class_count` (0:
+    any), classes that differ between training and test, class folders that all have the same subfolders (folds or
+    splits by another name, unless `class_count` is their number), and names that are no UTF-8.
     """
-    expected = "a folder with train/<class>/*.jpg and test/<class>/*.jpg (or val/), or with <class>/*.jpg alone"
     if root is None or not str(root):
-        raise DataError(f"data.root is not set: data={name} needs data.root=…, {expected}")
+        raise DataError(f"data.root is not set: data={name} needs data.root=…, {_EXPECTED}")
     root = Path(root).expanduser()
-    if not root.is_dir():
-        raise DataError(f"data.root: no folder {root}; expected {expected}")
-    train = root / TRAIN
-    test = next((root / name for name in TESTS if (root / name).is_dir()), None)
-    if not train.is_dir():
+    if not os.path.isdir(root):  # noqa: PTH112 - Path.is_dir raises for folders that may not be read
+        kind = "is a file (an archive is to be unpacked first)" if os.path.isfile(root) else ""  # noqa: PTH113
+        said = f"{printable(root)} {kind}" if kind else f"no folder {printable(root)}"
+        raise DataError(f"data.root: {said}; expected {_EXPECTED}")
+    splits = _splits(root)
+    train = splits.get("train")
+    test = splits.get("test") or splits.get("val")
+    if train is None:
         if test is not None:
-            raise DataError(f"{root} has {test.name}/ but no {TRAIN}/; expected {expected}")
-        return ImageTree(root, None, _counted(root, _classes(root, expected), name, class_count))
+            raise DataError(f"{printable(root)} has {test}/ but no train/; expected {_EXPECTED}")
+        found = _classes(root, name, class_count)
+        return ImageTree(root, None, tuple(found.names), tuple(found.names.values()), (), found.notes)
     if test is None:
         raise DataError(
-            f"{root} has {TRAIN}/ but neither test/ nor val/; add one, or set data.root={train} to split it"
+            f"{printable(root)} has {train}/ but neither test/ nor val/; add one, or set"
+            f" data.root={printable(root / train)} to split it"
         )
-    classes = _counted(train, _classes(train, expected), name, class_count)
-    if classes != (tested := _classes(test, expected)):
-        only_train, only_test = sorted(set(classes) - set(tested)), sorted(set(tested) - set(classes))
-        raise DataError(
-            f"{root}: {TRAIN}/ and {test.name}/ must have the same class folders; only in {TRAIN}/:"
-            f" {_listed(only_train)}; only in {test.name}/: {_listed(only_test)}"
-        )
-    return ImageTree(train, test, classes)
+    learned, tested = _classes(root / train, name, class_count), _classes(root / test, name, -1)
+    if learned.names.keys() != tested.names.keys():
+        raise DataError(_differ(printable(root), train, test, [*learned.names], [*tested.names]))
+    beside = [f"{folder}/" for folder in splits.values() if folder not in (train, test)]
+    beside += [f"{folder}/" for folder in _folders(root).names.values() if _split_of(folder) is None]
+    unread = f"not read, beside {train}/ and {test}/: {listed([printable(folder) for folder in beside])}"
+    return ImageTree(
+        root / train,
+        root / test,
+        tuple(learned.names),
+        tuple(learned.names.values()),
+        tuple(tested.names[folder] for folder in learned.names),
+        (*([unread] if beside else []), *learned.notes, *tested.notes),
+    )
 
 
-def list_images(folder: Path, classes: tuple[str, ...]) -> tuple[list[str], list[int]]:
-    """Every image below each class folder, sorted by name, and its label. Raises DataError for an empty class."""
-    paths: list[str] = []
-    labels: list[int] = []
-    for label, name in enumerate(classes):
-        found = sorted(
-            os.path.join(parent, file)  # noqa: PTH118 - Path objects for a million files take ten times as long
-            for parent, _, files in os.walk(folder / name, followlinks=True)
-            for file in files
-            if file.lower().endswith(EXTENSIONS) and not file.startswith(".")
-        )
-        if not found:
+@dataclass(frozen=True)
+class _Folders:
+    """Subfolders: composed name to name as spelled, sorted; and the images that lie beside them."""
+
+    names: dict[str, str]
+    notes: tuple[str, ...]
+    images: int
+
+
+def _folders(folder: Path) -> _Folders:
+    names: dict[str, str] = {}
+    images: list[str] = []
+    notes = []
+    for entry in visible(folder):
+        path = printable(entry.path)
+        if entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110 - links that lead round in a ring
+            notes.append(f"passed over the broken link {path}")
+        elif entry.is_dir():
+            composed = unicodedata.normalize("NFC", entry.name)
+            if entry.is_symlink() and is_linked_above(entry.path):
+                notes.append(f"passed over a link to a folder that holds it: {path}")
+            elif composed in names:
+                raise DataError(
+                    f"{printable(folder)}: two folders called {printable(composed)}, spelled with composed and with"
+                    " decomposed characters: move the images of one into the other"
+                )
+            else:
+                names[composed] = entry.name
+        elif is_image(entry.name):
+            images.append(path)
+    if images:
+        notes.append(f"not read, since outside of any class folder: {listed(images, 1, 'image')}")
+    return _Folders(dict(sorted(names.items())), tuple(notes), len(images))
+
+
+def _splits(root: Path) -> dict[str, str]:
+    """The folder of each split that there is. Raises DataError for two of one."""
+    folders = _folders(root).names.values()
+    named = [(split, folder) for folder in folders if (split := _split_of(folder))]
+    if len(named) == 1 and len(folders) > 1:
+        inside = _folders(root / named[0][1])
+        if inside.images and not inside.names:
+            return {}  # one of the classes
+    found: dict[str, str] = {}
+    for split, folder in named:
+        if split in found and not (split == "val" and any(other == "test" for other, _ in named)):
             raise DataError(
-                f"class folder {folder / name} holds no image ({', '.join(EXTENSIONS)}): add some or remove it"
+                f"{printable(root)} has both {found[split]}/ and {folder}/, which may each be the {split} images: keep"
+                " one, or rename or move the other"
             )
-        paths += found
-        labels += [label] * len(found)
-    return paths, labels
+        found[split] = folder
+    return found
 
 
-def class_names(folders: tuple[str, ...], path: str | None) -> tuple[str, ...]:
-    """The names for people of class `folders`, from the file `path`: a JSON object, or a line `folder name` each.
-
-    The folders themselves where `path` is None. Raises DataError for an unreadable file, and for folders it lacks.
-    """
-    if path is None:
-        return folders
-    try:
-        text = Path(path).expanduser().read_text(encoding="utf-8")
-        if text.lstrip().startswith("{"):
-            names = {str(folder): str(name) for folder, name in json.loads(text).items()}
-        else:
-            lines = (line.split(maxsplit=1) for line in text.splitlines())
-            names = {parts[0]: parts[1].strip() for parts in lines if len(parts) == 2}
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"data.class_names={path} cannot be read ({error}): expected JSON or lines `folder name`"
-        ) from error
-    if missing := [folder for folder in folders if folder not in names]:
-        raise DataError(f"data.class_names={path} names no class for {_listed(missing)}: add a line `folder name` each")
-    return tuple(names[folder] for folder in folders)
+def _split_of(folder: str) -> str | None:
+    word = re.sub(r"[\s_.-]", "", folder.casefold())
+    for ending in _ENDINGS:
+        word = word.removesuffix(ending)
+    return _SPLITS.get(word)
 
 
-def tree_stamp(root: str | Path) -> dict[str, Any]:
-    """How many files `root` holds, their bytes, and the newest modification time: changes with the data."""
-    count, size, newest = 0, 0, 0.0
-    folders = [os.fspath(Path(root).expanduser())]
-    while folders:
-        with os.scandir(folders.pop()) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(entry.path)
-                elif entry.is_file():
-                    stat = entry.stat()
-                    count, size, newest = count + 1, size + stat.st_size, max(newest, stat.st_mtime)
-    return {"count": count, "bytes": size, "newest": newest}
-
-
-def _classes(folder: Path, expected: str) -> tuple[str, ...]:
-    names, files = [], 0
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir() and not entry.name.startswith("."):
-                names.append(entry.name)
-            files += entry.name.lower().endswith(EXTENSIONS)
+def _classes(folder: Path, name: str, count: int) -> _Folders:
+    """The class folders; of the `count` expected, 0 for any number, -1 where another folder's are asked instead."""
+    found = _folders(folder)
+    names, shown = found.names, printable(folder)
     if len(names) < 2:
-        hint = f" and {files} images outside of any: move each into the folder of its class" if files else ""
+        outside = found.images
+        hint = f" and {outside} images outside of any: move each into the folder of its class" if outside else ""
+        hint = hint or (f" (or is data.root={shown}/{printable(next(iter(names)))} meant?)" if names else "")
         raise DataError(
-            f"{folder}: expected at least two class folders, found {len(names)} ({_listed(sorted(names))}){hint};"
-            f" data.root must be {expected}"
+            f"{shown}: expected at least two class folders, found {len(names)}"
+            f" ({listed([printable(each) for each in names])}){hint}; data.root must be {_EXPECTED}"
         )
-    return tuple(sorted(names))
-
-
-def _counted(folder: Path, classes: tuple[str, ...], name: str, count: int) -> tuple[str, ...]:
-    if count and len(classes) != count:
+    for each in names:
+        if printable(each) != each or len(each.splitlines()) > 1:
+            raise DataError(
+                f"class folder {printable(folder / each)}: expected a name in UTF-8 and on one line, since networks are"
+                " exported with the names of their classes: rename it"
+            )
+    if count > 0 and len(names) != count:
         raise DataError(
-            f"{folder}: data={name} expects {count} class folders, found {len(classes)} ({_listed(list(classes), 4)});"
-            f" complete the tree ({TRAIN}/<class>/*, {' or '.join(TESTS)}/<class>/*, the same {count} folders in both),"
+            f"{shown}: data={name} expects {count} class folders, found {len(names)} ({listed([*names], 4)});"
+            f" complete the tree (train/<class>/*, test or val/<class>/*, the same {count} folders in both),"
             " or set data.class_count=0 to take what is there"
         )
-    return classes
+    if count == 0:
+        _ask_about_splits(folder, names)
+    return found
 
 
-def _listed(names: list[str], most: int = 8) -> str:
-    shown = ", ".join(names[:most]) or "none"
-    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+def _ask_about_splits(folder: Path, names: dict[str, str]) -> None:
+    """Raises DataError where classes seem to be a level deeper, or the splits to be within the classes."""
+    common: set[str] = set()
+    for spelled in names.values():
+        inside = _folders(folder / spelled)
+        if inside.images or len(inside.names) < 2 or (common and common != inside.names.keys()):
+            return
+        common = set(inside.names)
+    shown, example, within = printable(folder), next(iter(names)), listed([printable(each) for each in sorted(common)])
+    if {"train"} < {_split_of(each) for each in common}:
+        advice = "lay it out as <split>/<class> instead of <class>/<split>"
+    else:
+        advice = f"if those are the classes, set data.root={shown}/{example}, or call the folders train/ and test/"
+    raise DataError(
+        f"{shown}: each of the {len(names)} folders {listed([*names], 4)} has the same folders ({within}) and no image"
+        f" beside them: {advice}; if {listed([*names], 4)} are the classes, set data.class_count={len(names)}"
+    )
+
+
+def _differ(root: str, train: str, test: str, learned: list[str], tested: list[str]) -> str:
+    only_train, only_test = sorted(set(learned) - set(tested)), sorted(set(tested) - set(learned))
+    folded = {each.casefold(): each for each in only_test}
+    pairs = [f"{each} and {folded[each.casefold()]}" for each in only_train if each.casefold() in folded]
+    hint = f"; {listed(pairs)} differ in capitals alone: rename one" if pairs else ""
+    lists = [listed([printable(each) for each in only]) for only in (only_train, only_test)]
+    return (
+        f"{root}: {train}/ and {test}/ must have the same class folders; only in {train}/: {lists[0]};"
+        f" only in {test}/: {lists[1]}{hint}"
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hwnas.data import digits, fashion_mnist, image_folder
+from hwnas.data.class_names import shared_names
 from hwnas.data.config import AugmentConfig, DataConfig, FashionMnistConfig, ImageFolderConfig, describe
 from hwnas.data.image_set import ImageSet, LabelledImages
 from hwnas.data.lazy import LazyImageSet
@@ -31,7 +32,9 @@ class ImageData:
     the accuracy predictor and choices; `test`, to be used once in the end.
 
     `mean` and `std` are of the pixels of `train`, a channel each, in units of the full range (0 black, 1 white).
-    `crop_pct` is the share of a photograph's shorter side that its stored centre shows.
+    `crop_pct` is the share of a photograph's shorter side that its stored centre shows. `folders` are the classes'
+    folders, which `classes` are names of for people. `left_out`: how many files of which kind lay among the images and
+    are none. `notes`: what people should know of what was read and what was not, a line each.
     """
 
     name: str
@@ -43,6 +46,13 @@ class ImageData:
     std: tuple[float, ...]
     augment: AugmentConfig
     crop_pct: float = 1.0
+    folders: tuple[str, ...] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.folders:
+            object.__setattr__(self, "folders", self.classes)
 
     @property
     def channels(self) -> int:
@@ -75,11 +85,13 @@ class ImageData:
             "images": {name: len(self.split(name)) for name in ("train", "held_out", "test")},
             "mean": list(self.mean),
             "std": list(self.std),
+            "left_out": dict(self.left_out),
         }
 
 
 def load_data(config: DataConfig, seed: int, progress: Progress) -> ImageData:
-    """Read a data set and hold out `config.held_out` training images, each class in proportion, drawn with `seed`.
+    """Read a data set and hold out `config.held_out` training images (None: a share), each class in proportion, drawn
+    with `seed`.
 
     The mean and deviation of pixels are those of the config, where it has them; else of all training images in memory,
     or of `config.statistics_images` of them, always the same, where they are decoded lazily. Raises DataError for what
@@ -88,13 +100,17 @@ def load_data(config: DataConfig, seed: int, progress: Progress) -> ImageData:
     rng = np.random.default_rng(seed)
     mean = std = None
     crop_pct = 1.0
+    left_out: Mapping[str, int] = {}
+    notes: tuple[str, ...] = ()
+    described = describe(config)
     if isinstance(config, ImageFolderConfig):
-        train, held_out, test = image_folder.read(config, rng, progress)
+        train, held_out, test, left_out, notes = image_folder.read(config, rng, progress)
+        notes = (*notes, *shared_names(described.folders, described.classes))
         mean, std, crop_pct = config.mean, config.std, config.crop_pct
     else:
         reads = fashion_mnist.read(config, progress) if isinstance(config, FashionMnistConfig) else digits.read(config)
         (images, labels), test_arrays = reads
-        kept, held = drawn_split(labels, config.held_out, rng, "data.held_out")
+        kept, held = drawn_split(labels, config.held_out, rng, described.classes)
         shown = drawn_order(len(test_arrays[1]))
         train, held_out = _image_set(images[kept], labels[kept]), _image_set(images[held], labels[held])
         test = _image_set(test_arrays[0][shown], test_arrays[1][shown])
@@ -105,11 +121,14 @@ def load_data(config: DataConfig, seed: int, progress: Progress) -> ImageData:
         train=train,
         held_out=held_out,
         test=test,
-        classes=describe(config).classes,
+        classes=described.classes,
         mean=mean,
         std=std,
         augment=config.augment,
         crop_pct=crop_pct,
+        folders=described.folders,
+        left_out=left_out,
+        notes=notes,
     )
 
 

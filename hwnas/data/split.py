@@ -2,52 +2,97 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.errors import DataError
 
-__all__ = ["drawn_order", "drawn_split", "stratified_split"]
+__all__ = ["drawn_order", "drawn_split", "share_split", "stratified_split"]
+
+_HELD_OUT_SHARE, _MOST_HELD_OUT = 0.15, 5000
 
 
 def stratified_split(
-    labels: NDArray[np.int64], count: int, rng: np.random.Generator, key: str
+    labels: NDArray[np.int64], count: int, rng: np.random.Generator, key: str, classes: Sequence[str] = ()
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Indices that stay and `count` indices drawn without replacement, both rising.
 
     Each class gives in proportion to its size; places left over by rounding down go to the largest remainders, ties
-    to the lower label. Raises DataError, naming the config `key`, where a class would be left with nothing.
+    to the lower label. Raises DataError, naming the config `key` and the smallest class, where one would be left with
+    nothing.
     """
     sizes = np.bincount(labels)
     if not 0 < count < len(labels):
         raise DataError(f"{key}: expected 1 to {len(labels) - 1} of {len(labels)} images, got {count}")
-    exact = sizes * count / len(labels)
-    given = np.floor(exact).astype(np.int64)
-    for label in np.argsort(given - exact, kind="stable")[: count - int(given.sum())]:
-        given[label] += 1
-    if np.any((sizes > 0) & (given >= sizes)):
+    given = _in_proportion(sizes, count)
+    if np.any(emptied := (sizes > 0) & (given >= sizes)):
+        label = int(np.flatnonzero(emptied)[0])
+        called = f" ({classes[label]})" if classes else ""
         raise DataError(
-            f"{key}: taking {count} of {len(labels)} images leaves a class of {sizes[sizes > 0].min()} without any;"
-            " take fewer or add images to the smallest class"
+            f"{key}: taking {count} of {len(labels)} images leaves a class of {sizes[label]} without any{called};"
+            " take fewer or add images to that class"
         )
-    chosen = np.zeros(len(labels), dtype=bool)
-    for label, number in enumerate(given):
-        members = np.flatnonzero(labels == label)
-        chosen[rng.permutation(members)[:number]] = True
-    return np.flatnonzero(~chosen), np.flatnonzero(chosen)
+    return _drawn(labels, given, rng)
+
+
+def share_split(
+    labels: NDArray[np.int64], count: int, rng: np.random.Generator, key: str
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """As `stratified_split` of about `count`, which nobody asked for: each class keeps an image, and gives one where it
+    has two. Raises DataError, naming the config `key`, where none can be given.
+    """
+    sizes = np.bincount(labels)
+    most = np.maximum(sizes - 1, 0)
+    given = np.clip(_in_proportion(sizes, min(count, len(labels))), np.minimum(most, 1), most)
+    if not given.any():
+        raise DataError(
+            f"{key}: {len(labels)} images, one a class, cannot be divided: expected two or more images a class to learn"
+            " from, a third to be held out and a fourth to test on; add images"
+        )
+    return _drawn(labels, given, rng)
 
 
 def drawn_split(
-    labels: NDArray[np.int64], count: int, rng: np.random.Generator, key: str
+    labels: NDArray[np.int64], count: int | None, rng: np.random.Generator, classes: Sequence[str] = ()
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """`stratified_split`, both parts in drawn order.
+    """What training keeps and what is held out, both in drawn order: `stratified_split` of `count`; None is
+    `share_split` of 15 %, at most 5000 and at least 2.
 
     Folders come class by class, and the first images of a part, which calibration takes, must be of all classes.
     """
-    kept, held = stratified_split(labels, count, rng, key)
+    if count is None:
+        share = min(_MOST_HELD_OUT, max(2, round(_HELD_OUT_SHARE * len(labels))))
+        kept, held = share_split(labels, share, rng, "data.held_out")
+    else:
+        kept, held = stratified_split(labels, count, rng, "data.held_out", classes)
+    if min(len(kept), len(held)) < 2:
+        raise DataError(
+            f"data.held_out: expected at least 2 images to learn from and 2 to hold out, got {len(kept)} and"
+            f" {len(held)}: add images"
+        )
     return rng.permutation(kept), rng.permutation(held)
 
 
 def drawn_order(count: int) -> NDArray[np.int64]:
     """An order of `count` test images, the same whatever the seed of the run; why: see `drawn_split`."""
     return np.random.default_rng(0).permutation(count)
+
+
+def _in_proportion(sizes: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    exact = sizes * count / sizes.sum()
+    given: NDArray[np.int64] = np.floor(exact).astype(np.int64)
+    for label in np.argsort(given - exact, kind="stable")[: count - int(given.sum())]:
+        given[label] += 1
+    return given
+
+
+def _drawn(
+    labels: NDArray[np.int64], given: NDArray[np.int64], rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    chosen = np.zeros(len(labels), dtype=bool)
+    for label, number in enumerate(given):
+        members = np.flatnonzero(labels == label)
+        chosen[rng.permutation(members)[:number]] = True
+    return np.flatnonzero(~chosen), np.flatnonzero(chosen)

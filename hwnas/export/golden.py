@@ -21,6 +21,11 @@ __all__ = ["preprocessing_steps", "write_golden"]
 
 _BORDER_SHARE = 0.25
 _QUANTISED_SHARE = 0.1
+_DEEP_GREY = (
+    "grey: round(255 * pixel / white), white being 2^b - 1 of the fewest bits b of 8, 10, 12, 14, 16, 24, 32 that hold"
+    " the image's highest pixel and what the file says of it; floats: white is 1, or 255 where a pixel is above 1."
+    " Colour: high byte"
+)
 
 
 def write_golden(
@@ -62,7 +67,7 @@ def preprocessing_steps(preprocessing: Preprocessing, resolution: int, chosen: M
         "dtype": "float32",
         "steps": [
             {"step": "decode", "mode": mode, "exif_orientation": "applied", "transparent": "white",
-             "16_bit": "high byte"},
+             "16_bit": _DEEP_GREY},
             {"step": "crop", "where": "centre square", "share_of_shorter_side": preprocessing.crop_pct},
             {"step": "resize", "size": stored, "filter": f"{triangle} {weights}", "rounded_to_uint8": True},
             {"step": "resize_to_input", "size": resolution, "filter": "the same; nothing to do for equal sizes",

@@ -77,7 +77,10 @@ def train(
     with _threads_per_shard(config.shards):
         run = Run(config, network, data, folder, seed, progress, processes)
         run.run()
-    metadata = {"classes": list(data.classes), "preprocessing": data.preprocessing.to_dict(), "identity": run.identity}
+    metadata = {
+        "classes": list(data.classes), "folders": list(data.folders), "preprocessing": data.preprocessing.to_dict(),
+        "identity": run.identity,
+    }  # fmt: skip
     network = run.network.cpu().eval()
     path = folder / f"{config.network}.safetensors"
     if processes.is_first:

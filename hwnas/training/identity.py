@@ -26,10 +26,12 @@ def run_identity(
     for key in (*_WITHOUT_EFFECT, *_PARTITION):
         del training[key]
     training["parts"] = config.shards * config.accumulate * processes
+    summary = data.summary()
+    del summary["left_out"]  # what is not read changes nothing
     parts: Mapping[str, Any] = {
         "seed": seed,
         "space": space.config(),
-        "data": data.summary(),
+        "data": summary,
         "augment": asdict(data.augment),
         "arch": None if single is None else space.arch(single).to_dict(),
         "training": training,

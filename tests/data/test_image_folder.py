@@ -13,9 +13,7 @@ from PIL import Image
 from hwnas.cli.compose import compose_config
 from hwnas.cli.config import register_schemas, to_pipeline_config
 from hwnas.data.config import DataDescription, ImageFolderConfig, describe
-from hwnas.data.image_folder import read
-from hwnas.data.image_set import LabelledImages
-from hwnas.data.image_tree import tree_stamp
+from hwnas.data.image_folder import FolderParts, read
 from hwnas.data.load import load_data
 from hwnas.errors import DataError
 from hwnas.progress import Progress, no_progress
@@ -26,7 +24,7 @@ def config(root: Path, **changes: object) -> ImageFolderConfig:
     return ImageFolderConfig(**{"root": str(root), "image_size": 8, "held_out": 6, "workers": 2, **changes})  # type: ignore[arg-type]
 
 
-def parts(config: ImageFolderConfig, progress: Progress = no_progress) -> tuple[LabelledImages, ...]:
+def parts(config: ImageFolderConfig, progress: Progress = no_progress) -> FolderParts:
     return read(config, np.random.default_rng(0), progress)
 
 
@@ -55,7 +53,7 @@ def test_class_folders_alone_are_split_alike_for_every_seed(tmp_path: Path) -> N
         assert [len(part) for part in (data.train, data.held_out, data.test)] == [18, 6, 6]
         assert data.test.labels.bincount().tolist() == [2, 2, 2]
     assert runs[0].test.in_memory().images.equal(runs[1].test.in_memory().images)
-    other = parts(config(root, test_share=0.2, split_seed=1))[2].in_memory().images
+    other = parts(config(root, test_share=0.2, split_seed=1)).test.in_memory().images
     assert other.shape == (6, 3, 8, 8)
     assert not other.equal(runs[0].test.in_memory().images)
 
@@ -104,7 +102,7 @@ def no_train(root: Path) -> str:
 
 
 def no_test(root: Path) -> str:
-    (root / "test").rename(root / "testing")
+    (root / "test").rename(root / "holdout")
     return "neither test/ nor val/"
 
 
@@ -190,15 +188,3 @@ def test_class_names_that_lack_a_folder_are_refused(tmp_path: Path) -> None:
         imagenet(root, class_count=0, class_names=str(names))
     with pytest.raises(DataError, match=r"data\.class_names=.*absent\.txt cannot be read"):
         imagenet(root, class_count=0, class_names=str(tmp_path / "absent.txt"))
-
-
-def test_the_stamp_changes_with_the_files(tmp_path: Path) -> None:
-    root = make_tree(tmp_path / "tree", ("train", "test"))
-    before = tree_stamp(root)
-    assert before["count"] == 60
-    assert before["bytes"] == sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
-    assert tree_stamp(root) == before
-    (root / "train" / "red" / "more.png").write_bytes(b"12345")
-    after = tree_stamp(root)
-    assert (after["count"], after["bytes"]) == (61, before["bytes"] + 5)
-    assert after["newest"] > before["newest"]

@@ -1,6 +1,7 @@
 """What the example in a bundle is made of: what follows the mark in each of these files is copied into `run.py`.
 
-One file a model format, with `load`, besides the preprocessing. None of them imports anything of hwnas.
+One file a model format, with `load`, besides the preprocessing, which begins with that of training. What is copied
+imports nothing of hwnas.
 """
 
 from __future__ import annotations
@@ -21,8 +22,11 @@ def example_source(runtime_module: str, title: str) -> str:
     folder = files(__package__)
     template = folder.joinpath("run.py.jinja").read_text(encoding="utf-8")
     parts = {}
-    for key, name in (("preprocess", "preprocess"), ("load", runtime_module)):
-        source = folder.joinpath(f"{name}.py")
+    for key, source in (
+        ("as_seen", files("hwnas.data").joinpath("as_seen.py")),
+        ("preprocess", folder.joinpath("preprocess.py")),
+        ("load", folder.joinpath(f"{runtime_module}.py")),
+    ):
         if not source.is_file():
             raise ExportError(f"export: no example for {runtime_module} files: expected {source}")
         parts[key] = source.read_text(encoding="utf-8").partition(_MARK)[2].strip()

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hwnas.data.as_seen import as_rgb, orientation, read_image, turned
+
 __all__ = ["prepare_file"]
 
 # ---- copied into the bundle's run.py from here on ----
@@ -34,23 +36,21 @@ def prepare_file(path: Path | str, description: dict[str, Any]) -> NDArray[np.fl
 
 def decode(path: Path | str, mode: dict[str, Any], crop: dict[str, Any], size: int) -> NDArray[np.uint8]:
     """The centre square of the upright picture, [size, size, channels]."""
-    from PIL import Image, ImageOps
+    from PIL import Image
 
-    with Image.open(path) as opened:
+    def centre(opened: Image.Image) -> NDArray[np.uint8]:
         # JPEG can be decoded at 1/2, 1/4 or 1/8; twice the size leaves the resize enough to average over.
         least = math.ceil(2 * size / crop["share_of_shorter_side"])
         opened.draft("RGB", (least, least))
-        image = ImageOps.exif_transpose(opened)
-        if image.mode.startswith("I"):  # 16 bits: the high byte
-            image = Image.fromarray((np.asarray(image, dtype=np.int64) >> 8).clip(0, 255).astype(np.uint8))
-        if image.has_transparency_data:
-            image = Image.alpha_composite(Image.new("RGBA", image.size, mode["transparent"]), image.convert("RGBA"))
-        image = image.convert("RGB").convert(mode["mode"])
+        turn = orientation(opened)
+        image = turned(as_rgb(opened, mode["transparent"], mode["16_bit"] == "high byte"), turn).convert(mode["mode"])
         side = crop["share_of_shorter_side"] * min(image.size)
         left, top = (image.width - side) / 2, (image.height - side) / 2
         box = (left, top, left + side, top + side)
         pixels = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=box))
-    return pixels.reshape(size, size, -1)
+        return pixels.reshape(size, size, -1)
+
+    return read_image(path, centre)
 
 
 def triangle_filter(size: int, target: int) -> NDArray[np.float32]:
