@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -17,6 +17,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.segment import Segment, Segments
 from rich.table import Table
 
 from hwnas.progress import Progress as ReportProgress
@@ -90,3 +91,33 @@ class Reporter:
         for row in rows:
             table.add_row(*(escape(str(cell)) for cell in row))
         self.console.print(table)
+
+    @contextmanager
+    def rows(self, title: str, columns: Sequence[str], widths: Sequence[int]) -> Iterator[Callable[..., None]]:
+        """A table whose rows are printed as they come: yields what prints one.
+
+        `widths`: characters of all columns but the last, which gets the rest of the line.
+        """
+        rest = max(20, self.console.width - sum(widths) - 3 * len(columns) - 1)
+        lines = self._lines(title, columns, (*widths, rest), [""] * len(columns))
+
+        def add(*cells: object) -> None:
+            # Between the head (its edge, its names, its rule) and the lower edge.
+            self._print(self._lines(None, columns, (*widths, rest), cells)[3:-1])
+
+        self._print(lines[:-2])
+        yield add
+        self._print(lines[-1:])
+
+    def _lines(
+        self, title: str | None, columns: Sequence[str], widths: Sequence[int], cells: Sequence[object]
+    ) -> list[list[Segment]]:
+        table = Table(title=title, title_justify="left", title_style="bold")
+        for column, width in zip(columns, widths, strict=True):
+            table.add_column(column, width=width, overflow="fold")
+        table.add_row(*(escape(str(cell)) for cell in cells))
+        return self.console.render_lines(table, pad=False)
+
+    def _print(self, lines: Sequence[Sequence[Segment]]) -> None:
+        for line in lines:
+            self.console.print(Segments([*line, Segment.line()]), end="", soft_wrap=True)

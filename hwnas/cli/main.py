@@ -35,6 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     show_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
+        if not COMMANDS[command].keys and not arguments[1:]:
+            COMMANDS[command].load()()  # nothing to compose: it answers at once
+            return 0
         from hwnas.cli import app
 
         return app.run_command(command, arguments[1:], _say_error)

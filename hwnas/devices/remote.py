@@ -15,7 +15,7 @@ from contextlib import closing
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from hwnas.devices.process import Process, read_lines
+from hwnas.devices.process import Process, ProcessError, read_lines
 from hwnas.devices.transport import Transport
 from hwnas.errors import DeviceError, StorageError
 from hwnas.files import sha256_of_file
@@ -100,18 +100,19 @@ class RemoteTransport(Transport):
         with closing(read_lines(process, self.where, self._silence_s)) as lines:
             try:
                 yield from lines
-            except DeviceError as error:
+            except ProcessError as error:
                 raise self._explained(error, target) from error
 
-    def _explained(self, error: DeviceError, agent: PurePosixPath) -> DeviceError:
+    def _explained(self, error: ProcessError, agent: PurePosixPath) -> DeviceError:
         """The same with its remedy, for statuses that the shell and the bootstrap give a meaning."""
-        text = str(error)
-        if f"status {TAMPERED}" in text:
+        if error.step.doing:
+            return error  # the agent's own
+        if error.status == TAMPERED:
             return DeviceError(
                 f"{self.where}: the measuring agent there is not the file that hwnas copied, and was not run"
                 f" ({agent}); find out who changed it, remove it there, and run the same command again"
             )
-        if "status 127" in text or "status 126" in text:
+        if error.status in (126, 127):
             return DeviceError(
                 f"{self.where}: cannot start {self._python} there; install Python 3, or name it with device.python=PATH"
             )

@@ -3,7 +3,8 @@
 It needs Python 3.8, numpy and the runtime, nothing of hwnas: a transport copies it as it is. Results go to standard
 output, one JSON object a line and flushed, so that a killed run loses one slice. Events: `facts` (about the device,
 first) or `missing` (the runtime), `loading` and `rejected` (a model; after a crash the last `loading` names the
-culprit), `sample`, `done` (last, with what heat did to the clock).
+culprit), `sample`, `done` (last, with what heat did to the clock). Before whatever may crash or hang stands a `step`,
+which tells in words what is about to be done.
 
 A sample is a slice: one model invoked again and again for some milliseconds, each invocation timed, timer overhead
 subtracted. Models take turns in an order shuffled every round, and the reference model is measured before every few
@@ -29,19 +30,62 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 PROTOCOL = 2
 REFERENCE = "reference"
 RETAKEN = 4
 
 
+def emit(event: str, flush: bool = True, **values: Any) -> None:
+    sys.stdout.write(json.dumps({"event": event, **values}) + "\n")
+    if flush:
+        sys.stdout.flush()
+
+
+def announce(doing: str, **more: Any) -> None:
+    """Says what comes next, for the error that tells of a crash in it; "" after the last."""
+    emit("step", doing=doing, **more)
+
+
+def announce_import(distribution: str, module: str) -> None:
+    """`announce` for an import, with the version that is installed, the import alone, and what installs it anew."""
+    version = installed_version(distribution)
+    announce(
+        f"importing {distribution} {version}" if version else f"importing {distribution}",
+        alone=f"{sys.executable} -c 'import {module}'",
+        install=distribution,
+    )
+
+
+def installed_version(distribution: str) -> str:
+    """From the package's metadata, "" where there are none."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(distribution) or ""
+    except PackageNotFoundError:
+        return ""
+
+
+def announce_model(verb: str, identity: str) -> None:
+    what = "the reference network" if identity == REFERENCE else f"model {identity}"
+    announce(f"{verb} {what}", model=identity)
+
+
+if __name__ == "__main__":
+    announce_import("numpy", "numpy")
+import numpy as np  # noqa: E402 - a wheel of it for another processor dies here
+
+
 class OnnxRuntime:
     """ONNX Runtime on the CPU, inputs and outputs bound once."""
 
+    distribution = "onnxruntime"
+
     def __init__(self, threads: int) -> None:
+        announce_import("onnxruntime", "onnxruntime")
         import onnxruntime
 
+        announce("starting onnxruntime")
         self.onnxruntime = onnxruntime
         self.version = onnxruntime.__version__
         self.options = onnxruntime.SessionOptions()
@@ -52,21 +96,22 @@ class OnnxRuntime:
         # of the one that is measured: three times its latency on two cores.
         self.options.add_session_config_entry("session.force_spinning_stop", "1")
 
-    def load(self, path: str, rng: np.random.Generator, _: Sequence[int]) -> Callable[[], None]:
+    def load(self, entry: dict[str, Any], rng: np.random.Generator) -> Callable[[], None]:
         """A function of no arguments that runs the model once."""
-        session = self.onnxruntime.InferenceSession(path, self.options, providers=["CPUExecutionProvider"])
+        session = self.onnxruntime.InferenceSession(entry["file"], self.options, providers=["CPUExecutionProvider"])
         binding = session.io_binding()
-        for entry in session.get_inputs():
-            dtype = {"tensor(float)": "float32", "tensor(float16)": "float16"}.get(entry.type, entry.type[7:-1])
-            shape = [size if isinstance(size, int) else 1 for size in entry.shape]
+        for put in session.get_inputs():
+            dtype = {"tensor(float)": "float32", "tensor(float16)": "float16"}.get(put.type, put.type[7:-1])
+            shape = [size if isinstance(size, int) else 1 for size in put.shape]
             value = self.onnxruntime.OrtValue.ortvalue_from_numpy(make_input(shape, dtype, rng))
-            binding.bind_ortvalue_input(entry.name, value)
-        for entry in session.get_outputs():
-            binding.bind_output(entry.name)
+            binding.bind_ortvalue_input(put.name, value)
+        for put in session.get_outputs():
+            binding.bind_output(put.name)
+        announce_model("running", entry["id"])
         session.run_with_iobinding(binding)
         # The first run's outputs are bound as buffers: later runs allocate nothing.
-        for entry, value in zip(session.get_outputs(), binding.get_outputs()):  # noqa: B905 - Python 3.8 has no strict
-            binding.bind_ortvalue_output(entry.name, value)
+        for put, value in zip(session.get_outputs(), binding.get_outputs()):  # noqa: B905 - Python 3.8 has no strict
+            binding.bind_ortvalue_output(put.name, value)
 
         def invoke() -> None:
             session.run_with_iobinding(binding)
@@ -77,21 +122,22 @@ class OnnxRuntime:
 class LiteRt:
     """LiteRT (TensorFlow Lite) with its default delegate, XNNPACK."""
 
-    def __init__(self, threads: int) -> None:
-        from importlib.metadata import version
+    distribution = "ai-edge-litert"
 
+    def __init__(self, threads: int) -> None:
+        announce_import("ai-edge-litert", "ai_edge_litert.interpreter")
         from ai_edge_litert.interpreter import Interpreter
 
         self.interpreter = Interpreter
-        self.version = version("ai-edge-litert")
+        self.version = installed_version("ai-edge-litert")
         self.threads = threads
 
-    def load(self, path: str, rng: np.random.Generator, _: Sequence[int]) -> Callable[[], None]:
+    def load(self, entry: dict[str, Any], rng: np.random.Generator) -> Callable[[], None]:
         """A function of no arguments that runs the model once."""
-        interpreter = self.interpreter(model_path=path, num_threads=self.threads)
+        interpreter = self.interpreter(model_path=entry["file"], num_threads=self.threads)
         interpreter.allocate_tensors()
-        for entry in interpreter.get_input_details():
-            interpreter.set_tensor(entry["index"], make_input(entry["shape"], np.dtype(entry["dtype"]).name, rng))
+        for put in interpreter.get_input_details():
+            interpreter.set_tensor(put["index"], make_input(put["shape"], np.dtype(put["dtype"]).name, rng))
         invoke: Callable[[], None] = interpreter.invoke
         return invoke
 
@@ -99,19 +145,23 @@ class LiteRt:
 class Tvm:
     """A library that TVM compiled, run by its Relax virtual machine."""
 
+    distribution = "apache-tvm"
+
     def __init__(self, threads: int) -> None:
         os.environ["TVM_NUM_THREADS"] = str(threads)
+        announce_import("apache-tvm", "tvm")
         import tvm
         from tvm import relax
 
+        announce("starting tvm")
         self.tvm = tvm
         self.machine = relax.VirtualMachine
         self.version = tvm.__version__
 
-    def load(self, path: str, rng: np.random.Generator, shape: Sequence[int]) -> Callable[[], None]:
+    def load(self, entry: dict[str, Any], rng: np.random.Generator) -> Callable[[], None]:
         """A function of no arguments that runs the model once."""
-        machine = self.machine(self.tvm.runtime.load_module(path), self.tvm.cpu())
-        machine.set_input("main", self.tvm.runtime.tensor(make_input(shape, "float32", rng)))
+        machine = self.machine(self.tvm.runtime.load_module(entry["file"]), self.tvm.cpu())
+        machine.set_input("main", self.tvm.runtime.tensor(make_input(entry["shape"], "float32", rng)))
         run = machine.module["invoke_stateful"]
 
         def invoke() -> None:
@@ -123,23 +173,27 @@ class Tvm:
 class ExecuTorch:
     """An ExecuTorch program in the runtime for Python, with what it was delegated to."""
 
-    def __init__(self, threads: int) -> None:
-        from importlib.metadata import version
+    distribution = "executorch"
 
+    def __init__(self, threads: int) -> None:
+        announce_import("torch", "torch")
         import torch
+
+        announce_import("executorch", "executorch.runtime")
         from executorch.extension.pybindings import portable_lib
         from executorch.runtime import Runtime
 
-        self.version = version("executorch")
+        announce("starting executorch")
+        self.version = installed_version("executorch")
         self.torch = torch
         self.runtime = Runtime.get()
         if portable_lib._threadpool_get_thread_count() != threads:
             portable_lib._unsafe_reset_threadpool(threads)
 
-    def load(self, path: str, rng: np.random.Generator, shape: Sequence[int]) -> Callable[[], None]:
+    def load(self, entry: dict[str, Any], rng: np.random.Generator) -> Callable[[], None]:
         """A function of no arguments that runs the model once."""
-        program = self.runtime.load_program(path)
-        inputs = [self.torch.from_numpy(make_input(shape, "float32", rng))]
+        program = self.runtime.load_program(entry["file"])
+        inputs = [self.torch.from_numpy(make_input(entry["shape"], "float32", rng))]
         forward = program.load_method("forward")
 
         def invoke(_: Any = program) -> None:  # its methods live as long as the program
@@ -157,11 +211,6 @@ def make_input(shape: Sequence[int], dtype: str, rng: np.random.Generator) -> An
         return rng.standard_normal(shape).astype(dtype)
     low = -128 if np.dtype(dtype).kind == "i" else 0
     return rng.integers(low, 128, shape).astype(dtype)
-
-
-def emit(event: str, **values: Any) -> None:
-    sys.stdout.write(json.dumps({"event": event, **values}) + "\n")
-    sys.stdout.flush()
 
 
 # ---- the device ---------------------------------------------------------------------------------------------------
@@ -352,9 +401,11 @@ class Slices:
 
 def load(runtime: Any, entry: dict[str, Any], job: dict[str, Any]) -> Model | None:
     """The loaded model, or None after reporting that the runtime rejects it."""
-    emit("loading", id=entry["id"])
+    emit("loading", flush=False, id=entry["id"])
+    announce_model("loading", entry["id"])
     try:
         take = runtime(entry, np.random.default_rng(job["seed"]))
+        announce_model("running", entry["id"])
         return Model(entry["id"], take, entry.get("rounds", []), job["warm_up_ms"])
     except Exception as error:  # noqa: BLE001 - each runtime raises types of its own, and the rest must go on
         emit("rejected", id=entry["id"], error=" ".join(str(error).split())[:300] or type(error).__name__)
@@ -368,9 +419,14 @@ def measure(
     job: dict[str, Any],
     order: random.Random,
 ) -> None:
+    def sample(model: Model, **values: Any) -> None:
+        # One write with the sample before: whoever reads wakes up once.
+        announce_model("running", model.identity)
+        emit("sample", flush=False, id=model.identity, **values, **slices.take(model))
+
     def measure_reference(number: int) -> None:
         copy, reference = next(references)
-        emit("sample", id=REFERENCE, copy=copy, round=number, **slices.take(reference))
+        sample(reference, copy=copy, round=number)
 
     for number in sorted({number for model in models for number in model.rounds}):
         turn = [model for model in models if number in model.rounds]
@@ -378,7 +434,7 @@ def measure(
         for place, model in enumerate(turn):
             if place % job["reference_every"] == 0:
                 measure_reference(number)
-            emit("sample", id=model.identity, round=number, **slices.take(model))
+            sample(model, round=number)
         measure_reference(number)
 
 
@@ -392,10 +448,11 @@ def open_runtime(job: dict[str, Any]) -> tuple[Callable[..., Any], dict[str, Any
     cpus = pin(job["threads"]) if job["pin"] else None
     preferred = raise_priority()
     runtime = RUNTIMES[job["runtime"]](job["threads"])
+    announce("reading the facts of the device")
     watch = Stopwatch(job["threads"], cpus)
 
     def load_here(entry: dict[str, Any], rng: np.random.Generator) -> Callable[[int], dict[str, Any]]:
-        return functools.partial(watch.take, runtime.load(entry["file"], rng, entry["shape"]))
+        return functools.partial(watch.take, runtime.load(entry, rng))
 
     facts = {"preferred": preferred, "timer_overhead_ns": watch.overhead_ns, "runtime_version": runtime.version}
     return load_here, {**device_facts(cpus), **facts}
@@ -407,7 +464,11 @@ def main(path: str) -> None:
     try:
         runtime, facts = open_runtime(job)
     except ImportError as error:
-        emit("missing", error=str(error))
+        reason = " ".join(str(error).split())
+        absent = job.get("driver") or reason.startswith("No module named")
+        version = "" if absent else installed_version(RUNTIMES[job["runtime"]].distribution)
+        emit("missing", error=reason, version=version)
+        announce("")
         return
     emit("facts", protocol=PROTOCOL, runtime=job["runtime"], **facts)
     slices = Slices(job)
@@ -426,6 +487,7 @@ def main(path: str) -> None:
         now = device_facts(facts.get("pinned_cpus"))
         after = {key: now[key] for key in after}
     emit("done", elapsed_s=time.time() - start, disturbed_slices=slices.disturbed, **after)
+    announce("")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from hwnas.devices.process import Step, how_ended
+from hwnas.profiling.agent import announce, announce_import
+
 __all__ = ["BenchmarkModel", "TvmRpc", "make_driver"]
 
 _SESSION_S = 600
@@ -32,12 +35,14 @@ class TvmRpc:
     facts: dict[str, Any]
 
     def __init__(self, job: dict[str, Any]) -> None:
+        if job["runtime"] != "tvm":
+            raise ImportError(f"a TVM RPC server runs TVM alone, not {job['runtime']}")
+        announce_import("apache-tvm", "tvm")
         import tvm
         from tvm import relax, rpc
 
-        if job["runtime"] != "tvm":
-            raise ImportError(f"a TVM RPC server runs TVM alone, not {job['runtime']}")
         server = job["driver"]
+        announce(f"opening a session of TVM RPC at {server['host']}:{server['port']}")
         self.version = tvm.__version__
         self._machine = relax.VirtualMachine
         self._tensor = tvm.runtime.tensor
@@ -74,6 +79,7 @@ class BenchmarkModel:
     def __init__(self, job: dict[str, Any]) -> None:
         if job["runtime"] != "litert":
             raise ImportError(f"benchmark_model runs LiteRT alone, not {job['runtime']}; give device.python there")
+        announce("asking the phone for its properties")
         self._command: Sequence[str] = job["driver"]["command"]
         self._binary = job["driver"]["binary"]
         self._threads = job["threads"]
@@ -107,7 +113,11 @@ class BenchmarkModel:
         )  # fmt: skip
         if done.returncode:
             lines = (done.stdout + done.stderr).strip().splitlines()
-            raise RuntimeError(lines[-1] if lines else f"status {done.returncode}")
+            status = 128 - done.returncode if done.returncode < 0 else done.returncode
+            if status > 128:
+                ended = f"{how_ended(status, Path(self._binary).name)}{Step('running it').remedy(status)}"
+                raise RuntimeError(f"{ended} ({lines[-1]})" if lines else ended)
+            raise RuntimeError(lines[-1] if lines else f"status {status}")
         return done.stdout.strip()
 
 

@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from hwnas.devices.process import ProcessError
 from hwnas.devices.transport import Transport
 from hwnas.errors import ConnectionLostError, DeviceError
 from hwnas.profiling.agent import PROTOCOL, REFERENCE
@@ -115,7 +116,7 @@ def _measure_rounds(
             except ConnectionLostError:
                 raise
             except DeviceError as error:
-                culprit = _crashed_on(journal.events)
+                culprit = _culprit(journal.events, error)
                 crashes += 1
                 if culprit is None or culprit == REFERENCE or crashes > _MODEL_CRASHES:
                     raise
@@ -203,6 +204,17 @@ def _run(
                 progress(1 - left / total, "measuring" if measuring else f"loading {loaded}/{len(job['models']) + 1}")
 
 
+def _missing(event: Mapping[str, Any], name: str) -> str:
+    """What is wrong with a runtime that the agent could not import, and what to do."""
+    runtime, version = runtime_named(name), event.get("version")
+    install = f"install --force-reinstall {runtime.distribution}" if version else f"install {runtime.distribution}"
+    found = f"has {runtime.name} {version}, which can't be imported" if version else f"has no {runtime.name}"
+    return (
+        f"the device {found} ({event['error']}): pip {install} there, on this machine pip install"
+        f" 'hwnas[{runtime.extra}]'"
+    )
+
+
 def _event(line: str, runtime_name: str) -> dict[str, Any] | None:
     """A line of the agent as an event; None for what a runtime prints in between. DeviceError without the runtime."""
     try:
@@ -214,15 +226,14 @@ def _event(line: str, runtime_name: str) -> dict[str, Any] | None:
     if event["event"] == "facts" and event.get("protocol") != PROTOCOL:
         raise DeviceError(f"the measuring agent speaks protocol {event.get('protocol')}, expected {PROTOCOL}")
     if event["event"] == "missing":
-        runtime = runtime_named(runtime_name)
-        raise DeviceError(
-            f"the device has no {runtime.name} ({event['error']}): pip install {runtime.distribution} there,"
-            f" on this machine pip install 'hwnas[{runtime.extra}]'"
-        )
+        raise DeviceError(_missing(event, runtime_name))
     return event
 
 
-def _crashed_on(events: list[dict[str, Any]]) -> str | None:
-    """The model that was being loaded when the agent ended."""
+def _culprit(events: Sequence[Mapping[str, Any]], error: DeviceError) -> str | None:
+    """The model that ended the agent: while it was loaded, whatever the end; while it ran, by a crash."""
     last = events[-1] if events else {}
-    return str(last["id"]) if last.get("event") == "loading" else None
+    loading = str(last["id"]) if last.get("event") == "loading" else None
+    if not isinstance(error, ProcessError) or not error.step.model:
+        return loading
+    return error.step.model if error.crashed or error.step.model == loading else None

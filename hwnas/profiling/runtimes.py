@@ -8,14 +8,17 @@ from functools import partial
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hwnas.errors import ConfigError, choices
 from hwnas.profiling.config import PRECISIONS_OF_RUNTIME, ProfilingConfig
-from hwnas.spaces import Operator
+
+if TYPE_CHECKING:
+    from hwnas.spaces import Operator
 
 __all__ = ["RUNTIMES", "ModelWriter", "Runtime", "model_writer", "runtime_named"]
 
-ModelWriter = Callable[[Sequence[Operator], Path, int], Path]
+ModelWriter = Callable[["Sequence[Operator]", Path, int], Path]
 
 
 @dataclass(frozen=True)

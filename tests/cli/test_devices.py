@@ -10,14 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hwnas.cli.commands import devices, doctor
+from hwnas.cli.commands import devices
 from hwnas.cli.compose import compose_config
 from hwnas.cli.config import register_schemas, to_pipeline_config
 from hwnas.cli.sources import latency_targets
-from hwnas.devices.config import TRANSPORTS
 from hwnas.devices.profile import load_profile, profile_names
 from hwnas.errors import ConfigError, DeviceError
-from hwnas.profiling.runtimes import RUNTIMES
 from hwnas.spaces import OfaMbv3Config, make_space
 from tests.running import run_hwnas
 
@@ -30,24 +28,6 @@ def test_devices_lists_every_profile() -> None:
         assert name in done.stdout
     hardware = devices._hardware(load_profile("raspberry_pi_5"))
     assert hardware == "Broadcom BCM2712, 4× Cortex-A76 2.4 GHz, 17.1 GB/s"
-
-
-@pytest.mark.slow
-def test_doctor_answers_for_every_runtime_and_transport() -> None:
-    assert doctor.RUNTIME_MODULES.keys() == RUNTIMES.keys()
-    done = run_hwnas("doctor")
-    assert done.returncode == 0, done.stderr
-    for part in (*(f"runtime {name}" for name in RUNTIMES), *(f"transport {name}" for name in TRANSPORTS)):
-        (line,) = (line for line in done.stdout.splitlines() if f"│ {part} " in line)
-        assert "│ yes" in line or "pip install" in done.stdout or "apt-get install" in done.stdout
-
-
-def test_doctor_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert doctor._answer(("no_such_module",), "ssh") == (
-        "no", "no_such_module can't be imported: pip install 'hwnas[ssh]'",
-    )  # fmt: skip
-    monkeypatch.setenv("PATH", "/nowhere")
-    assert doctor._adb() == ("no", "no adb here: install the Android platform tools (Debian: apt-get install adb)")
 
 
 def test_a_roofline_is_marked_as_an_estimate(tmp_path: Path) -> None:
