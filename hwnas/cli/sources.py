@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +19,7 @@ from hwnas.latency.estimate import LatencyEstimate
 from hwnas.latency.lookup import TableEstimator, require_coverage
 from hwnas.latency.ofa_table import OfaTableEstimator, ofa_files
 from hwnas.latency.predictor_file import load_predictor_file
+from hwnas.latency.published_files import device_folder
 from hwnas.latency.roofline import RooflineEstimator
 from hwnas.latency.table import read_table
 from hwnas.search.guided import Slopes, network_slopes
@@ -139,17 +141,16 @@ def latency_targets(config: PipelineConfig, folder: Path, space: Space) -> list[
 
 
 def _published_targets(config: PipelineConfig, given: Path, space: Space) -> list[TargetSource]:
-    """Once-for-all's files: of one device in `given`, or of each of `devices` in a folder of its name."""
-    if not given.is_dir():
-        raise StorageError(f"latency.path: expected a folder of published tables, got {given}")
+    """Once-for-all's files: of one device in `given`, or of each of `devices` in its folder there."""
+    if config.devices and not given.is_dir():
+        raise StorageError(f"latency.path: expected a folder of published tables for devices=…, got {given}")
     sources = []
-    for folder in [given / device for device in config.devices] or [given]:
-        if not folder.is_dir():
-            raise StorageError(f"devices: expected a folder of published tables a device, found none at {folder}")
-        name = folder.name if config.devices else "published tables"
-        role = f"{name}: latency table" if config.devices else "latency table"
+    for device in config.devices or ("",):
+        folder = device_folder(given, device) if device else given
+        role = f"{device}: latency table" if device else "latency table"
         files = {f"{role} at {resolution}": path for resolution, path in ofa_files(folder, space).items()}
-        sources.append(TargetSource(name, files, lambda folder=folder: _open_published(folder, space)))  # type: ignore[misc]
+        opened = partial(_open_published, folder, space, device)
+        sources.append(TargetSource(device or "published tables", files, opened))
     return sources
 
 
@@ -189,10 +190,12 @@ def _open_roofline(config: PipelineConfig, space: Space) -> Target:
     return Target(estimator.device, "roofline-estimate", "fp32", config.profiling.threads, estimator)
 
 
-def _open_published(folder: Path, space: Space) -> Target:
+def _open_published(folder: Path, space: Space, device: str) -> Target:
+    """`device`: as asked for; '' takes the one that the files name, or else the folder's name."""
     estimator = OfaTableEstimator(folder, space)
     require_coverage(estimator.missing)
-    return Target(estimator.device, "published", None, None, estimator)
+    name = device or estimator.device or (folder if folder.is_dir() else folder.parent).resolve().name
+    return Target(name, "published", None, None, estimator)
 
 
 def _open_table(path: Path, space: Space) -> Target:

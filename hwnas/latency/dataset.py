@@ -6,15 +6,13 @@ Shapes: N architectures, D devices.
 from __future__ import annotations
 
 import ast
-import csv
-import gzip
-import io
-import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from hwnas.csv_files import CsvFile, CsvRow, read_csv
 from hwnas.errors import ArchError, ConfigError, DataError, choices
 from hwnas.latency.dataset_config import LatencyDataConfig
 from hwnas.spaces import Genotypes, OfaMbv3Config, Space, make_space
@@ -82,15 +80,17 @@ def load_latency_data(config: LatencyDataConfig) -> LatencyData:
         raise ConfigError(f"data={config.name}: where is the file? give data.path=FILE.csv")
     if not config.test_devices:
         raise ConfigError("data.test_devices: expected at least one column to predict, got none")
-    header, rows = _read(path)
+    table = read_csv(path, DataError, "write it again, or give data.path=FILE.csv (it may be gzipped)")
+    rows = table.rows
     devices = (*config.train_devices, *config.test_devices)
     for device in dict.fromkeys(devices):
-        if device not in header:
-            raise DataError(f"{path}: no column for device {device!r}; {choices(device, _others(header, config))}")
-    space, genotypes = _architectures(config, path, header, rows)
-    _check_repeats(path, space, genotypes)
+        if device not in table.columns:
+            others = [name for name in table.columns if name not in ("index", "arch", *config.genes)]
+            raise DataError(f"{path}: no column for device {device!r}; {choices(device, others)}")
+    space, genotypes = _architectures(config, path, table)
+    _check_repeats(path, space, genotypes, rows)
     kept = tuple(dict.fromkeys(devices))
-    columns = [_latencies(path, device, [row[header.index(device)] for row in rows]) for device in kept]
+    columns = [_latencies(path, table, device) for device in kept]
     latency_ms = np.stack(columns, axis=1)
     pool = config.pool or (config.test[0] if config.test else len(rows))
     test = (config.test[0], config.test[1]) if config.test else (0, len(rows))
@@ -108,44 +108,18 @@ def load_latency_data(config: LatencyDataConfig) -> LatencyData:
     )  # fmt: skip
 
 
-def _read(path: Path) -> tuple[list[str], list[list[str]]]:
-    try:
-        content = path.read_bytes()
-        text = (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode("utf-8-sig")
-    except FileNotFoundError as error:
-        raise DataError(f"no such file: {path}; give data.path=FILE.csv (it may be gzipped)") from error
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        raise DataError(f"{path} is not a complete CSV file ({error}): write it again") from error
-    found = list(csv.reader(io.StringIO(text)))
-    if len(found) < 2:
-        raise DataError(f"{path}: expected a header and at least one row, got {len(found)} lines")
-    header = [name.strip() for name in found[0]]
-    if len(set(header)) < len(header):
-        twice = next(name for name in header if header.count(name) > 1)
-        raise DataError(f"{path}: column {twice!r} stands there twice")
-    for number, row in enumerate(found[1:], start=2):
-        if len(row) != len(header):
-            raise DataError(f"{path}, line {number}: expected {len(header)} values, got {len(row)}")
-    return header, found[1:]
-
-
-def _others(header: list[str], config: LatencyDataConfig) -> list[str]:
-    return [name for name in header if name not in ("index", "arch", *config.genes)]
-
-
-def _architectures(
-    config: LatencyDataConfig, path: Path, header: list[str], rows: list[list[str]]
-) -> tuple[Space, Genotypes]:
+def _architectures(config: LatencyDataConfig, path: Path, table: CsvFile) -> tuple[Space, Genotypes]:
+    rows = table.rows
     if config.genes:
         for gene in config.genes:
-            if gene not in header:
-                raise DataError(f"{path}: no column for gene {gene!r}; {choices(gene, header)}")
+            if gene not in table.columns:
+                raise DataError(f"{path}: no column for gene {gene!r}; {choices(gene, table.columns)}")
             if gene in config.train_devices or gene in config.test_devices:
                 raise ConfigError(f"data.genes: {gene!r} is a device's column as well")
-        columns = {gene: [row[header.index(gene)].strip() for row in rows] for gene in config.genes}
+        columns = {gene: [row.values[gene] for row in rows] for gene in config.genes}
         for gene, values in columns.items():
             if "" in values:
-                raise DataError(f"{path}, line {values.index('') + 2}: gene {gene} has no value")
+                raise DataError(f"{path}, line {rows[values.index('')].line}: gene {gene} has no value")
         made = (
             CategoricalSpace(config.name, {gene: config.values[gene] for gene in config.genes})
             if config.values
@@ -154,56 +128,57 @@ def _architectures(
         archs: list[object] = [
             dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
         ]
-        return made, _genotypes(made, path, archs)
-    if "arch" not in header:
+        return made, _genotypes(made, path, rows, archs)
+    if "arch" not in table.columns:
         raise DataError(f"{path}: expected a column 'arch' of a known space, or data.genes=[…] naming gene columns")
-    texts = [row[header.index("arch")].strip() for row in rows]
     if config.space == "nasbench201":
         cells = NasBench201Space()
-        return cells, _genotypes(cells, path, list(texts))
+        return cells, _genotypes(cells, path, rows, [row.values["arch"] for row in rows])
     ofa = make_space(OfaMbv3Config(resolution=tuple(range(128, 225, 4))))
-    return ofa, _genotypes(ofa, path, [_literal(path, number, text) for number, text in enumerate(texts)])
+    return ofa, _genotypes(ofa, path, rows, [_literal(path, row) for row in rows])
 
 
-def _literal(path: Path, number: int, text: str) -> object:
+def _literal(path: Path, row: CsvRow) -> object:
+    text = row.values["arch"]
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
-        raise DataError(f"{path}, line {number + 2}: arch is not readable: {text[:60]!r}") from error
+        raise DataError(f"{path}, line {row.line}: arch is not readable: {text[:60]!r}") from error
 
 
-def _genotypes(space: Space, path: Path, archs: list[object]) -> Genotypes:
+def _genotypes(space: Space, path: Path, rows: Sequence[CsvRow], archs: list[object]) -> Genotypes:
     found = []
-    for number, arch in enumerate(archs):
+    for row, arch in zip(rows, archs, strict=True):
         try:
             found.append(space.genotype(arch))  # type: ignore[arg-type]
         except ArchError as error:  # noqa: PERF203 (the line's number is needed)
-            raise DataError(f"{path}, line {number + 2}: {error}") from error
+            raise DataError(f"{path}, line {row.line}: {error}") from error
     return np.stack(found)
 
 
-def _check_repeats(path: Path, space: Space, genotypes: Genotypes) -> None:
+def _check_repeats(path: Path, space: Space, genotypes: Genotypes, rows: Sequence[CsvRow]) -> None:
     _, first, inverse = np.unique(genotypes, axis=0, return_index=True, return_inverse=True)
     repeated = np.flatnonzero(first[inverse.ravel()] != np.arange(len(genotypes)))
     if len(repeated):
         row = int(repeated[0])
         earlier = int(first[inverse.ravel()[row]])
         raise DataError(
-            f"{path}, line {row + 2}: the same network of space {space.name} as in line {earlier + 2}; keep one row of"
-            " each, such as their mean"
+            f"{path}, line {rows[row].line}: the same network of space {space.name} as in line {rows[earlier].line};"
+            " keep one row of each, such as their mean"
         )
 
 
-def _latencies(path: Path, device: str, texts: list[str]) -> Floats:
-    values = np.empty(len(texts))
-    for number, text in enumerate(texts):
+def _latencies(path: Path, table: CsvFile, device: str) -> Floats:
+    rows = table.rows
+    values = np.empty(len(rows))
+    for number, row in enumerate(rows):
         try:
-            values[number] = float(text)
+            values[number] = table.number(row.values[device])
         except ValueError as error:  # noqa: PERF203 (the line's number is needed)
-            raise DataError(f"{path}, line {number + 2}: latency on {device} is {text!r}, expected ms") from error
+            raise DataError(f"{path}, line {row.line}: latency on {device} is {error} of ms") from error
     wrong = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
     if len(wrong):
-        lines = ", ".join(str(row + 2) for row in wrong[:_PLACES])
+        lines = ", ".join(str(rows[row].line) for row in wrong[:_PLACES])
         raise DataError(
             f"{path}: {len(wrong)} latencies on {device} are no positive numbers, such as {values[wrong[0]]} in lines"
             f" {lines}: leave these rows out"

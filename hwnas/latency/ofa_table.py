@@ -8,27 +8,22 @@ is the plain sum of its operators' means.
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import yaml
 
 from hwnas.errors import TableError
 from hwnas.latency.estimate import LatencyEstimate
 from hwnas.latency.lookup import require_coverage
+from hwnas.latency.published_files import find_tables
+from hwnas.latency.published_yaml import read_entries
 from hwnas.spaces import Genotypes, Operator, Space
 from hwnas.spaces.elimination import Factor, minimise_sum
 from hwnas.spaces.space import Floats
 
-__all__ = ["OfaTableEstimator", "ofa_files", "operator_key", "published_files"]
+__all__ = ["OfaTableEstimator", "ofa_files", "operator_key"]
 
-_NAME = re.compile(r"(?P<device>.+)_w(?P<width>\d+)_(?P<resolution>\d+)")
 _BLOCK = 4096  # what stays in a core's cache
-_REMEDY = "restore the files or give latency.path=FOLDER of complete ones"
 
 
 def operator_key(operator: Operator) -> str:
@@ -55,44 +50,31 @@ def operator_key(operator: Operator) -> str:
 
 
 def ofa_files(folder: Path | str, space: Space) -> dict[int, Path]:
-    """The published table of each resolution of `space` in `folder`, `<device>_w<width>_<resolution>.yaml`.
+    """The published table of each resolution of `space` in `folder` (see `hwnas.latency.published_files`).
 
     Raises TableError where a resolution has no file, or where files of several devices or widths stand there.
     """
-    _, files = published_files(folder)
+    files = find_tables(folder).files
     if missing := [str(resolution) for resolution in space.resolutions if resolution not in files]:
         raise TableError(
             f"{folder}: no table for resolution {', '.join(missing)}; set space.resolution to some of"
-            f" {', '.join(map(str, sorted(files)))}"
+            f" {', '.join(map(str, files))}"
         )
     return {resolution: files[resolution] for resolution in space.resolutions}
-
-
-def published_files(folder: Path | str) -> tuple[str, dict[int, Path]]:
-    """The device of the published tables in `folder`, and their files by resolution. Raises as `ofa_files`."""
-    folder = Path(folder)
-    named = {path: _NAME.fullmatch(path.stem) for path in sorted(folder.glob("*.yaml"))}
-    found = [(path, match) for path, match in named.items() if match]
-    if not found:
-        raise TableError(f"{folder}: no published tables: expected files named like note10_w12_224.yaml; {_REMEDY}")
-    if len(settings := {f"{match['device']}_w{match['width']}" for _, match in found}) > 1:
-        raise TableError(f"{folder}: tables of several settings ({', '.join(sorted(settings))}): keep one a folder")
-    return found[0][1]["device"], {int(match["resolution"]): path for path, match in found}
 
 
 class OfaTableEstimator:
     """A LatencyEstimator from published tables: every network's plain sum, in its own resolution's file.
 
     Also operators that don't depend on the resolution are looked up there: the files differ by a few percent in them,
-    as they were measured one after another. `device` is the name in the files' names; there is no `std_ms`.
+    as they were measured one after another. `device` is what the files' names say, or ''; there is no `std_ms`.
     """
 
     def __init__(self, folder: Path | str, space: Space) -> None:
         """Raises TableError for files that are missing or malformed. Operators that they lack are in `missing`."""
         self.space = space
         files = ofa_files(folder, space)
-        name = _NAME.fullmatch(next(iter(files.values())).stem)
-        self.device = name["device"] if name else ""
+        self.device = find_tables(folder).device
         self.files = tuple(files.values())
         resolution = next(column for column, gene in enumerate(space.genes) if gene.name == "r")
         keys = [operator_key(operator) for operator in space.operators]
@@ -157,23 +139,11 @@ class OfaTableEstimator:
 
 def _read(path: Path) -> dict[str, float]:
     """Key to mean in ms."""
-    try:
-        entries = yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        first = str(error).splitlines()[0]
-        raise TableError(f"{path} is not a readable YAML table ({first}); {_REMEDY}") from error
-    if not isinstance(entries, dict) or not entries:
-        raise TableError(f"{path}: expected a mapping from operators to their latency; {_REMEDY}")
-    return {str(key): _mean(path, key, entry) for key, entry in entries.items()}
-
-
-def _mean(path: Path, key: Any, entry: Any) -> float:
-    try:
-        if not isinstance(entry, Mapping):
-            raise TypeError(f"got {entry!r}")
-        mean = float(entry["mean"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise TableError(f"{path}: {key}: expected a mean in ms ({error}); {_REMEDY}") from error
-    if not (math.isfinite(mean) and mean > 0):
-        raise TableError(f"{path}: {key}: mean is {mean}, expected a positive number; {_REMEDY}")
-    return mean
+    entries = read_entries(path)
+    blocks = [key for key in entries if key.startswith("expanded_conv-")]
+    if blocks and not any("-se:" in key for key in blocks):
+        raise TableError(
+            f"{path}: keys without se and hs, such as {blocks[0]}, as ProxylessNAS's tables have them:"
+            " hwnas import-table format=proxyless makes a table of them that latency=table takes"
+        )
+    return {key: entry.mean_ms for key, entry in entries.items()}

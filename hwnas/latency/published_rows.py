@@ -1,32 +1,29 @@
 """Published latency tables as rows of ours: once-for-all's, ProxylessNAS's, and plain CSV files.
 
 `ofa`: a folder with one YAML file a resolution (see `hwnas.latency.ofa_table`), or one of these files. `proxyless`: one
-YAML file, whose older keys give `expand` as a ratio, have neither `se` nor `hs`, and whose entries have `var` in place
-of `std`; its `Logits` start at the feature map, which is pooled on the way (Cai et al., ICLR 2019). `csv`: one operator
-a row, columns named as the fields of `Operator`, with `latency_ms` and, where known, `p10_ms`, `p90_ms`, `samples`,
-`energy_mj`.
+YAML file, or such a folder, whose older keys give `expand` as a ratio, have neither `se` nor `hs`, and whose entries
+have `var` in place of `std`; its `Logits` start at the feature map, which is pooled on the way (Cai et al., ICLR 2019).
+`csv`: see `hwnas.latency.csv_rows`.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, fields
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from hwnas.errors import TableError
-from hwnas.latency.ofa_table import published_files
-from hwnas.latency.table import ENERGY, LatencyTable, NetworkRows, OperatorRows
+from hwnas.latency.csv_rows import Row, read_csv_rows
+from hwnas.latency.published_files import PublishedTables, find_tables
+from hwnas.latency.published_yaml import Entry, read_entries
+from hwnas.latency.table import LatencyTable, NetworkRows, OperatorRows
 from hwnas.spaces import Operator
 
-__all__ = ["FORMATS", "import_table"]
+__all__ = ["FORMATS", "import_table", "source_files"]
 
 FORMATS = ("ofa", "proxyless", "csv")
 
@@ -38,18 +35,6 @@ _SHAPED = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class _Row:
-    """One operator, in ms; `part_of`: what it was measured within, where not by itself."""
-
-    latency_ms: float
-    p10_ms: float
-    p90_ms: float
-    samples: int
-    energy_mj: float = math.nan
-    part_of: bool = False
-
-
 def import_table(path: Path | str, kind: str, device: str) -> LatencyTable:
     """The table that stands at `path` in format `kind`, as of `device`; '' takes the device that the files name.
 
@@ -59,23 +44,21 @@ def import_table(path: Path | str, kind: str, device: str) -> LatencyTable:
     Raises TableError, naming file and key or row, for what is missing, malformed or no number.
     """
     path = Path(path)
-    if not path.exists():
-        raise TableError(f"no such file or folder: {path}; give path=PATH of a published table")
-    rows: dict[Operator, _Row] = {}
-    if kind == "ofa":
-        named, files = published_files(path) if path.is_dir() else ("", {0: path})
-        for _, file in sorted(files.items()):
-            for operator, row in _read_yaml(file, _ofa_operator).items():
-                rows[operator] = _pooled(rows[operator], row) if operator in rows else row
-        device = device or named
-    elif kind == "proxyless":
-        rows = _read_yaml(path, _proxyless_operator)
+    rows: dict[Operator, Row] = {}
+    if kind == "csv":
+        rows = read_csv_rows(path)
     else:
-        rows = _read_csv(path)
+        tables = _tables(path)
+        device = device or tables.device
+        for file in dict.fromkeys(tables.files.values()):
+            for operator, row in _read_yaml(file, _OPERATORS[kind]).items():
+                rows[operator] = _pooled(rows[operator], row) if operator in rows else row
     if not device:
         raise TableError(f"{path} doesn't say of which device it is: give device=NAME")
     values = list(rows.values())
     latency, p10, p90 = (np.array([getattr(row, key) for row in values]) for key in ("latency_ms", "p10_ms", "p90_ms"))
+    # A table that doesn't know how its samples spread says what it does know.
+    p10, p90 = np.where(np.isnan(p10), latency, p10), np.where(np.isnan(p90), latency, p90)
     energy = np.array([row.energy_mj for row in values])
     inside = np.where([row.part_of for row in values], 0.0, latency)
     samples = np.array([row.samples for row in values], dtype=np.int64)
@@ -95,48 +78,67 @@ def import_table(path: Path | str, kind: str, device: str) -> LatencyTable:
     return LatencyTable(operators, NetworkRows((), none, none, none, none.astype(np.int64), none, none), provenance)
 
 
-def _pooled(first: _Row, second: _Row) -> _Row:
-    """The mean over the samples of both."""
+def source_files(path: Path | str, kind: str) -> list[Path]:
+    """The files that `import_table` reads. Raises TableError where it would for their absence."""
+    path = Path(path)
+    if kind != "csv":
+        return list(dict.fromkeys(_tables(path).files.values()))
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "no such file"
+        raise TableError(f"{path}: {found}: expected a CSV file with one operator a row; give path=FILE.csv")
+    return [path]
+
+
+def _tables(path: Path) -> PublishedTables:
+    if path.is_dir():
+        return find_tables(path)
+    if not path.is_file():
+        raise TableError(f"no such file or folder: {path}; give path=PATH of a published table")
+    try:
+        device = find_tables(path).device
+    except TableError:  # which resolution a single file is of need not be known
+        device = ""
+    return PublishedTables(device, {0: path})
+
+
+def _pooled(first: Row, second: Row) -> Row:
+    """The mean over the samples of both; of a spread that one of them doesn't know, the other's."""
     samples = first.samples + second.samples
     share = second.samples / samples
-    values = [
-        (1 - share) * getattr(first, key) + share * getattr(second, key) for key in ("latency_ms", "p10_ms", "p90_ms")
-    ]
-    return _Row(values[0], values[1], values[2], samples)
+    latency = (1 - share) * first.latency_ms + share * second.latency_ms
+
+    def pooled(values: tuple[float, float]) -> float:
+        one, other = values[0] - first.latency_ms, values[1] - second.latency_ms
+        if math.isnan(one) or math.isnan(other):
+            return latency + (other if math.isnan(one) else one)
+        return latency + (1 - share) * one + share * other
+
+    return Row(
+        latency,
+        pooled((first.p10_ms, second.p10_ms)),
+        pooled((first.p90_ms, second.p90_ms)),
+        samples,
+        part_of=first.part_of and second.part_of,
+    )
 
 
-def _read_yaml(path: Path, operators: Callable[[re.Match[str]], list[Operator]]) -> dict[Operator, _Row]:
-    try:
-        entries = yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise TableError(f"{path} is not a readable YAML table ({str(error).splitlines()[0]})") from error
-    if not isinstance(entries, dict) or not entries:
-        raise TableError(f"{path}: expected a mapping from operators to their latency")
-    rows: dict[Operator, _Row] = {}
-    for key, entry in entries.items():
-        match = _SHAPED.fullmatch(str(key))
+def _read_yaml(path: Path, operators: Callable[[re.Match[str]], list[Operator]]) -> dict[Operator, Row]:
+    rows: dict[Operator, Row] = {}
+    for key, entry in read_entries(path).items():
+        match = _SHAPED.fullmatch(key)
         found = operators(match) if match else []
         if not found:
             raise TableError(f"{path}: {key!r} is no operator of this format: is format=… the right one?")
-        row = _yaml_row(path, key, entry)
-        rows[found[0]] = row
+        rows[found[0]] = _yaml_row(entry, part_of=False)
         for held in found[1:]:
-            rows[held] = _Row(row.latency_ms, row.p10_ms, row.p90_ms, row.samples, part_of=True)
+            rows.setdefault(held, _yaml_row(entry, part_of=True))
     return rows
 
 
-def _yaml_row(path: Path, key: object, entry: object) -> _Row:
-    if not isinstance(entry, Mapping):
-        raise TableError(f"{path}: {key}: expected count, mean and std or var, got {entry!r}")
-    try:
-        mean, count = float(entry["mean"]), int(entry.get("count", 1))
-        spread = float(entry["std"]) if "std" in entry else math.sqrt(float(entry.get("var", 0.0)))
-    except (KeyError, TypeError, ValueError) as error:
-        raise TableError(f"{path}: {key}: expected count, mean and std or var as numbers ({error})") from error
-    if not (math.isfinite(mean) and mean > 0 and math.isfinite(spread) and count > 0):
-        raise TableError(f"{path}: {key}: mean is {mean}, expected a positive number")
-    low = max(mean - _NORMAL_P90 * spread, mean / 10)
-    return _Row(mean, low, mean + _NORMAL_P90 * spread, count)
+def _yaml_row(entry: Entry, part_of: bool) -> Row:
+    mean, around = entry.mean_ms, _NORMAL_P90 * entry.std_ms
+    low = around if math.isnan(around) else max(mean - around, mean / 10)
+    return Row(mean, low, mean + around, entry.count, part_of=part_of)
 
 
 def _ofa_operator(key: re.Match[str]) -> list[Operator]:
@@ -145,6 +147,9 @@ def _ofa_operator(key: re.Match[str]) -> list[Operator]:
 
 def _proxyless_operator(key: re.Match[str]) -> list[Operator]:
     return _operators(key, "relu6", lambda ratio, channels: ratio * channels)
+
+
+_OPERATORS = {"ofa": _ofa_operator, "proxyless": _proxyless_operator}
 
 
 def _operators(key: re.Match[str], activation: str, mid: Callable[[int, int], int]) -> list[Operator]:
@@ -174,44 +179,3 @@ def _operators(key: re.Match[str], activation: str, mid: Callable[[int, int], in
     if name in ("Conv_1", "Conv_2"):
         return [Operator("conv", height, width, into, out, activation=activation, norm=name == "Conv_1")]
     return []
-
-
-def _read_csv(path: Path) -> dict[Operator, _Row]:
-    try:
-        lines = list(csv.DictReader(io.StringIO(path.read_text())))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise TableError(f"{path} is not a readable CSV table ({error})") from error
-    optional = ("p10_ms", "p90_ms", "samples", ENERGY)
-    known = (*Operator.field_names(), "latency_ms", *optional)
-    needed = [*(field.name for field in fields(Operator) if field.default is MISSING), "latency_ms"]
-    header = list(lines[0]) if lines else []
-    if not lines or set(header) - set(known) or set(needed) - set(header):
-        raise TableError(
-            f"{path}, row 1: unknown columns {sorted(map(str, set(header) - set(known)))}, missing"
-            f" {[key for key in needed if key not in header]}; a row holds an operator: {', '.join(known)}"
-        )
-    rows: dict[Operator, _Row] = {}
-    for number, line in enumerate(lines, start=2):
-        try:
-            given = {key: line[key] for key in Operator.field_names() if line.get(key) not in (None, "")}
-            operator = Operator(**{key: _PARSE[key](value) for key, value in given.items()})
-            numbers = {key: float(line[key]) for key in ("latency_ms", *optional) if line.get(key) not in (None, "")}
-        except (KeyError, TypeError, ValueError) as error:
-            raise TableError(f"{path}, row {number}: not an operator with its latency ({error})") from error
-        if operator in rows:
-            raise TableError(f"{path}, row {number}: {operator} stands there twice")
-        if wrong := [key for key, value in numbers.items() if not (math.isfinite(value) and value > 0)]:
-            raise TableError(f"{path}, row {number}: {wrong[0]} is {numbers[wrong[0]]}, expected a positive number")
-        latency = numbers["latency_ms"]
-        rows[operator] = _Row(
-            latency, numbers.get("p10_ms", latency), numbers.get("p90_ms", latency), int(numbers.get("samples", 1)),
-            numbers.get(ENERGY, math.nan),
-        )  # fmt: skip
-    if 0 < sum(math.isnan(row.energy_mj) for row in rows.values()) < len(rows):
-        raise TableError(f"{path}: {ENERGY} is given for some operators only: fill the column or leave it out")
-    return rows
-
-
-_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
-_TYPES: dict[str, Callable[[str], Any]] = {"int": int, "str": str, "bool": lambda text: _BOOLEANS[text.lower()]}
-_PARSE = {field.name: _TYPES[str(field.type)] for field in fields(Operator)}

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hwnas.csv_files import CsvFile, CsvRow, read_csv
 from hwnas.errors import TableError
 from hwnas.files import read_json, write_json, write_text
 from hwnas.spaces import Operator
@@ -146,19 +147,20 @@ def _read_operators(path: Path, expected: object) -> OperatorRows:
     values: list[list[float]] = []
     errors: list[str] = []
     energies: list[float] = []
-    for number, row in _rows(path, columns, expected, optional=ENERGY):
+    table = _read(path, columns, expected, optional=ENERGY)
+    for row in table.rows:
         try:
-            operator = Operator(**{key: _PARSE[key](row[key]) for key in Operator.field_names()})
+            operator = Operator(**{key: _PARSE[key](row.values[key]) for key in Operator.field_names()})
         except (ValueError, KeyError) as error:
-            raise TableError(f"{path}, row {number}: not an operator ({error}); {_REMEDY}") from error
+            raise TableError(f"{row.place}: not an operator ({error}); {_REMEDY}") from error
         if operator in found:
-            raise TableError(f"{path}, row {number}: {operator} stands in row {found[operator]} already; {_REMEDY}")
-        found[operator] = number
-        rejected = bool(row["error"])
-        values.append([_number(path, number, key, row[key], rejected) for key in OPERATOR_VALUES[:-1]])
-        errors.append(row["error"])
-        if ENERGY in row:
-            energies.append(_number(path, number, ENERGY, row[ENERGY], rejected))
+            raise TableError(f"{row.place}: {operator} stands in row {found[operator]} already; {_REMEDY}")
+        found[operator] = row.line
+        rejected = bool(row.values["error"])
+        values.append([_number(table, row, key, rejected) for key in OPERATOR_VALUES[:-1]])
+        errors.append(row.values["error"])
+        if ENERGY in row.values:
+            energies.append(_number(table, row, ENERGY, rejected))
     median, p10, p90, samples, in_network = _columns(values, 5)
     energy = np.array(energies) if energies else None
     return OperatorRows(tuple(found), median, p10, p90, _integers(samples), in_network, tuple(errors), energy)
@@ -168,57 +170,45 @@ def _read_networks(path: Path, expected: object) -> NetworkRows:
     archs: list[dict[str, Any]] = []
     values: list[list[float]] = []
     seen: dict[str, int] = {}
-    for number, row in _rows(path, NETWORK_VALUES, expected):
+    table = _read(path, NETWORK_VALUES, expected)
+    for row in table.rows:
         try:
-            arch = json.loads(row["arch"])
+            arch = json.loads(row.values["arch"])
         except json.JSONDecodeError as error:
-            raise TableError(f"{path}, row {number}: arch is not JSON ({error}); {_REMEDY}") from error
+            raise TableError(f"{row.place}: arch is not JSON ({error}); {_REMEDY}") from error
         key = json.dumps(arch, sort_keys=True)
         if key in seen:
-            raise TableError(f"{path}, row {number}: this network stands in row {seen[key]} already; {_REMEDY}")
-        seen[key] = number
+            raise TableError(f"{row.place}: this network stands in row {seen[key]} already; {_REMEDY}")
+        seen[key] = row.line
         archs.append(arch)
         optional = ("isolated_sum_ms", "held_out_ms")
-        values.append([_number(path, number, key, row[key], key in optional) for key in NETWORK_VALUES[1:]])
+        values.append([_number(table, row, key, key in optional) for key in NETWORK_VALUES[1:]])
     median, p10, p90, samples, isolated, held_out = _columns(values, 6)
     return NetworkRows(tuple(archs), median, p10, p90, _integers(samples), isolated, held_out)
 
 
-def _rows(path: Path, columns: Sequence[str], expected: object, optional: str = "") -> list[tuple[int, dict[str, str]]]:
-    """The rows of a CSV file with their numbers, the header being row 1. An `optional` column comes last."""
-    try:
-        content = path.read_text()
-    except FileNotFoundError as error:
-        raise TableError(f"no such file: {path}; {_REMEDY}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise TableError(f"{path} is not readable ({error}); {_REMEDY}") from error
-    lines = list(csv.reader(io.StringIO(content)))
-    if optional and lines and lines[0][-1:] == [optional]:
-        columns = (*columns, optional)
-    if not lines or tuple(lines[0]) != tuple(columns):
-        unknown = sorted(set(lines[0] if lines else ()) - set(columns))
-        lacking = [column for column in columns if not lines or column not in lines[0]]
-        raise TableError(f"{path}, row 1: unknown columns {unknown}, missing {lacking}, or their order; {_REMEDY}")
-    if not content.endswith("\n"):
-        raise TableError(f"{path}, row {len(lines)}: the file is truncated; {_REMEDY}")
-    if len(lines) - 1 != expected:
-        raise TableError(f"{path}: {len(lines) - 1} rows, but its provenance counts {expected}; {_REMEDY}")
-    for number, line in enumerate(lines[1:], start=2):
-        if len(line) != len(columns):
-            raise TableError(f"{path}, row {number}: {len(line)} values, expected {len(columns)}; {_REMEDY}")
-    return [(number, dict(zip(columns, line, strict=True))) for number, line in enumerate(lines[1:], start=2)]
+def _read(path: Path, columns: Sequence[str], expected: object, optional: str = "") -> CsvFile:
+    """A CSV file of a table, whose header is row 1."""
+    table = read_csv(path, TableError, _REMEDY, closed=True, rows_needed=False)
+    lacking = [column for column in columns if column not in table.columns]
+    if (unknown := sorted(set(table.columns) - {*columns, optional})) or lacking:
+        raise TableError(f"{path}, row 1: unknown columns {unknown}, missing {lacking}; {_REMEDY}")
+    if len(table.rows) != expected:
+        raise TableError(f"{path}: {len(table.rows)} rows, but its provenance counts {expected}; {_REMEDY}")
+    return table
 
 
-def _number(path: Path, number: int, key: str, text: str, may_lack: bool) -> float:
+def _number(table: CsvFile, row: CsvRow, key: str, may_lack: bool) -> float:
+    text = row.values[key]
     if text == "" and may_lack:
         return math.nan
     try:
-        value = float(text)
+        value = table.number(text)
     except ValueError:
         value = math.nan
     # A cost inside a network may be estimated as nothing; what was measured may not.
     if not math.isfinite(value) or value < 0 or (value == 0 and key not in ("in_network_ms", "samples")):
-        raise TableError(f"{path}, row {number}: {key} is {text!r}, expected a positive number; {_REMEDY}")
+        raise TableError(f"{row.place}: {key} is {text!r}, expected a positive number; {_REMEDY}")
     return value
 
 

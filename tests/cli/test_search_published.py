@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +12,13 @@ import pytest
 
 from hwnas.accuracy.config import PredictorConfig
 from hwnas.accuracy.predictor import AccuracyPredictor
+from hwnas.cli.commands.import_table import step
 from hwnas.cli.compose import compose_config
 from hwnas.cli.config import register_schemas, to_pipeline_config
-from hwnas.errors import ConfigError
+from hwnas.cli.console import Reporter
+from hwnas.cli.inputs import resolve_space
+from hwnas.cli.sources import Target, latency_targets
+from hwnas.errors import ConfigError, TableError
 from hwnas.spaces import OfaMbv3Config, make_space
 from tests.running import run_hwnas
 
@@ -92,3 +98,44 @@ def test_formats_are_checked_before_anything_runs(override: str, message: str) -
     register_schemas()
     with pytest.raises(ConfigError, match=message):
         to_pipeline_config(compose_config("search", [override]))
+
+
+def test_tables_as_repositories_have_them_are_found(reference_data: Path, tmp_path: Path) -> None:
+    for device in ("note10", "other"):
+        folder = tmp_path / "tables" / f"latency_table@{device}"
+        folder.mkdir(parents=True)
+        for resolution in (160, 176, 192, 208, 224):
+            shutil.copy(
+                reference_data / "ofa" / f"note10_w12_{resolution}.yaml", folder / f"{resolution}_lookup_table.yaml"
+            )
+    register_schemas()
+
+    def targets(*overrides: str) -> list[Target]:
+        config = to_pipeline_config(compose_config("search", [*PUBLISHED[:-1], *overrides]))
+        space = resolve_space(config)
+        return [source.open() for source in latency_targets(config, tmp_path / "search", space)]
+
+    (one,) = targets(f"latency.path={tmp_path / 'tables'}/latency_table@note10")
+    assert (one.device, one.runtime) == ("note10", "published")
+    assert one.estimator.fastest()[1] == pytest.approx(9.89, abs=0.005)
+    both = targets(f"latency.path={tmp_path / 'tables'}", "devices=[other,note10]")
+    assert [target.device for target in both] == ["other", "note10"]
+    with pytest.raises(TableError, match=r"found none at .*/note9 nor at .*latency_table@note9; did you mean 'note10'"):
+        targets(f"latency.path={tmp_path / 'tables'}", "devices=[note9]")
+
+
+def test_a_folder_of_published_tables_is_imported(reference_data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "latency_table@note10"
+    folder.mkdir()
+    for resolution in (160, 224):
+        shutil.copy(reference_data / "ofa" / f"note10_w12_{resolution}.yaml", folder / f"{resolution}_lookup_table.yml")
+    register_schemas()
+    settings = (f"path={folder}", "format=ofa", "space=ofa_mbv3", "space.width_mult=1.2", "space.resolution=[160,224]")
+    config = to_pipeline_config(compose_config("import-table", [*settings]))
+    result = step(config, tmp_path / "import", Reporter())
+    assert (result["device"], result["missing"], result["operators"]) == ("note10", [], len(resolve_space(config).operators))
+    assert set(json.loads((tmp_path / "import" / "inputs.json").read_text())["files"]) == {
+        "160_lookup_table.yml", "224_lookup_table.yml"
+    }  # fmt: skip
+    with pytest.raises(TableError, match="no such file or folder"):
+        step(replace(config, path=str(tmp_path / "nowhere")), tmp_path / "import", Reporter())

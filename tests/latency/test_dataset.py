@@ -128,6 +128,10 @@ def cell(path: Path, line: int, column: int, value: str) -> None:
         (lambda path: cell(path, 1, 0, "b"), "column 'b' stands there twice"),
         (lambda path: path.write_text(path.read_text() + "1,2\n"), "expected 12 values, got 2"),
         (lambda path: path.write_text(path.read_text() + path.read_text().splitlines()[4] + "\n"), "same network"),
+        (lambda path: cell(path, 7, 6, "1,2345"), "row 7: expected 12 values, got 13: is a decimal comma"),
+        (lambda path: cell(path, 7, 6, "'1"), 'line 7: latency on dev0 is "\'1", expected a number of ms'),
+        (lambda path: cell(path, 7, 6, "1_2"), "line 7: latency on dev0 is '1_2', expected a number of ms"),
+        (lambda path: path.write_bytes(path.read_bytes().replace(b"dev0", b"d\xe9v0")), "row 1: not UTF-8"),
         (lambda path: path.write_text("a,b\n"), "at least one row"),
         (lambda path: path.write_bytes(b"\x1f\x8b\x08torn"), "not a complete CSV"),
         (lambda path: path.unlink(), "no such file"),
@@ -140,6 +144,19 @@ def test_bad_tables_are_named(table: Path, tmp_path: Path, spoil: object, messag
     with pytest.raises(DataError, match=message) as caught:
         load_latency_data(config_of(path))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("form", ["spreadsheet", "pandas", "blank lines"])
+def test_a_table_may_have_been_through_a_spreadsheet(table: Path, tmp_path: Path, form: str) -> None:
+    expected, path, lines = load_latency_data(config_of(table)), tmp_path / "own.csv", table.read_text().splitlines()
+    if form == "spreadsheet":
+        text = "\r\n".join(line.replace(",", ";").replace(".", ",") for line in lines)
+        path.write_bytes(text.encode("utf-8-sig"))
+    elif form == "pandas":
+        path.write_text("".join(f"{number - 1 if number else ''},{line}\n" for number, line in enumerate(lines)))
+    else:
+        path.write_text("\n\n".join(line.replace(",", " , ") for line in lines) + "\n,\n\n")
+    np.testing.assert_array_equal(load_latency_data(config_of(path)).latency_ms, expected.latency_ms)
 
 
 def test_a_constant_device_teaches_nothing(table: Path, tmp_path: Path) -> None:

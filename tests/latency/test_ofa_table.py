@@ -15,6 +15,8 @@ from hwnas.errors import CoverageError, TableError
 from hwnas.latency.ofa_table import OfaTableEstimator, operator_key
 from hwnas.spaces import OfaMbv3Config, OfaMbv3Space, make_space
 
+PROXYLESS_KEY = "expanded_conv-input:28x28x32-output:28x28x32-expand:6-kernel:5-stride:1-idskip:1"
+
 
 def published(*resolutions: int, **changes: Any) -> OfaMbv3Space:
     settings: dict[str, Any] = {"width_mult": 1.2, "resolution": resolutions or (160, 176, 192, 208, 224), **changes}
@@ -96,7 +98,27 @@ def test_files_of_two_devices_are_refused(folder: Path) -> None:
         ("- 1", "expected a mapping"),
         ("a: 3", "expected a mean"),
         ("a: {count: 1, std: 0}", "expected a mean"),
-        ("a: {mean: .nan}", "expected a positive number"),
+        ("a: {mean: .nan}", "a: mean is nan, expected a positive number"),
+        ("a: {mean: .inf}", "a: mean is inf, expected a positive number"),
+        ("a: {mean: -4.2, std: .nan}", "a: mean is -4.2, expected a positive number"),
+        ("a: {mean: null}", "a: mean is None, expected a number"),
+        ("a: {mean: fast}", "a: mean is 'fast', expected a number"),
+        ("a: {mean: '4,2'}", "a: mean is '4,2', expected a number"),
+        ("a: {mean: true}", "a: mean is True, expected a number"),
+        ("a: {mean: 4.2, std: -0.1}", r"a: std is -0\.1, expected a number from 0 on"),
+        ("a: {mean: 4.2, std: .inf}", "a: std is inf, expected a number from 0 on"),
+        ("a: {mean: 4.2, var: -.inf}", "a: var is -inf, expected a number from 0 on"),
+        ("a: {mean: 4.2, var: wide}", "a: var is 'wide', expected a number"),
+        ("a: {mean: 4.2, count: .nan}", "a: count is nan, expected a whole number"),
+        ("a: {mean: 4.2, count: 0}", "a: count is 0, expected a whole number"),
+        ("a: {mean: 4.2, count: 2.5}", r"a: count is 2\.5, expected a whole number"),
+        ("a: {mean: 4.2, count: many}", "a: count is 'many', expected a number"),
+        ("a: {mean: 4.2}\na: {mean: 4.3}", "a stands in lines 1 and 2"),
+        ("a: {mean: 4.2, mean: 4.3}", "mean stands in lines 1 and 1"),
+        ("", "expected a mapping .* got an empty file"),
+        ("- {mean: 4.2}", "expected a mapping .* got a list"),
+        ("a: 2024-13-45", "not a readable YAML table"),
+        (PROXYLESS_KEY + ": {mean: 4.2}", "hwnas import-table format=proxyless"),
     ],
 )
 def test_malformed_files_are_named(folder: Path, content: str, message: str) -> None:
@@ -105,6 +127,17 @@ def test_malformed_files_are_named(folder: Path, content: str, message: str) -> 
         OfaTableEstimator(folder, published(160))
     assert "phone_w12_160.yaml" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_spread_that_is_not_known_is_no_error(folder: Path) -> None:
+    path = folder / "phone_w12_160.yaml"
+    expected = OfaTableEstimator(folder, published(160)).fastest()[1]
+    rows = yaml.safe_load(path.read_text())
+    for number, row in enumerate(rows.values()):
+        del row["std"]
+        row |= ({"std": float("nan")}, {"var": float("nan")}, {"var": None, "count": None}, {})[number % 4]
+    path.write_text(yaml.safe_dump(rows))
+    assert OfaTableEstimator(folder, published(160)).fastest()[1] == pytest.approx(expected)
 
 
 def test_an_empty_folder_says_what_is_expected(tmp_path: Path) -> None:

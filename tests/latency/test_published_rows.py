@@ -61,6 +61,27 @@ PROXYLESS = {
 }
 
 
+def test_a_spread_that_is_not_known_is_left_out(tmp_path: Path) -> None:
+    rows = {**PROXYLESS, "Conv_1-input:7x7x320-output:7x7x1280": {"mean": 4.2, "var": float("nan")}}
+    (tmp_path / "mobile.yaml").write_text(yaml.safe_dump(rows))
+    table = import_table(tmp_path / "mobile.yaml", "proxyless", "pixel1")
+    place = table.operators.operators.index(Operator("conv", 7, 7, 320, 1280, activation="relu6"))
+    for found in (table.operators.median_ms, table.operators.p10_ms, table.operators.p90_ms):
+        assert found[place] == 4.2
+    assert read_table(write_table(table, tmp_path / "t.csv")).operators.median_ms[place] == 4.2
+
+
+def test_a_spread_that_one_file_knows_is_that_of_both(tmp_path: Path) -> None:
+    for resolution, std in ((160, 0.1), (224, float("nan"))):
+        own = make_space(OfaMbv3Config(resolution=(resolution,))).operators
+        rows = {operator_key(operator): {"count": 5, "mean": resolution / 160, "std": std} for operator in own}
+        (tmp_path / f"{resolution}_lookup_table.yaml").write_text(yaml.safe_dump(rows))
+    table = import_table(tmp_path, "ofa", "board").operators
+    place = table.operators.index(Operator("linear", 1, 1, 1280, 1000))
+    assert table.median_ms[place] == pytest.approx(1.2)
+    assert table.p90_ms[place] == pytest.approx(1.2 + 0.12816)
+
+
 def test_older_tables_have_ratios_and_variances(tmp_path: Path) -> None:
     path = tmp_path / "mobile.yaml"
     path.write_text(yaml.safe_dump(PROXYLESS))
@@ -129,6 +150,19 @@ def test_energy_is_summed_over_operators(tmp_path: Path) -> None:
         ("csv", CSV.replace("0.5,", "-1,"), "row 2: latency_ms is -1.0"),
         ("csv", CSV.replace("0.5,", "fast,"), "row 2: not an operator with its latency"),
         ("csv", CSV.replace("conv,32", "pond,32"), "row 2: not an operator"),
+        ("csv", CSV.replace("0.1,0.25", "1,2345,0.25"), "row 3: expected 14 values, got 15: is a decimal comma"),
+        ("csv", CSV.replace(",0.1,0.25", ",0.1"), "row 3: expected 14 values, got 13"),
+        ("csv", CSV.replace("linear,1,1,16,10,,,,,,,,0.1,0.25", "linear"), "row 3: expected 14 values, got 1"),
+        ("csv", CSV.replace("0.5,", "nan,"), "row 2: latency_ms is nan, expected a positive number"),
+        ("csv", CSV.replace("0.5,", "0,"), "row 2: latency_ms is 0.0, expected a positive number"),
+        ("csv", CSV.replace("0.5,", "1e999,"), "row 2: latency_ms is inf, expected a positive number"),
+        ("csv", CSV.replace("0.5,", "1_000,"), "row 2: not an operator with its latency (latency_ms is '1_000'"),
+        ("csv", CSV.replace("0.5,", ","), "row 2: not an operator with its latency (latency_ms is ''"),
+        ("csv", CSV.replace("conv,32", "conv,-32"), "row 2: not an operator: in_height is -32"),
+        ("csv", CSV.replace("conv,32", "conv,3.5"), "row 2: not an operator with its latency (in_height is '3.5'"),
+        ("csv", CSV.replace("false,false", "maybe,false"), "(residual is 'maybe', expected true or false"),
+        ("csv", "", "row 1: the file is empty"),
+        ("csv", CSV.splitlines()[0], "expected at least one row"),
         ("csv", CSV + CSV.splitlines()[1] + "\n", "row 4: conv 32x32x3->16 k3s2 h_swish stands there twice"),
         ("csv", CSV.replace(",0.25", ","), "for some operators only"),
     ],

@@ -70,7 +70,7 @@ def _cell(row: int, column: str, value: str) -> Callable[[list[str]], list[str]]
         (_cell(1, "median_ms", "mean_ms"), "row 1: unknown columns ['mean_ms'], missing ['median_ms']"),
         (lambda lines: [*lines[:4], lines[3], *lines[5:]], "stands in row 4 already"),
         (lambda lines: lines[:-1], "its provenance counts"),
-        (lambda lines: [*lines[:-1], lines[-1][:-9]], "values, expected"),
+        (lambda lines: [*lines[:-1], lines[-1][:-9]], "values, got"),
         (lambda lines: lines[:0], "row 1"),
     ],
 )
@@ -86,6 +86,19 @@ def test_nonsense_is_refused_by_row(
     assert str(path) in message
     assert "hwnas profile" in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".networks.csv"])
+def test_a_table_may_have_been_through_an_editor(table: LatencyTable, tmp_path: Path, suffix: str) -> None:
+    path = write_table(table, tmp_path / "t.csv")
+    target = path.with_name(f"t{suffix}")
+    target.write_bytes(b"\xef\xbb\xbf" + target.read_bytes().replace(b"\n", b"\r\n") + b"\r\n")
+    found = read_table(path)
+    assert found.operators.operators == table.operators.operators
+    np.testing.assert_array_equal(found.networks.median_ms, table.networks.median_ms)
+    target.write_bytes(target.read_bytes() + b"\xff\r\n")
+    with pytest.raises(TableError, match=r"not UTF-8 .*hwnas profile"):
+        read_table(path)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".networks.csv"])

@@ -12,7 +12,7 @@ from hwnas.cli.steps import files_digest, run_step
 from hwnas.devices.config import DeviceConfig
 from hwnas.errors import ConfigError
 from hwnas.latency.lookup import TableEstimator
-from hwnas.latency.published_rows import FORMATS, import_table
+from hwnas.latency.published_rows import FORMATS, import_table, source_files
 from hwnas.latency.table import table_path, write_table
 
 __all__ = ["run", "step"]
@@ -40,7 +40,7 @@ def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, 
     if not config.path:
         raise ConfigError("path: which table is to be imported? give path=FILE, or path=FOLDER for format=ofa")
     kind, path, space = config.format, Path(config.path), resolve_space(config)
-    files = sorted(path.glob("*.yaml")) if path.is_dir() else [path]
+    files = source_files(path, kind)
     device = "" if config.device.name == DeviceConfig().name else config.device.name
     inputs = {"format": kind, "device": device, "space": space.config(),
               "files": files_digest({file.name: file for file in files})}  # fmt: skip
