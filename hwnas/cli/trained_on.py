@@ -65,14 +65,9 @@ class TrainedOn:
         others = [f"image_size {size} there, {data.image_size} here"] if size not in (0, data.image_size) else []
         others += [f"crop_pct {crop} there, {data.crop_pct} here"] if crop != data.crop_pct else []
         if differ or others:
-            used = (
-                ""
-                if not differ
-                else "; used are data.mean and data.std"
-                if given
-                else "; used are the checkpoint's mean and std"
-            )
-            say(f"{self.path} was trained with another preprocessing: {', '.join([*differ, *others])}{used}")
+            used = "; data.mean and data.std are used" if given else "; the checkpoint's mean and std are used"
+            text = ", ".join([*differ, *others]) + (used if differ else "")
+            say(f"{self.path} was trained with another preprocessing: {text}")
         return data if given or len(mean) != data.channels else replace(data, mean=mean, std=std)
 
 
