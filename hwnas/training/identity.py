@@ -63,8 +63,8 @@ def fitted(config: TrainingConfig, images: int, processes: int) -> TrainingConfi
     size = images // parts * parts
     if size < 2 * parts:
         raise ConfigError(
-            f"expected at least {2 * parts} training images, 2 for each of {processes} processes × {config.shards} shards"
-            f" × {config.accumulate} accumulated parts, got {images}: add images, or set training.shards=1"
+            f"expected at least {2 * parts} training images, 2 for each of {processes} processes × {config.shards}"
+            f" shards × {config.accumulate} accumulated parts, got {images}: add images, or set training.shards=1"
             " training.accumulate=1"
         )
     _log.warning("training.batch_size=%d is more than the %d training images: %d", config.batch_size, images, size)
