@@ -61,8 +61,11 @@ def find_tree(root: str | Path | None, name: str = "image_folder", class_count: 
     train = splits.get("train")
     test = splits.get("test") or splits.get("val")
     if train is None:
-        if test is not None:
-            raise DataError(f"{printable(root)} has {test}/ but no train/; expected {_EXPECTED}")
+        if test is not None and class_count != (count := len(_folders(root).names)):
+            raise DataError(
+                f"{printable(root)} has {test}/ but no train/; expected {_EXPECTED}; if {test} is a class, set"
+                f" data.class_count={count}"
+            )
         found = _classes(root, name, class_count)
         return ImageTree(root, None, tuple(found.names), tuple(found.names.values()), (), found.notes)
     if test is None:

@@ -75,8 +75,10 @@ def test_a_file_belongs_where_it_lies(root: Path) -> None:
     (root / "dog" / "more").symlink_to("../cat")
     (root / "dog" / "one.jpg").symlink_to("../cat/1.jpg")
     (root / "cat" / "again.jpg").symlink_to("1.jpg")
+    touch(root, "cat/note.txt")
     assert read(root) == PLAIN
-    (note,) = listing(root).notes
+    assert listing(root).left_out == {".txt": 1}
+    _, note = listing(root).notes
     assert note.startswith(f"passed over 5 images, such as {root / 'dog' / 'more' / '0.jpg'} (of class cat)")
 
 

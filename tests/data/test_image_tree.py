@@ -83,6 +83,10 @@ def test_images_may_lie_deeper_in_a_class(tmp_path: Path, files: tuple[str, ...]
 def test_a_class_may_be_called_as_a_split(tmp_path: Path) -> None:
     touch(tmp_path, "bus/1.jpg", "car/1.jpg", "train/1.jpg")
     assert find_tree(tmp_path).classes == ("bus", "car", "train")
+    touch(tmp_path / "of", "valid/a/1.jpg", "invalid/1.jpg")
+    with pytest.raises(DataError, match=r"has valid/ but no train/.*if valid is a class, set data\.class_count=2"):
+        find_tree(tmp_path / "of")
+    assert find_tree(tmp_path / "of", class_count=2).classes == ("invalid", "valid")
     touch(tmp_path, "test/1.jpg")  # two such: splits, without classes
     with pytest.raises(DataError, match=r"found 0 \(none\) and 1 images outside of any"):
         find_tree(tmp_path)
