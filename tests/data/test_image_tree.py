@@ -20,6 +20,7 @@ from tests.data.trees import touch
     [
         ("Training", "Testing"), ("Train", "Test"), ("training", "validation"), ("TRAIN", "VAL"), ("train", "valid"),
         ("train", "eval"), ("training_set", "test_set"), ("Train-Images", "Validation Images"), ("train", "Evaluation"),
+        ("seg_train", "seg_test"), ("train2017", "val2017"), ("a-Training", "a-Testing"), ("train_v2", "test_v2"),
     ],
 )  # fmt: skip
 def test_splits_are_known_by_their_usual_names(tmp_path: Path, train: str, test: str) -> None:
@@ -83,6 +84,8 @@ def test_images_may_lie_deeper_in_a_class(tmp_path: Path, files: tuple[str, ...]
 def test_a_class_may_be_called_as_a_split(tmp_path: Path) -> None:
     touch(tmp_path, "bus/1.jpg", "car/1.jpg", "train/1.jpg")
     assert find_tree(tmp_path).classes == ("bus", "car", "train")
+    touch(tmp_path / "named", "bullet_train/a/1.jpg", "test tube/1.jpg", "train_station/1.jpg")
+    assert find_tree(tmp_path / "named").classes == ("bullet_train", "test tube", "train_station")
     touch(tmp_path / "of", "valid/a/1.jpg", "invalid/1.jpg")
     with pytest.raises(DataError, match=r"has valid/ but no train/.*if valid is a class, set data\.class_count=2"):
         find_tree(tmp_path / "of")
