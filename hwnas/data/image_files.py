@@ -83,7 +83,7 @@ def list_images(tree: ImageTree) -> ImageFiles:
         for folder in folders:
             owners.settle(folder)
         for folder, top, (links, _) in zip(folders, tops, found, strict=True):
-            _follow(folder, top, links, owners)
+            _follow(folder, top, links, owners, tuple(each + os.sep for each in tops))
         owners.check_splits()
     for folder in folders:
         if not folder.images:
@@ -185,8 +185,11 @@ def _file(folder: ClassFolder, below: str) -> tuple[ImageFile, bool] | None:
     return ImageFile(below, found.st_size, found.st_mtime_ns, real), found.st_nlink > 1
 
 
-def _follow(folder: ClassFolder, top: str, links: list[str], owners: _Owners) -> None:
-    """Add what symbolic links lead to; folders that they lead to several times are entered once."""
+def _follow(folder: ClassFolder, top: str, links: list[str], owners: _Owners, counted: tuple[str, ...]) -> None:
+    """Add what symbolic links lead to; folders that they lead to several times are entered once.
+
+    What is no image in a folder below one of `counted` is known already.
+    """
     entered: set[str] = set()
     while links:
         below = links.pop(0)
@@ -206,7 +209,10 @@ def _follow(folder: ClassFolder, top: str, links: list[str], owners: _Owners) ->
                 inner = waiting.pop()
                 if (real := os.path.realpath(folder.path + os.sep + inner)) not in entered:
                     entered.add(real)
+                    before = folder.left_out.copy()
                     _look_at(folder, inner, waiting, links, images)
+                    if f"{real}{os.sep}".startswith(counted):
+                        folder.left_out = before
         folder.images += [image for image in sorted(images) if owners.takes(folder, image, linked=True)]
 
 

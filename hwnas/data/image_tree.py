@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,11 @@ _SPLITS = {
     "train": "train", "training": "train", "test": "test", "testing": "test", "val": "val", "valid": "val",
     "validation": "val", "validate": "val", "eval": "val", "evaluation": "val",
 }  # fmt: skip
-_ENDINGS = ("set", "data", "images", "split")  # test_set, train-images
+# test_set, train-images; and with the same before or after it in each split: seg_train and seg_test, train2017, val2017
+_SPLIT = re.compile(
+    rf"(?:(?P<before>.+)[\s_.-]+)?(?P<word>{'|'.join(_SPLITS)})(?:[\s_.-]*(?:set|data|images|split))*"
+    r"(?P<after>[\s_.-]+.+|\d+)?"
+)
 
 
 @dataclass(frozen=True)
@@ -42,8 +47,9 @@ def find_tree(root: str | Path | None, name: str = "image_folder", class_count: 
     but for their subfolders, where the first has some.
 
     Splits are known in any case and by their usual names (train, training; test, testing; val, valid, validation,
-    eval; also as test_set, train-images and the like). Where both test/ and val/ are there, test/ is taken. A single
-    folder so named among others that holds images and no folder is a class of that name.
+    eval; also as test_set, seg_train or val2017, where there is another with the same beside the word). Where both
+    test/ and val/ are there, test/ is taken. A single folder so named among others that holds images and no folder is
+    a class of that name.
 
     Hidden and system folders, and links to folders that hold them, are passed over. Raises DataError for a root that is
     missing or can't be read, two folders for one split, fewer than two classes, another number than `class_count` (0:
@@ -61,8 +67,11 @@ def find_tree(root: str | Path | None, name: str = "image_folder", class_count: 
     train = splits.get("train")
     test = splits.get("test") or splits.get("val")
     if train is None:
-        if test is not None:
-            raise DataError(f"{printable(root)} has {test}/ but no train/; expected {_EXPECTED}")
+        if test is not None and class_count != (count := len(_folders(root).names)):
+            raise DataError(
+                f"{printable(root)} has {test}/ but no train/; expected {_EXPECTED}; if {test} is a class, set"
+                f" data.class_count={count}"
+            )
         found = _classes(root, name, class_count)
         return ImageTree(root, None, tuple(found.names), tuple(found.names.values()), (), found.notes)
     if test is None:
@@ -74,7 +83,7 @@ def find_tree(root: str | Path | None, name: str = "image_folder", class_count: 
     if learned.names.keys() != tested.names.keys():
         raise DataError(_differ(printable(root), train, test, [*learned.names], [*tested.names]))
     beside = [f"{folder}/" for folder in splits.values() if folder not in (train, test)]
-    beside += [f"{folder}/" for folder in _folders(root).names.values() if _split_of(folder) is None]
+    beside += [f"{folder}/" for folder in _folders(root).names.values() if folder not in splits.values()]
     unread = f"not read, beside {train}/ and {test}/: {listed([printable(folder) for folder in beside])}"
     return ImageTree(
         root / train,
@@ -123,8 +132,8 @@ def _folders(folder: Path) -> _Folders:
 
 def _splits(root: Path) -> dict[str, str]:
     """The folder of each split that there is. Raises DataError for two of one."""
-    folders = _folders(root).names.values()
-    named = [(split, folder) for folder in folders if (split := _split_of(folder))]
+    folders = [*_folders(root).names.values()]
+    named = _named_as_splits(folders)
     if len(named) == 1 and len(folders) > 1:
         inside = _folders(root / named[0][1])
         if inside.images and not inside.names:
@@ -140,11 +149,17 @@ def _splits(root: Path) -> dict[str, str]:
     return found
 
 
-def _split_of(folder: str) -> str | None:
-    word = re.sub(r"[\s_.-]", "", folder.casefold())
-    for ending in _ENDINGS:
-        word = word.removesuffix(ending)
-    return _SPLITS.get(word)
+def _named_as_splits(folders: Iterable[str]) -> list[tuple[str, str]]:
+    """Split and folder of those that are called as one."""
+    by_rest: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for folder in folders:
+        if match := _SPLIT.fullmatch(folder.casefold()):
+            rest = match["before"] or "", match["after"] or ""
+            by_rest.setdefault(rest, []).append((_SPLITS[match["word"]], folder))
+    plain = by_rest.pop(("", ""), [])
+    # bullet_train alone is a class.
+    whole = [several for several in by_rest.values() if {"train"} < {split for split, _ in several}]
+    return plain or [*whole, plain][0]
 
 
 def _classes(folder: Path, name: str, count: int) -> _Folders:
@@ -185,7 +200,7 @@ def _ask_about_splits(folder: Path, names: dict[str, str]) -> None:
             return
         common = set(inside.names)
     shown, example, within = printable(folder), next(iter(names)), listed([printable(each) for each in sorted(common)])
-    if {"train"} < {_split_of(each) for each in common}:
+    if {"train"} < {split for split, _ in _named_as_splits(common)}:
         advice = "lay it out as <split>/<class> instead of <class>/<split>"
     else:
         advice = f"if those are the classes, set data.root={shown}/{example}, or call the folders train/ and test/"

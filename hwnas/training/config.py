@@ -120,10 +120,10 @@ class TrainingConfig:
     `random_subnets` random ones are, beside the largest and the smallest, at each phase's end, and within it every
     `evaluate_every_epochs` (0: not). Losses and accuracies go to `training.csv` and, with `tensorboard`, to its files.
 
-    A step takes `batch_size` images, in `accumulate` equal parts one after another. `accelerator` and `precision` are
-    Lightning Fabric's; under torchrun each process takes an equal part of every batch. `shards` threads of a process,
-    on a CPU only, take an equal part each, with BatchNorm statistics of its own: for small networks much faster than
-    threads inside each operator. The result depends on the number of parts.
+    A step takes `batch_size` images, or all where a data set has fewer, in `accumulate` equal parts one after another.
+    `accelerator` and `precision` are Lightning Fabric's; under torchrun each process takes an equal part of every
+    batch. `shards` threads of a process, on a CPU only, take an equal part each, with BatchNorm statistics of its own:
+    for small networks much faster than threads inside each operator. The result depends on the number of parts.
     """
 
     phases: tuple[PhaseConfig, ...] = field(default_factory=published_phases)

@@ -16,6 +16,7 @@ from hwnas.spaces import Genotypes, Space
 from hwnas.supernet.single import TrainedNetwork
 from hwnas.training.checkpoint import save_supernet
 from hwnas.training.config import TrainingConfig
+from hwnas.training.identity import fitted
 from hwnas.training.memory import keep_freed_memory
 from hwnas.training.networks import make_network
 from hwnas.training.processes import Processes
@@ -72,6 +73,7 @@ def train(
     data don't fit together.
     """
     processes = processes or Processes(config.accelerator, config.precision)
+    config = fitted(config, len(data.train), processes.count)
     network = make_network(config, space, seed, genotype, checkpoint)
     keep_freed_memory(space, config.batch_size // (config.shards * config.accumulate * processes.count))
     with _threads_per_shard(config.shards):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, fields
+from dataclasses import MISSING, asdict, fields, replace
 from typing import Any
 
 from hwnas.data.load import ImageData
@@ -12,7 +13,9 @@ from hwnas.errors import ConfigError
 from hwnas.spaces import Genotypes, Space
 from hwnas.training.config import PhaseConfig, TrainingConfig
 
-__all__ = ["check_fit", "completed", "run_identity"]
+__all__ = ["check_fit", "completed", "fitted", "run_identity"]
+
+_log = logging.getLogger(__name__)
 
 _WITHOUT_EFFECT = ("log_every", "checkpoint_every", "evaluate_every_epochs", "random_subnets", "tensorboard")
 _PARTITION = ("shards", "accumulate")
@@ -26,12 +29,11 @@ def run_identity(
     for key in (*_WITHOUT_EFFECT, *_PARTITION):
         del training[key]
     training["parts"] = config.shards * config.accumulate * processes
-    summary = data.summary()
-    del summary["left_out"]  # what is not read changes nothing
     parts: Mapping[str, Any] = {
         "seed": seed,
         "space": space.config(),
-        "data": summary,
+        # Files that aren't read, such as a note beside the images, have no part in the weights.
+        "data": {key: value for key, value in data.summary().items() if key != "left_out"},
         "augment": asdict(data.augment),
         "arch": None if single is None else space.arch(single).to_dict(),
         "training": training,
@@ -49,6 +51,24 @@ def completed(identity: Mapping[str, Any]) -> dict[str, Any]:
     training["phases"] = [{**_defaults(PhaseConfig), **phase} for phase in training.get("phases", [])]
     full: dict[str, Any] = json.loads(json.dumps({"arch": None, **identity, "training": training}))
     return full
+
+
+def fitted(config: TrainingConfig, images: int, processes: int) -> TrainingConfig:
+    """`config` for so many training images: where they are fewer than a batch, it shrinks to the most of them that
+    divide into its parts. Raises ConfigError where a part would get fewer than 2.
+    """
+    if config.batch_size <= images:
+        return config
+    parts = config.shards * config.accumulate * processes
+    size = images // parts * parts
+    if size < 2 * parts:
+        raise ConfigError(
+            f"expected at least {2 * parts} training images, 2 for each of {processes} processes × {config.shards}"
+            f" shards × {config.accumulate} accumulated parts, got {images}: add images, or set training.shards=1"
+            " training.accumulate=1"
+        )
+    _log.warning("training.batch_size=%d is more than the %d training images: %d", config.batch_size, images, size)
+    return replace(config, batch_size=size)
 
 
 def check_fit(config: TrainingConfig, space: Space, data: ImageData, processes: int) -> None:

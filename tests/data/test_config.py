@@ -54,6 +54,8 @@ def test_description_of_each_data_set(tmp_path: Path) -> None:
     folder = describe(ImageFolderConfig(root=str(tmp_path)))
     assert (folder.classes, folder.channels) == (("cat", "dog"), 3)
     clothes = describe(FashionMnistConfig())
+    assert folder.folders == folder.classes
+    assert clothes.folders == clothes.classes
     assert (len(clothes.classes), clothes.classes[-1], clothes.channels) == (10, "ankle boot", 1)
     assert describe(DigitsConfig()).classes == tuple("0123456789")
     with pytest.raises(DataError, match=r"data\.root is not set"):

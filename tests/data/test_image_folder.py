@@ -188,3 +188,46 @@ def test_class_names_that_lack_a_folder_are_refused(tmp_path: Path) -> None:
         imagenet(root, class_count=0, class_names=str(names))
     with pytest.raises(DataError, match=r"data\.class_names=.*absent\.txt cannot be read"):
         imagenet(root, class_count=0, class_names=str(tmp_path / "absent.txt"))
+
+
+def test_a_small_folder_needs_no_settings(tmp_path: Path) -> None:
+    """120 images of three classes: 18 to test on, 15 held out."""
+    settings = ImageFolderConfig(root=str(make_tree(tmp_path, (".",), per_class=40)), image_size=8, workers=0)
+    data = load_data(settings, seed=0, progress=no_progress)
+    assert [len(part) for part in (data.train, data.held_out, data.test)] == [87, 15, 18]
+    assert data.held_out.labels.bincount().tolist() == [5, 5, 5]
+    assert data.notes == ()
+    assert data.summary()["left_out"] == {}
+
+
+def test_what_is_not_read_and_tiny_classes_are_noted(tmp_path: Path) -> None:
+    root = make_tree(tmp_path, (".",))
+    for number in range(1, 10):
+        (root / "red" / f"{number}.png").unlink(missing_ok=True)
+        (root / "red" / f"{number}.JPEG").unlink(missing_ok=True)
+    (root / "red" / "readme.txt").write_text("one alone")
+    names = tmp_path / ".names.json"
+    names.write_text(json.dumps({"blue": "cool", "green": "cool", "red": "warm"}))
+    data = load_data(
+        ImageFolderConfig(root=str(root), image_size=8, workers=0, class_names=str(names)), 0, progress=no_progress
+    )
+    assert (data.folders, data.classes) == (("blue", "green", "red"), ("cool", "cool", "warm"))
+    assert data.summary()["left_out"] == data.left_out == {".txt": 1}
+    assert data.notes == (
+        "left out 1 file that is no image: 1 .txt",
+        "too few images of red to have one among the held_out images",
+        "too few images of red to have one among the test images",
+        "classes blue, green are all called 'cool'",
+    )
+    assert (data.train.labels == 2).sum() == 1
+
+
+@pytest.mark.parametrize("ending", ["webp", "bmp", "tif", "gif", "ppm", "jp2", "tga", "ico"])
+def test_images_of_other_kinds_are_learned_from(tmp_path: Path, ending: str) -> None:
+    for number, name in enumerate(("black", "white")):
+        (tmp_path / name).mkdir()
+        for image in range(6):
+            Image.new("RGB", (16, 16), (number * 255,) * 3).save(tmp_path / name / f"{image}.{ending}")
+    data = load_data(ImageFolderConfig(root=str(tmp_path), image_size=8, workers=0), 0, progress=no_progress)
+    for part in (data.train, data.held_out, data.test):
+        assert (part.in_memory().images.float().mean(dim=(1, 2, 3)) > 127).long().equal(part.labels)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-__all__ = ["COLOURS", "make_photos", "make_tree"]
+__all__ = ["COLOURS", "make_photos", "make_tree", "touch"]
 
 COLOURS = {"blue": (0, 0, 250), "green": (0, 250, 0), "red": (250, 0, 0)}
 
@@ -36,4 +37,13 @@ def make_photos(root: Path, per_class: int = 8, size: tuple[int, int] = (60, 45)
                 pixels[..., channel] += 110
                 image = Image.fromarray(pixels).resize((size[0] + number, size[1]), Image.Resampling.BICUBIC)
                 image.save(folder / f"{number:03}.JPEG", quality=90)
+    return root
+
+
+def touch(root: Path, *files: str) -> Path:
+    """Files that hold their own names, with the folders that they need."""
+    for file in files:
+        path = root / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(os.fsencode(file))
     return root

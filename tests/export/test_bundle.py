@@ -98,6 +98,15 @@ def test_example_names_the_classes(bundle: Path) -> None:
     np.testing.assert_allclose(logits, answer, atol=1e-4)
 
 
+def test_example_says_what_is_no_image(onnx_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_text("no image")
+    for path in (tmp_path / "a.jpg", tmp_path / "absent.jpg"):
+        done = run_example(onnx_bundle, path)
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"run.py: {path} cannot be read as an image: ")
+        assert done.stderr.count("\n") == 1
+
+
 def test_example_tells_an_altered_file(onnx_bundle: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     copy.mkdir()
@@ -124,6 +133,14 @@ def picture(folder: Path, mode: str, size: tuple[int, int]) -> Path:
     path = folder / f"{mode.replace(';', '')}{width}.png"
     if mode == "I;16":
         Image.fromarray((pixels[..., 0].astype(np.uint16) << 8) + 77).save(path)
+    elif mode == "12 bits":
+        Image.fromarray(pixels[..., 0].astype(np.uint16) << 4).save(path)
+    elif mode == "F":
+        path = path.with_suffix(".tif")
+        Image.fromarray(pixels[..., 0].astype(np.float32) / 255).save(path)
+    elif mode == "broken EXIF":
+        path = path.with_suffix(".jpg")
+        Image.fromarray(pixels[..., :3]).save(path, exif=b"Exif\0\0II*\0\x08\0\0\0\1\0\x12\1\2\0\2\0\0\0x", quality=95)
     elif mode == "P transparent":
         Image.fromarray(pixels[..., :3]).quantize(32).save(path, transparency=3)
     elif mode == "rotated":
@@ -141,7 +158,7 @@ def picture(folder: Path, mode: str, size: tuple[int, int]) -> Path:
     return path
 
 
-MODES = ("RGB", "L", "1", "P", "P transparent", "LA", "RGBA", "I;16", "CMYK", "rotated")
+MODES = ("RGB", "L", "1", "P", "P transparent", "LA", "RGBA", "I;16", "12 bits", "F", "CMYK", "rotated", "broken EXIF")
 
 
 @pytest.mark.parametrize(("size", "resolution", "crop_pct"), [(STORED, 24, 0.875), (STORED, 64, 1.0), (33, 33, 1.0)])

@@ -151,9 +151,25 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_checkpoint(one_phase,
     assert json.loads((tmp_path / "history.json").read_text())["rows"] is not None
 
 
+def test_a_batch_larger_than_the_data_is_all_of_them(one_phase, space, data, tmp_path):
+    settings = replace(one_phase, dropout=0.0, shards=2)
+    whole, larger = (
+        train(replace(settings, batch_size=size), space, data, tmp_path / str(size), 0, no_progress)
+        for size in (90, 128)
+    )
+    assert equal_weights(whole.supernet, larger.supernet)
+    eleven = replace(data, train=data.train.first(11))
+    train(settings, space, eleven, tmp_path / "odd", 0, no_progress)  # 10 a batch
+    with pytest.raises(ConfigError, match=r"at least 4 training images, 2 for each of 1 processes × 2 shards.*, got 3"):
+        train(settings, space, replace(data, train=data.train.first(3)), tmp_path / "few", 0, no_progress)
+
+
+def test_a_note_beside_the_images_is_no_other_run(one_phase, space, data, tmp_path):
+    train(one_phase, space, data, tmp_path, 0, no_progress)
+    train(one_phase, space, replace(data, left_out={".txt": 1}), tmp_path, 0, stop_at(0))
+
+
 def test_what_does_not_fit(one_phase, space, data, tmp_path):
-    with pytest.raises(ConfigError, match="batch_size"):
-        train(replace(one_phase, batch_size=91), space, data, tmp_path, 0, no_progress)
     with pytest.raises(ConfigError, match="10 classes"):
         train(one_phase, type(space)(replace(space.settings, classes=10)), data, tmp_path, 0, no_progress)
     for key, values, gene, valid in (("kernel_sizes", (3, 7), "ks", "3, 5"), ("resolutions", (8, 7), "r", "8, 12")):
