@@ -128,6 +128,7 @@ def _importable(folder: Path) -> Iterator[None]:
 
 
 def _load_weights(module: nn.Module, path: Path) -> None:
-    from hwnas.supernet.state_dicts import fit_state_dict, read_state_dict
+    from hwnas.supernet.fit_weights import fit_state_dict
+    from hwnas.supernet.state_dicts import read_state_dict
 
     fit_state_dict(module, read_state_dict(path), path)

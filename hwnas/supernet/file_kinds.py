@@ -72,8 +72,11 @@ def is_foreign(path: Path | str) -> bool:
 
 def describe_file(path: Path) -> str:
     """`torch`, `safetensors`, or in words what `path` is instead; '' for what cannot be told."""
-    with path.open("rb") as file:
-        start = file.read(512)
+    try:
+        with path.open("rb") as file:
+            start = file.read(512)
+    except OSError:
+        return ""
     if not start:
         return EMPTY
     if start[5:9] == b"\0\0\0{":

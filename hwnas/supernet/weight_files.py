@@ -31,7 +31,8 @@ _PLAIN = re.compile(
     r"(argparse\.Namespace|types\.SimpleNamespace|typing\.\w+|decimal\.Decimal|fractions\.Fraction|uuid\.UUID"
     r"|(numpy|omegaconf|datetime|pathlib|ml_collections|torch\.torch_version)\..+|_codecs\.encode"
     r"|copyreg\._reconstructor|builtins\.(object|int|float|complex|str|bytes|bytearray|bool|list|tuple|set|frozenset"
-    r"|slice|range))"
+    r"|slice|range)|mmengine\.logging\.history_buffer\.HistoryBuffer"
+    r"|(pytorch_lightning|lightning\.pytorch)\.callbacks\..+)"
 )
 _MAPPINGS = re.compile(
     r"(builtins\.dict|collections\.(defaultdict|Counter)|easydict\.EasyDict|munch\.Munch|addict\..+\.Dict|yacs\.config"

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from hwnas.errors import CheckpointError
 from hwnas.spaces import OfaMbv3Config, make_space
-from hwnas.supernet.state_dicts import fit_state_dict, read_state_dict
+from hwnas.supernet.fit_weights import fit_state_dict
+from hwnas.supernet.state_dicts import read_state_dict
 from hwnas.training.checkpoint import load_any, write_checkpoint
 
 Weights = dict[str, Tensor]
@@ -80,6 +81,11 @@ FORMS = {
     "compiled": lambda w: under("_orig_mod.", w),
     "parallel and compiled": lambda w: {"model": under("module._orig_mod.", w)},
     "compiled and parallel": lambda w: {"state_dict": under("_orig_mod.module.", w), "epoch": 3},
+    "averaged": lambda w: under("module.", w, n_averaged=torch.tensor(3)),
+    "parts in parallel": lambda w: {name.replace("conv.", "conv.module."): value for name, value in w.items()},
+    "parts compiled": lambda w: {
+        "model." + name.replace("bn.", "bn._orig_mod.").replace("fc.", "fc._orig_mod."): v for name, v in w.items()
+    },
     "nested": lambda w: {"state": {"model": {"state_dict": w}}},
     "lightning": lambda w: {
         "state_dict": under("model.", w), "hyper_parameters": {"lr": 0.1}, "optimizer_states": [adam()], "epoch": 3,
@@ -132,6 +138,22 @@ def test_counters_that_the_module_has_not_are_left_over(weights: Weights, tmp_pa
     module.bn = nn.BatchNorm2d(4, track_running_stats=True)
     module.bn.num_batches_tracked = None  # type: ignore[assignment]
     assert torch.equal(load(tmp_path / "w.pth", weights, module)["bn.weight"], weights["bn.weight"])
+
+
+class Within(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.module = Net()
+        self.out = nn.Linear(5, 5)
+
+
+def test_a_module_of_ones_own_may_be_called_as_a_wrapper_is(tmp_path: Path) -> None:
+    expected = Within().state_dict()
+    for prefix in ("", "model."):
+        assert torch.equal(load(tmp_path / "w.pth", under(prefix, expected), Within())["module.fc.bias"],
+                           expected["module.fc.bias"])  # fmt: skip
+    with pytest.raises(CheckpointError, match=r"keys: 1 missing \(first module\.fc\.bias\)"):
+        load(tmp_path / "w.pth", without(dict(expected), "module.fc.bias"), Within())
 
 
 def test_a_module_that_knows_its_former_names_is_asked(tmp_path: Path) -> None:
