@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from hwnas.errors import CheckpointError, ConfigError, ExportError, choices
+from hwnas.errors import ConfigError, ExportError, choices
 from hwnas.export.passes import first_line
 from hwnas.export.quiet import quiet
 
@@ -25,7 +25,7 @@ def load_module(path: str, checkpoint: Path | None = None) -> nn.Module:
     """The network that `path` names, in eval mode: `package.module:name` or `file.py:name`.
 
     `name` is an `nn.Module`, a class of them or a function, both called without arguments. `checkpoint`: its state
-    dict, a safetensors file or one that `torch.save` wrote (read with `weights_only`). Raises ConfigError where there
+    dict (see `hwnas.supernet.state_dicts`). Raises ConfigError where there
     is no such thing, CheckpointError for a state dict that does not fit.
     """
     from torch import nn
@@ -128,23 +128,7 @@ def _importable(folder: Path) -> Iterator[None]:
 
 
 def _load_weights(module: nn.Module, path: Path) -> None:
-    import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from hwnas.supernet.fit_weights import fit_state_dict
+    from hwnas.supernet.state_dicts import read_state_dict
 
-    if not path.is_file():
-        raise CheckpointError(f"no such checkpoint: {path}")
-    try:
-        if path.suffix == ".safetensors":
-            tensors: Any = load_file(path)
-        else:
-            tensors = torch.load(path, map_location="cpu", weights_only=True)
-        module.load_state_dict(tensors)
-    except (SafetensorError, OSError, RuntimeError, TypeError, AttributeError, ValueError, KeyError, EOFError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise CheckpointError(f"{path} is no state dict of this module ({reason})") from error
-    except Exception as error:  # pickle's own, for what weights_only refuses
-        raise CheckpointError(
-            f"{path} is no state dict ({type(error).__name__}): expected a safetensors file, or what"
-            " torch.save(module.state_dict()) wrote"
-        ) from error
+    fit_state_dict(module, read_state_dict(path), path)

@@ -38,7 +38,7 @@ class Row:
 
 def read_csv_rows(path: Path) -> dict[Operator, Row]:
     """The operators at `path` with their latencies. Raises TableError, naming file and row, for anything else."""
-    table = read_csv(path, TableError, f"a row holds an operator: {', '.join(_COLUMNS)}")
+    table = read_csv(path, TableError, "a row holds an operator and its latency_ms")
     if set(table.columns) - set(_COLUMNS) or set(_NEEDED) - set(table.columns):
         raise TableError(
             f"{path}, row 1: unknown columns {sorted(set(table.columns) - set(_COLUMNS))}, missing"

@@ -6,7 +6,6 @@ The public code names layers otherwise, in an older and a newer way: segments of
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Mapping
 from itertools import groupby
@@ -19,12 +18,11 @@ from torch import Tensor
 from hwnas.errors import CheckpointError
 from hwnas.spaces import Space
 from hwnas.supernet.build import build_supernet
+from hwnas.supernet.file_kinds import describe_file, is_foreign, is_torch_file
+from hwnas.supernet.state_dicts import plain_names, read_state_dict, unwrap
 from hwnas.supernet.supernet import Supernet
 
 __all__ = ["is_ofa_checkpoint", "load_ofa_checkpoint", "load_ofa_state_dict"]
-
-_MAGIC = (b"PK\x03\x04", b"\x80\x02")
-"""How torch's files begin: a zip archive, or a pickle of protocol 2 before torch 1.6."""
 
 _CLASSIFIER = ("classifier.linear.weight", "classifier.linear.bias")
 
@@ -57,28 +55,19 @@ _FAMILIES = {
 
 
 def is_ofa_checkpoint(path: Path) -> bool:
-    """Whether `path` begins like a file of `torch.save`, as the public checkpoints do, and hwnas's never."""
-    try:
-        with Path(path).open("rb") as file:
-            start = file.read(4)
-    except OSError:
+    """Whether `path` may be a public checkpoint: a file of `torch.save`, or of safetensors that hwnas did not write."""
+    path = Path(path)
+    if not path.is_file():
         return False
-    return start.startswith(_MAGIC)
+    return is_torch_file(path) or (describe_file(path) == "safetensors" and is_foreign(path))
 
 
 def load_ofa_checkpoint(path: Path, space: Space, dropout: float = 0.0, classifier: bool = True) -> Supernet:
     """The supernet of `space` with the weights of a public checkpoint, in eval mode on the CPU.
 
-    Read with `weights_only=True`: nothing in the file is run. Raises CheckpointError as `load_ofa_state_dict` does, and
-    for a file that is missing, truncated or holds anything else.
+    Nothing in the file is run. Raises CheckpointError as `load_ofa_state_dict` and `read_state_dict` do.
     """
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"no such checkpoint: {path}") from error
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        reason = " ".join(str(error).split())[:150]
-        raise CheckpointError(f"{path} is truncated or no file of weights ({reason}): download it again") from error
+    loaded = read_state_dict(path)
     supernet = build_supernet(space, dropout)
     try:
         load_ofa_state_dict(supernet, loaded, classifier)
@@ -91,9 +80,10 @@ def load_ofa_checkpoint(path: Path, space: Space, dropout: float = 0.0, classifi
 def load_ofa_state_dict(supernet: Supernet, state_dict: Mapping[str, Any], classifier: bool = True) -> None:
     """Copy the weights of a once-for-all network, as the public code saves them, into `supernet`.
 
-    `state_dict` may be wrapped in `{"state_dict": …}` and its keys in `module.`. With `classifier=False` the supernet
-    keeps its own classifier, for another number of classes. Raises CheckpointError, before anything is copied, for
-    missing or unknown keys, and for weights of another shape: another family, width or number of classes.
+    `state_dict` may be wrapped, as `{"state_dict": …}`, and its keys have `module.` and the like before them. With
+    `classifier=False` the supernet keeps its own classifier, for another number of classes. Raises CheckpointError,
+    before anything is copied, for missing or unknown keys, and for weights of another shape: another family, width or
+    number of classes.
     """
     given = _tensors(state_dict)
     space = supernet.space
@@ -110,13 +100,7 @@ def load_ofa_state_dict(supernet: Supernet, state_dict: Mapping[str, Any], class
 
 def _tensors(state_dict: Any) -> dict[str, Tensor]:
     """Published names, in their common form, to weights."""
-    if isinstance(state_dict, Mapping) and isinstance(state_dict.get("state_dict"), Mapping):
-        state_dict = state_dict["state_dict"]
-    if not isinstance(state_dict, Mapping) or not all(isinstance(value, Tensor) for value in state_dict.values()):
-        raise CheckpointError(
-            "expected a mapping from names to tensors, as once-for-all's public checkpoints have it under 'state_dict'"
-        )
-    plain = {_common(str(key).removeprefix("module.")): value for key, value in state_dict.items()}
+    plain = {_common(name): value for name, value in plain_names(unwrap(state_dict)).items()}
     return {name: value for name, value in plain.items() if not name.endswith("num_batches_tracked")}
 
 
@@ -149,6 +133,12 @@ def _check_keys(space: Space, own: Mapping[str, Tensor], given: Mapping[str, Ten
     expected, found = (next((f for key, f in _FAMILIES.items() if key in keys), None) for keys in (own, given))
     if found is not None and found != expected:
         raise CheckpointError(f"weights of {found}, expected those of {expected}: choose space={found}")
+    if not set(own) & set(given):
+        raise CheckpointError(
+            f"{len(given)} weights named as {next(iter(given), 'nothing')}, none as once-for-all's: expected a supernet"
+            " as hwnas train writes it, or a file that once-for-all published; a network of your own is exported with"
+            " hwnas export module=FILE.py:NAME checkpoint=…"
+        )
     parts = [f"{len(keys)} {what}: {_some(keys)}" for what, keys in (("missing", missing), ("unknown", extra)) if keys]
     raise CheckpointError(
         f"not the weights of space {space.name}: {'; '.join(parts)}; expected once-for-all's names and as many blocks,"

@@ -16,6 +16,7 @@ from torch import Tensor
 from hwnas.errors import CheckpointError, HwnasError
 from hwnas.files import write_bytes
 from hwnas.spaces import Space, space_from_dict
+from hwnas.supernet.file_kinds import EMPTY, OWN, describe_file, is_foreign, own_description
 from hwnas.supernet.published import is_ofa_checkpoint, load_ofa_checkpoint
 from hwnas.supernet.single import SingleNetwork, TrainedNetwork
 from hwnas.supernet.subnet import Subnet
@@ -23,7 +24,6 @@ from hwnas.supernet.supernet import Supernet
 
 __all__ = ["describe_difference", "load_any", "load_supernet", "read_checkpoint", "save_supernet", "write_checkpoint"]
 
-_HEADER = "hwnas"
 _SUPERNET, _SUBNET = "supernet", "subnet"
 
 
@@ -82,24 +82,39 @@ def load_any(path: Path, space: Space) -> TrainedNetwork:
 def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> Path:
     """Write tensors and JSON-able metadata as one safetensors file, atomically. Layouts become contiguous."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    return write_bytes(path, save(plain, {_HEADER: json.dumps(metadata, allow_nan=False)}))
+    return write_bytes(path, save(plain, {OWN: json.dumps(metadata, allow_nan=False)}))
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """What `write_checkpoint` wrote. Raises CheckpointError for a missing, truncated or foreign file."""
     path = Path(path)
     if not path.is_file():
-        raise CheckpointError(f"no such checkpoint: {path}; train one with `hwnas train`")
+        found = "a folder is no checkpoint" if path.is_dir() else "no such checkpoint"
+        raise CheckpointError(f"{found}: {path}; train one with `hwnas train`")
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-        metadata = json.loads(header[_HEADER])
+        metadata = json.loads(header[OWN])
     except (SafetensorError, OSError, struct.error, ValueError, KeyError) as error:
-        raise CheckpointError(
-            f"{path} is truncated or no checkpoint of hwnas ({str(error)[:120]}): delete it and train again"
-        ) from error
+        raise CheckpointError(_not_own(path, error)) from error
     return tensors, metadata
+
+
+def _not_own(path: Path, error: Exception) -> str:
+    """What a file is that is no checkpoint of hwnas."""
+    own, what = own_description(path), describe_file(path)
+    if own is not None:
+        kind = str(own.get("format")).removeprefix("hwnas ").rstrip(" 0123456789")
+        return f"{path} holds hwnas's own {kind}, expected a network of hwnas train"
+    if is_foreign(path):
+        what = "safetensors that hwnas did not write"
+    if what not in ("", "safetensors", EMPTY):
+        return (
+            f"{path} is no checkpoint of hwnas ({what}): expected one of hwnas train, or what once-for-all published; a"
+            " network of your own is exported with hwnas export module=FILE.py:NAME checkpoint=…"
+        )
+    return f"{path} is truncated or no checkpoint of hwnas ({str(error)[:120]}): delete it and train again"
 
 
 def describe_difference(expected: Any, found: Any, name: str) -> str:
