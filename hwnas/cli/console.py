@@ -37,10 +37,17 @@ class Reporter:
             if not console.is_terminal:
                 console.width = self.FILE_WIDTH
         self.console = console
+        self._noted: set[str] = set()
 
     def say(self, text: str) -> None:
         """One plain line."""
         self.console.print(escape(text), soft_wrap=True)
+
+    def note(self, text: str) -> None:
+        """One plain line, once, however many steps come upon it."""
+        if text not in self._noted:
+            self._noted.add(text)
+            self.say(text)
 
     @contextmanager
     def step(self, title: str) -> Iterator[ReportProgress]:

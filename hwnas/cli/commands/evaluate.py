@@ -50,7 +50,7 @@ def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, 
         genotypes = _subnets(space, config.evaluation.subnets, np.random.default_rng(config.seed))
         with reporter.step(f"evaluate: {len(genotypes)} subnets on held-out images, batch norm recalibrated") as bar:
             supernet = load_network(checkpoint, space)
-            data = load_images(config, space, reporter.say, checkpoint)
+            data = load_images(config, space, reporter.note, checkpoint)
             labels = Labels(folder / ACCURACIES, space, genotypes)
             accuracies = measure_accuracy(
                 supernet, genotypes, data, "held_out", config.evaluation.measure, bar, labels.known, labels.add

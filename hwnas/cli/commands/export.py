@@ -46,7 +46,7 @@ def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, 
     planned, left_out = plan_files(targets, config.formats, config.precisions)
     for what in left_out:
         reporter.say(f"export: {what} is left out: the format is not written so")
-    source = source_of(config, folder, targets, reporter.say)
+    source = source_of(config, folder, targets, reporter.note)
     settings = to_plain(config.export)
     del settings["processes"]  # changes nothing but the time taken
     inputs: dict[str, Any] = {

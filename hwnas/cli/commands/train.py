@@ -70,7 +70,7 @@ def step(config: PipelineConfig, folder: Path, reporter: Reporter, name: str = "
     def train_together(progress: Progress, processes: Processes | None) -> tuple[ImageData, TrainResult]:
         from hwnas.training.engine import train
 
-        say = reporter.say if is_first_process() else silent
+        say = reporter.note if is_first_process() else silent
         data = load_images(config, space, say, checkpoint)
         settings = config.training
         return data, train(settings, space, data, folder, config.seed, progress, genotype, checkpoint, processes)

@@ -96,7 +96,7 @@ def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, 
 
     def work() -> dict[str, Any]:
         latencies = _measure_latencies(config, space, tables, selected, models, folder, reporter)
-        data = load_images(config, space, reporter.say, checkpoint)
+        data = load_images(config, space, reporter.note, checkpoint)
         with reporter.step(f"validate: accuracy of {len(selected)} files on {len(data.test)} test images") as progress:
             exported_accuracy = _accuracy_of_files(selected, models, data, progress)
         accuracy = _accuracy_of_networks(config, space, checkpoint, selected, data, reporter)
