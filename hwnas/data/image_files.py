@@ -63,7 +63,7 @@ class ImageFiles:
 
 
 def list_images(tree: ImageTree) -> ImageFiles:
-    """Every image below each class folder. What is not read is told to the log as well.
+    """Every image below each class folder.
 
     Hidden and system files are passed over, as are broken links, links to folders that hold them, and links to another
     class's images. Raises DataError for a class without images, a file of two classes (by hard links, or by symbolic
