@@ -8,7 +8,6 @@ none. Class folders, train/, test/ and the root may be links themselves, which c
 from __future__ import annotations
 
 import itertools
-import logging
 import os
 import stat
 from collections import Counter
@@ -22,8 +21,6 @@ from hwnas.data.image_tree import ImageTree
 from hwnas.errors import DataError
 
 __all__ = ["ClassFolder", "ImageFile", "ImageFiles", "list_images"]
-
-_log = logging.getLogger(__name__)
 
 
 class ImageFile(NamedTuple):
@@ -66,7 +63,7 @@ class ImageFiles:
 
 
 def list_images(tree: ImageTree) -> ImageFiles:
-    """Every image below each class folder. What is not read is told to the log as well.
+    """Every image below each class folder.
 
     Hidden and system files are passed over, as are broken links, links to folders that hold them, and links to another
     class's images. Raises DataError for a class without images, a file of two classes (by hard links, or by symbolic
@@ -93,8 +90,6 @@ def list_images(tree: ImageTree) -> ImageFiles:
         folder.images.sort()
     left_out = dict(sum((folder.left_out for folder in folders), Counter[str]()).most_common())
     notes = (*tree.notes, *([_left_out(left_out)] if left_out else []), *_passed_over(folders))
-    for note in notes:
-        _log.warning("%s: %s", printable(tree.train), note)
     return ImageFiles(train, test, left_out, notes)
 
 
