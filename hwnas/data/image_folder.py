@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -11,7 +12,7 @@ import torch
 
 from hwnas.data.config import ImageFolderConfig
 from hwnas.data.decode import require_pillow
-from hwnas.data.folders import listed
+from hwnas.data.folders import listed, printable
 from hwnas.data.image_files import ClassFolder, list_images
 from hwnas.data.image_set import LabelledImages
 from hwnas.data.image_tree import find_tree
@@ -21,6 +22,8 @@ from hwnas.errors import DataError
 from hwnas.progress import Progress, part
 
 __all__ = ["FolderParts", "read"]
+
+_log = logging.getLogger(__name__)
 
 
 class FolderParts(NamedTuple):
@@ -36,7 +39,8 @@ class FolderParts(NamedTuple):
 
 
 def read(config: ImageFolderConfig, rng: np.random.Generator, progress: Progress) -> FolderParts:
-    """The training, held-out and test images; the held-out ones are drawn from the training images with `rng`.
+    """The training, held-out and test images; the held-out ones are drawn from the training images with `rng`. The log
+    is told the notes as well.
 
     Raises DataError for a tree that is not as expected (see `find_tree`, `list_images`), an image that can't be
     decoded, and, with `in_memory`, images that need more than `memory_limit_mib`.
@@ -56,6 +60,8 @@ def read(config: ImageFolderConfig, rng: np.random.Generator, progress: Progress
     kept, held = drawn_split(learn.labels.numpy(), config.held_out, rng, tree.classes)
     parts = learn.subset(kept), learn.subset(held), test.subset(drawn_order(len(test)))
     notes = (*files.notes, *_missing(tree.classes, held_out=parts[1], test=parts[2]))
+    for note in notes:
+        _log.warning("%s: %s", printable(config.root or ""), note)
     if not _in_memory(sum(map(len, parts)), config):
         return FolderParts(*parts, files.left_out, notes)
     decoded = [one.decode_all(part(progress, number, 3)) for number, one in enumerate(parts)]

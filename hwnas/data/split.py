@@ -48,8 +48,8 @@ def share_split(
     given = np.clip(_in_proportion(sizes, min(count, len(labels))), np.minimum(most, 1), most)
     if not given.any():
         raise DataError(
-            f"{key}: {len(labels)} images, one a class, cannot be divided: expected two or more images a class to learn"
-            " from, a third to be held out and a fourth to test on; add images"
+            f"{key}: {len(labels)} images, one a class, cannot be divided: expected three a class or more, to learn"
+            " from, to be held out and to test on; add images"
         )
     return _drawn(labels, given, rng)
 

@@ -103,8 +103,8 @@ def test_the_orientation_is_read_by_itself(exif: bytes, expected: int | None) ->
 
 
 def test_tags_beside_it_do_not_matter(tmp_path: Path) -> None:
-    """A resolution without values, which Pillow stumbles over while it opens the file."""
-    tags = struct.pack("<HHII", 0x0112, 3, 1, 6) + struct.pack("<HHII", 0x011A, 5, 0, 0)
+    """A resolution of one byte, which Pillow stumbles over while it opens the file."""
+    tags = struct.pack("<HHII", 0x0112, 3, 1, 6) + struct.pack("<HHII", 0x011A, 1, 1, 72)
     tags += struct.pack("<HHII", 0x0128, 3, 1, 2)
     exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 3) + tags + b"\0" * 4
     held = io.BytesIO()
