@@ -14,7 +14,7 @@ from typing import Any
 
 from hwnas.csv_files import CsvFile, CsvRow, read_csv
 from hwnas.errors import TableError
-from hwnas.latency.table import ENERGY
+from hwnas.latency.table import ENERGY, OPERATOR_VALUES
 from hwnas.spaces import Operator
 
 __all__ = ["Row", "read_csv_rows"]
@@ -39,6 +39,8 @@ class Row:
 def read_csv_rows(path: Path) -> dict[Operator, Row]:
     """The operators at `path` with their latencies. Raises TableError, naming file and row, for anything else."""
     table = read_csv(path, TableError, "a row holds an operator and its latency_ms")
+    if set(OPERATOR_VALUES) <= set(table.columns):
+        raise TableError(f"{path} is a table of hwnas's own: search with it as it is, latency.path={path}")
     if set(table.columns) - set(_COLUMNS) or set(_NEEDED) - set(table.columns):
         raise TableError(
             f"{path}, row 1: unknown columns {sorted(set(table.columns) - set(_COLUMNS))}, missing"

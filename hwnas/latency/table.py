@@ -126,6 +126,11 @@ def read_table(path: Path | str) -> LatencyTable:
     if path.suffix != ".csv":
         raise TableError(f"{path}: expected the path of a table's .csv file")
     networks_path, provenance_path = _companions(path)
+    if path.is_file() and not provenance_path.is_file():
+        raise TableError(
+            f"no such file: {provenance_path}, which hwnas writes last: {_REMEDY}; a table of others is brought in"
+            f" with hwnas import-table format=csv path={path}"
+        )
     provenance = read_json(provenance_path, TableError)
     if not isinstance(provenance, dict):
         raise TableError(f"{provenance_path}: expected an object; {_REMEDY}")

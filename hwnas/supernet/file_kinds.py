@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,7 @@ def _describe_archive(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError):
+    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, EOFError, struct.error):
         return ""
     if any(name.endswith("/constants.pkl") or "/code/" in name for name in names):
         return f"a TorchScript archive; save its weights: torch.save(torch.jit.load({path.name!r}).state_dict(), PATH)"

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from hwnas.errors import TableError
+from hwnas.latency.published_rows import import_table
 from hwnas.latency.table import LatencyTable, read_table, table_path, write_table
 
 
@@ -118,6 +119,15 @@ def test_a_network_that_occurs_twice_is_refused(table: LatencyTable, tmp_path: P
     lines = networks.read_text().splitlines(keepends=True)
     networks.write_text("".join([*lines[:2], lines[1], *lines[3:]]))
     with pytest.raises(TableError, match="row 3: this network stands in row 2"):
+        read_table(path)
+
+
+def test_tables_of_ones_own_and_of_others_are_told_apart(table: LatencyTable, tmp_path: Path) -> None:
+    path = write_table(table, tmp_path / "t.csv")
+    with pytest.raises(TableError, match=r"a table of hwnas's own: search with it as it is, latency\.path="):
+        import_table(path, "csv", "board")
+    path.with_suffix(".json").unlink()
+    with pytest.raises(TableError, match=r"no such file: .*t\.json, .*hwnas import-table format=csv path="):
         read_table(path)
 
 
