@@ -15,7 +15,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from hwnas.accuracy.config import PredictorConfig, config_from_dict
-from hwnas.accuracy.labels import distinct_rows
+from hwnas.accuracy.known import Known
+from hwnas.accuracy.labels import checked_rows, distinct_rows
 from hwnas.accuracy.methods import Model, fit_model, restore_model
 from hwnas.accuracy.network import GeneNetwork
 from hwnas.accuracy.networks import FreeLabels, Networks
@@ -75,6 +76,28 @@ class AccuracyPredictor:
         """
         rows, labels = distinct_rows(space, genotypes, accuracies)
         return cls(space, config, fit_model(space, rows, labels, config, free or {}, rng), len(rows))
+
+    @classmethod
+    def known(
+        cls, space: Space, genotypes: Genotypes, accuracies: Floats, config: PredictorConfig
+    ) -> AccuracyPredictor:
+        """One that has learnt nothing: it looks up the `accuracies` `[n]` of `genotypes` `[n, G]`; elsewhere, the mean.
+
+        Right where all accuracies are equal, or all networks of the space were measured. Raises ArchError and DataError
+        for labels that are none.
+        """
+        rows, labels = checked_rows(space, genotypes, accuracies)
+        return cls(space, config, Known({"known_rows": rows, "known_labels": labels}), len(rows))
+
+    @property
+    def equal_accuracy(self) -> float | None:
+        """The accuracy of every network, where all that were measured had one and the same."""
+        return self._model.equal if isinstance(self._model, Known) else None
+
+    @property
+    def is_lookup(self) -> bool:
+        """Whether it is made by `known`."""
+        return isinstance(self._model, Known)
 
     def predict(self, genotypes: Genotypes) -> AccuracyEstimate:
         """Mean and, where the method has one, standard deviation for `[N, G]`."""

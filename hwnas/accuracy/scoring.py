@@ -5,32 +5,37 @@ Shapes: N labelled architectures, U distinct ones, G genes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import numpy as np
 from scipy.stats import kendalltau, spearmanr
 
 from hwnas.accuracy.config import PredictorConfig
-from hwnas.accuracy.labels import FEWEST_ROWS, distinct_rows
+from hwnas.accuracy.known import equal_accuracy
+from hwnas.accuracy.labels import distinct_rows, fewest_rows
 from hwnas.accuracy.predictor import AccuracyPredictor
 from hwnas.errors import DataError
 from hwnas.spaces import Genotypes, Space
 from hwnas.spaces.space import Floats
 
-__all__ = ["CrossValidation", "PredictorScore", "cross_validate", "score"]
+__all__ = ["CrossValidation", "PredictorScore", "cross_validate", "nothing_scored", "score"]
 
 
 @dataclass(frozen=True)
 class PredictorScore:
-    """Rank correlations (Kendall τ-b, Spearman; 0 where either side is constant) and mean absolute error.
+    """Rank correlations (Kendall τ-b, Spearman) and mean absolute error.
 
-    `mae` is a fraction, as accuracies are. `interval_coverage`: the share of measurements within the central 90 %
-    interval, None for methods without an uncertainty. `rows`: how many subnets were scored.
+    A correlation with a constant is undefined: 0 in `score`, left out of a cross-validation's mean, and None where all
+    its folds are constant. `mae` is a fraction, as accuracies are; None where nothing was held out.
+    `interval_coverage`: the share of measurements within the central 90 % interval, None for methods without an
+    uncertainty. `rows`: how many subnets were scored.
     """
 
-    kendall_tau: float
-    spearman: float
-    mae: float
+    kendall_tau: float | None
+    spearman: float | None
+    mae: float | None
     interval_coverage: float | None
     rows: int
 
@@ -66,7 +71,13 @@ def score(predictor: AccuracyPredictor, genotypes: Genotypes, accuracies: Floats
             f" {len(genotypes)} genotypes"
         )
     estimate = predictor.predict(genotypes)
-    return _score(accuracies, estimate.mean, estimate.std)
+    return _score(accuracies, estimate.mean, estimate.std, undefined=0.0)
+
+
+def nothing_scored(accuracies: Floats) -> PredictorScore:
+    """The score of a predictor that looks measured `accuracies` `[N]` up: equal ones, or those of a whole space."""
+    equal = len(accuracies) > 1 and np.ptp(accuracies) < 1e-9
+    return PredictorScore(None, None, 0.0 if equal else None, None, len(accuracies) if equal else 0)
 
 
 def cross_validate(
@@ -79,38 +90,46 @@ def cross_validate(
     """
     rows, labels = distinct_rows(space, genotypes, accuracies)
     folds = np.array_split(rng.permutation(len(rows)), config.folds)
-    if len(folds[-1]) < 2 or len(rows) - len(folds[0]) < FEWEST_ROWS:
+    if len(rows) < fewest_rows(config.folds):
         raise DataError(
             f"cross-validation of the accuracy predictor: expected at least"
-            f" {max(2 * config.folds, FEWEST_ROWS + 2)} different subnets for {config.folds} folds, got {len(rows)};"
+            f" {fewest_rows(config.folds)} different subnets for {config.folds} folds, got {len(rows)};"
             " evaluate more"
         )
     predicted, std = np.empty(len(rows)), np.empty(len(rows))
     scores = []
     for fold in folds:
         rest = np.setdiff1d(np.arange(len(rows)), fold)
-        predictor = AccuracyPredictor.fit(space, rows[rest], labels[rest], config, rng)
+        # One subnet that differs from the rest may be alone in its fold.
+        equal = equal_accuracy(space, rows[rest], labels[rest]) is not None
+        fit = AccuracyPredictor.known if equal else partial(AccuracyPredictor.fit, rng=rng)
+        predictor = fit(space, rows[rest], labels[rest], config)
         estimate = predictor.predict(rows[fold])
         predicted[fold] = estimate.mean
         std[fold] = np.nan if estimate.std is None else estimate.std
-        scores.append(_score(labels[fold], estimate.mean, estimate.std))
-    coverage = [each.interval_coverage for each in scores if each.interval_coverage is not None]
+        scores.append(_score(labels[fold], estimate.mean, estimate.std, undefined=None))
+    coverage = _mean([each.interval_coverage for each in scores])
     mean_score = PredictorScore(
-        kendall_tau=float(np.mean([each.kendall_tau for each in scores])),
-        spearman=float(np.mean([each.spearman for each in scores])),
-        mae=float(np.mean([each.mae for each in scores])),
-        interval_coverage=float(np.mean(coverage)) if coverage else None,
+        kendall_tau=_mean([each.kendall_tau for each in scores]),
+        spearman=_mean([each.spearman for each in scores]),
+        mae=_mean([each.mae for each in scores]),
+        interval_coverage=coverage,
         rows=len(rows),
     )
-    return CrossValidation(mean_score, rows, labels, predicted, std if coverage else None)
+    return CrossValidation(mean_score, rows, labels, predicted, None if coverage is None else std)
 
 
-def _score(measured: Floats, predicted: Floats, std: Floats | None) -> PredictorScore:
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _score(measured: Floats, predicted: Floats, std: Floats | None, undefined: float | None) -> PredictorScore:
     constant = np.ptp(measured) == 0 or np.ptp(predicted) == 0
     error = np.abs(predicted - measured)
     return PredictorScore(
-        kendall_tau=0.0 if constant else float(kendalltau(predicted, measured).statistic),
-        spearman=0.0 if constant else float(spearmanr(predicted, measured).statistic),
+        kendall_tau=undefined if constant else float(kendalltau(predicted, measured).statistic),
+        spearman=undefined if constant else float(spearmanr(predicted, measured).statistic),
         mae=float(error.mean()),
         interval_coverage=None if std is None else float(np.mean(error <= 1.6449 * std)),
         rows=len(measured),

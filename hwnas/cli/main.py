@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -38,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not COMMANDS[command].keys and not arguments[1:]:
             COMMANDS[command].load()()  # nothing to compose: it answers at once
             return 0
+        logging.captureWarnings(True)  # libraries' warnings are for the log; see conf/hydra/job_logging
         from hwnas.cli import app
 
         return app.run_command(command, arguments[1:], _say_error)

@@ -77,7 +77,8 @@ def search_target(
     score = quantities.score()
     costs = quantities.costs([name for name in search.objectives[1:] if name != "latency_ms"])
     fastest, _ = estimator.fastest()
-    budgets = resolve_budgets(space, estimator.latency_ms, search, rng)
+    least_ms = float(quantities.objective("latency_ms")(fastest[None])[0])
+    budgets = resolve_budgets(space, estimator.latency_ms, search, rng, least_ms)
     values = [budget.budget_ms for budget in budgets]
     anchor = find_within(space, [*limits, quantities.latency_limit(min(values))], rng) if limits else fastest
     latency_ms = limited(quantities.objective("latency_ms"), limits)

@@ -7,9 +7,8 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from hwnas.devices.config import TRANSPORTS
+from hwnas.devices.profile_file import read_profile
 from hwnas.errors import DeviceError, choices
 from hwnas.files import packaged
 
@@ -113,14 +112,12 @@ def load_profile(name: str) -> DeviceProfile:
     Raises DeviceError for an unknown name, and naming file and key for a file that is not a valid profile.
     """
     path = profile_path(name)
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DeviceError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from error
-    return _validated(path, content)
+    return _validated(path, read_profile(path, _NUMBERS))
 
 
 _FACTS = ("cpu", "memory_mib", "peak_gmacs", "bandwidth_gb_s", "max_file_mib")
+
+_NUMBERS = ("memory_mib", "peak_gmacs", "bandwidth_gb_s", "max_file_mib", "count", "ghz")
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "name": (str,),
@@ -140,6 +137,9 @@ _TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
+_WORDS = {str: "text", dict: "keys and values", list: "a list", int: "a whole number", float: "a number"}
+
+
 def _validated(path: Path, content: Any) -> DeviceProfile:
     if not isinstance(content, dict):
         raise DeviceError(f"{path}: expected keys and values, got {type(content).__name__}")
@@ -155,7 +155,7 @@ def _validated(path: Path, content: Any) -> DeviceProfile:
             continue
         types = _TYPES[key]
         if not isinstance(value, types) or isinstance(value, bool):
-            expected = " or ".join(kind.__name__ for kind in types)
+            expected = " or ".join(_WORDS[kind] for kind in types)
             raise DeviceError(f"{path}: {key} is {value!r}, expected {expected}")
         if isinstance(value, (int, float)) and not (math.isfinite(value) and value > 0):
             raise DeviceError(f"{path}: {key} is {value!r}, expected a positive number")
@@ -173,7 +173,9 @@ def _validated(path: Path, content: Any) -> DeviceProfile:
     for delegate in delegates:
         if delegate not in DELEGATES:
             raise DeviceError(f"{path}: delegates has {delegate!r}: {choices(delegate, DELEGATES)}")
-    sources = tuple(str(line) for line in content.get("sources") or ())
+    sources = tuple(content.get("sources") or ())
+    if wrong := [source for source in sources if not isinstance(source, str)]:
+        raise DeviceError(f"{path}: sources has {wrong[0]!r}, expected lines of text")
     if not sources and any(content.get(key) for key in ("soc", *_FACTS)):
         raise DeviceError(f"{path}: facts without a source: give the pages that they are from under sources")
     parsed = {"runtimes": runtimes, "cpu": cpu, "peak_gmacs": peak, "delegates": delegates, "sources": sources}
@@ -188,7 +190,9 @@ def _cores(path: Path, value: object) -> Cores:
         raise DeviceError(f"{path}: cpu count is {count!r}, expected a positive integer")
     if ghz is not None and (not isinstance(ghz, (int, float)) or isinstance(ghz, bool) or not 0 < ghz < 20):
         raise DeviceError(f"{path}: cpu ghz is {ghz!r}, expected a clock such as 2.4")
-    return Cores(str(value["core"]), count, ghz)
+    if not isinstance(value["core"], str):
+        raise DeviceError(f"{path}: cpu core is {value['core']!r}, expected its name")
+    return Cores(value["core"], count, ghz)
 
 
 def _precisions(path: Path, runtime: object, value: object) -> tuple[str, ...]:

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import spearmanr
 
 from hwnas.errors import DeviceError
 from hwnas.profiling.agent import REFERENCE
 
-__all__ = ["Measurements", "ModelLatency", "evaluate_samples", "percentage_errors"]
+__all__ = ["Measurements", "ModelLatency", "evaluate_samples", "percentage_errors", "rank_correlation"]
 
 Floats = NDArray[np.float64]
 
@@ -73,6 +74,13 @@ class Measurements:
 def percentage_errors(predicted: Floats, measured: Floats) -> Floats:
     """Absolute errors relative to `measured`, as fractions, `[N]`."""
     return np.asarray(np.abs(predicted - measured) / measured)
+
+
+def rank_correlation(predicted: Floats, measured: Floats) -> float | None:
+    """Spearman's, None where one side is constant, or one network: it is undefined there."""
+    if len(measured) < 2 or np.ptp(predicted) == 0 or np.ptp(measured) == 0:
+        return None
+    return float(spearmanr(predicted, measured).statistic)
 
 
 def evaluate_samples(

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import spearmanr
 
 from hwnas.devices.transport import Transport
 from hwnas.errors import ArchError, ConfigError, DeviceError, TableError
@@ -22,7 +21,7 @@ from hwnas.profiling.journal import Journal
 from hwnas.profiling.measure import measure_models
 from hwnas.profiling.networks import input_shape, spread_networks
 from hwnas.profiling.runtimes import ModelWriter, model_writer, runtime_named
-from hwnas.profiling.samples import ModelLatency, percentage_errors
+from hwnas.profiling.samples import ModelLatency, percentage_errors, rank_correlation
 from hwnas.progress import Progress
 from hwnas.spaces import Arch, Genotypes, Space
 
@@ -61,7 +60,7 @@ class Validation:
     drift: tuple[float, ...]
     mape: float
     mape_test_retest: float
-    spearman: float
+    spearman: float | None
     within_10_percent: float
 
 
@@ -126,7 +125,7 @@ def validate_table(
         drift=tuple(found[name].drift for name in models),
         mape=float(errors.mean()),
         mape_test_retest=test_retest,
-        spearman=float(spearmanr(predicted, latencies).statistic),
+        spearman=rank_correlation(predicted, latencies),
         within_10_percent=float((errors <= 0.1).mean()),
     )
 

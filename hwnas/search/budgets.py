@@ -35,12 +35,13 @@ class Budget:
 
 
 def resolve_budgets(
-    space: Space, latency_ms: Objective, config: SearchConfig, rng: np.random.Generator
+    space: Space, latency_ms: Objective, config: SearchConfig, rng: np.random.Generator, least_ms: float = 0.0
 ) -> tuple[Budget, ...]:
     """The budgets that `config` asks for on one device, tightest first.
 
     `config.budgets` as they are, or, where there are none, the `config.budget_quantiles` of the latency of
-    `config.budget_samples` random networks, rounded to three digits. Two budgets are named `tight` and `loose`,
+    `config.budget_samples` random networks, rounded to three digits; where that is less than the fastest network
+    takes (`least_ms`), the next such number from there upwards. Two budgets are named `tight` and `loose`,
     others by their value (`30ms`, `q25`). Equal budgets are kept once. Raises HwnasError where a latency is no number.
     """
     if config.budgets:
@@ -48,13 +49,24 @@ def resolve_budgets(
     else:
         latency = _finite(latency_ms, space.sample(config.budget_samples, rng))
         quantiles = sorted(set(config.budget_quantiles))
-        values = [(float(f"{np.quantile(latency, quantile):.3g}"), quantile) for quantile in quantiles]
+        values = [(_attainable(float(np.quantile(latency, quantile)), least_ms), quantile) for quantile in quantiles]
         values = [pair for place, pair in enumerate(values) if place == 0 or pair[0] > values[place - 1][0]]
     if len(values) == 2:
         names = ["tight", "loose"]
     else:
         names = [f"{value:g}ms" if quantile is None else f"q{100 * quantile:g}" for value, quantile in values]
     return tuple(Budget(name, value, quantile) for name, (value, quantile) in zip(names, values, strict=True))
+
+
+def _attainable(budget_ms: float, least_ms: float) -> float:
+    """`budget_ms` to three digits, or the next such number from `least_ms` upwards where it is more."""
+    rounded = float(f"{budget_ms:.3g}")
+    if rounded >= least_ms:
+        return rounded
+    step = 10.0 ** (np.floor(np.log10(least_ms)) - 2)
+    # Powers of ten are no whole binary fractions: print it, then see.
+    above = float(f"{np.ceil(least_ms / step) * step:.3g}")
+    return above if above >= least_ms else float(f"{above + step:.3g}")
 
 
 def sample_near_latency(

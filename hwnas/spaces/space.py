@@ -193,6 +193,16 @@ class Space(ABC):
         """The number of gene combinations (networks that differ only in genes without effect counted each)."""
         return int(np.prod(self.cardinalities.astype(object)))
 
+    def every(self, most: int) -> Genotypes | None:
+        """All distinct networks, canonical, `[N, G]`; None where there are more than `most` gene combinations."""
+        if self.size > most:
+            return None
+        left, columns = np.arange(self.size), []
+        for choices in self.cardinalities:
+            columns.append(left % choices)
+            left = left // choices
+        return self.unique(np.stack(columns, axis=1))
+
     # ---- operators ----------------------------------------------------------------------------------------------
 
     @cached_property

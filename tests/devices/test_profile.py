@@ -71,6 +71,90 @@ def test_a_wrong_profile_is_refused_by_name(tmp_path: Path, old: str, new: str, 
     assert "board.yaml" in str(caught.value)
 
 
+WORDS = [
+    "1_2345678", "0123456", "87681e+28", "8.7681e28", "2026_11_28", "2026-11-28", "12:30", "1:2:3", "yes", "no", "on",
+    "off", "true", "0x1F", "0b11", "1e3", ".5", ".inf", ".nan", "007", "+49", "-5", "=", "R58N90ABCDE", "1.2.3.4:5555",
+    "192.168.1.7:22", "1_000.5", "'null'", '"~"',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_text_is_text_as_it_is_typed(tmp_path: Path, word: str) -> None:
+    """YAML takes each of these for a number, a date or a truth value, or would if nobody looked."""
+    typed = word.strip("'\"")
+    path = tmp_path / f"{typed}.yaml"
+    path.write_text(
+        f"name: {word}\ndescription: {word}\ntransport: adb\naddress: {word}\nsoc: {word}\ntvm_target: {word}\n"
+        f"runtimes: {{onnxruntime: [fp32]}}\ncpu:\n- {{core: {word}, count: 4}}\nsources:\n- {word}\n"
+    )
+    found = load_profile(str(path))
+    assert (found.name, found.description, found.address, found.soc, found.tvm_target) == (typed,) * 5
+    assert found.cpu[0].core == typed
+    assert found.sources == (typed,)
+
+
+@pytest.mark.parametrize(
+    ("number", "value"), [("8192", 8192), ("8_192", 8192), ("010", 10), ("+7", 7), ("2.5e3", None), ("0x10", None),
+                          ("12:30", None), ("'8192'", None), ("yes", None), ("1,5", None)]
+)  # fmt: skip
+def test_numbers_are_decimal(tmp_path: Path, number: str, value: int | None) -> None:
+    path = tmp_path / "board.yaml"
+    path.write_text(f"{GOOD}memory_mib: {number}\n")
+    if value is not None:
+        assert load_profile(str(path)).memory_mib == value
+    else:
+        with pytest.raises(DeviceError, match=r"memory_mib is .*, expected a whole number"):
+            load_profile(str(path))
+
+
+def test_numbers_with_a_point_or_an_exponent(tmp_path: Path) -> None:
+    path = tmp_path / "board.yaml"
+    path.write_text(f"{GOOD}bandwidth_gb_s: 1.71e1\npeak_gmacs: 19\nmax_file_mib:\naddress: ~\n")
+    found = load_profile(str(path))
+    assert (found.bandwidth_gb_s, found.peak_gmacs, found.max_file_mib, found.address) == (17.1, 19, None, None)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is empty: expected keys and values"),
+        (b"# nothing yet\n", "is empty"),
+        (b"\xef\xbb\xbf", "is empty"),
+        (GOOD.encode() + b"name: board\n", "line 7: the key 'name' stands there twice"),
+        (GOOD.replace("count: 4,", "count: 4, count: 5,").encode(), "line 5: the key 'count' stands there twice"),
+        (GOOD.replace("a board", "für Bänke").encode("latin-1"), "not UTF-8 text (byte 0xfc in line 2): save it as"),
+        (GOOD.encode("utf-16"), "not UTF-8 text"),
+        (b"\tname: board\n", "line 1, column 1: a tab where a line begins: indent with spaces"),
+        (GOOD.encode() + b"a: &x [*x]\n", "nested more than 10 deep"),
+        (GOOD.encode() + b"[1]: 2\n", "a key is text"),
+        (GOOD.encode() + b"--- \nname: other\n", "not readable YAML"),
+        (b"a: b: c\n", "line 1, column 5: mapping values are not allowed here"),
+        (b"name: !!binary aGk=\n", "the tag !!binary is not known here"),
+        (GOOD.replace("https://example.org/board", "[a]").encode(), "sources has ['a'], expected lines of text"),
+        (GOOD.replace("description: a board", "description: [a]").encode(), "description is ['a'], expected text"),
+    ],
+)
+def test_a_file_that_is_no_profile_is_refused_in_one_clear_line(tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / "board.yaml"
+    path.write_bytes(content)
+    with pytest.raises(DeviceError) as caught:
+        load_profile(str(path))
+    assert said in str(caught.value)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_byte_order_mark_and_merged_keys_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "board.yaml"
+    path.write_bytes(b"\xef\xbb\xbf" + GOOD.replace("\n", "\r\n").encode())
+    assert load_profile(str(path)).description == "a board"
+    twice = "cpu:\n- &big {core: 1e3, count: 4, ghz: 2.4}\n- {<<: *big, count: 2}"
+    path.write_text(GOOD.replace("cpu: [{core: Cortex-A76, count: 4, ghz: 2.4}]", twice))
+    assert [(kind.core, kind.count, kind.ghz) for kind in load_profile(str(path)).cpu] == [
+        ("1e3", 4, 2.4), ("1e3", 2, 2.4),
+    ]  # fmt: skip
+
+
 def test_an_unknown_name_lists_the_known() -> None:
     with pytest.raises(DeviceError, match="did you mean 'local'"):
         load_profile("locl")

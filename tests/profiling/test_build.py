@@ -26,7 +26,7 @@ from hwnas.profiling.networks import reference_network
 from hwnas.profiling.runtimes import model_writer, runtime_named
 from hwnas.profiling.validate import measure_networks, validate_table
 from hwnas.progress import no_progress
-from hwnas.spaces import OfaMbv3Space, space_from_dict
+from hwnas.spaces import OfaMbv3Config, OfaMbv3Space, make_space, space_from_dict
 from tests.running import held_by_another
 
 Build = tuple[LatencyTable, Path]
@@ -202,3 +202,28 @@ def test_a_killed_build_goes_on_where_it_was(
     table = build_table(space, device, transport, config, tmp_path, 0, watch)
     assert kept == before
     assert {int(n) >= 12 * config.min_repeats for n in table.operators.samples} == {True}
+
+
+@pytest.mark.parametrize("networks", [1, 2])
+def test_a_space_of_few_networks_gets_a_table_of_all_of_them(
+    device: DeviceProfile, transport: Transport, tmp_path: Path, networks: int
+) -> None:
+    space = make_space(
+        OfaMbv3Config(
+            name="few", resolution=(16, 24)[:networks], widths=(8, 8, 16, 24, 32, 32), strides=(1, 2, 2),
+            in_channels=1, classes=10, activations=("relu", "relu", "h_swish"), se=(False, False, True),
+            kernel_sizes=(3,), depths=(1,), expand_ratios=(3,),
+        )
+    )  # fmt: skip
+    config = ProfilingConfig(networks=30, rounds=4, max_rounds=4, slice_ms=0.5)
+    table = build_table(space, device, transport, config, tmp_path, 0, no_progress)
+    measured, every = table.networks.median_ms, space.every(10)
+    assert every is not None
+    assert len(measured) == networks
+    correction = table.provenance["correction"]
+    assert correction["mape_corrected"] is correction["spearman_corrected"] is None
+    # What was measured of the whole network is the estimate, not the sum of what its operators take alone.
+    again = TableEstimator(read_table(table_path(tmp_path, "local", config.setting)), space)
+    known = [space.genotype(arch) for arch in table.networks.archs]
+    assert again.latency_ms(np.array(known)) == pytest.approx(measured, rel=0.05)
+    assert again.estimate(every).std_ms is not None

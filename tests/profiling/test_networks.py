@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from hwnas.errors import ConfigError
-from hwnas.profiling.networks import nested_networks, reference_network, spread_networks
+from hwnas.profiling.networks import nested_networks, networks_at_most, reference_network, spread_networks
 from hwnas.spaces import OfaMbv3Config, OfaMbv3Space, make_space
 
 
@@ -51,3 +53,18 @@ def test_too_small_a_space_is_refused(space: OfaMbv3Space) -> None:
 def test_the_reference_stands_in_the_middle(space: OfaMbv3Space) -> None:
     macs = space.macs(np.stack([space.extreme(False), reference_network(space), space.extreme(True)]))
     assert macs[0] < macs[1] <= macs[2]
+
+
+def few(networks: int) -> OfaMbv3Space:
+    """A space of so many networks, and many gene combinations more where depth leaves genes without effect."""
+    config = OfaMbv3Config(kernel_sizes=(3,), expand_ratios=(4,), depths=(2,))
+    return make_space(replace(config, resolution=tuple(range(128, 128 + 32 * networks, 32))))
+
+
+@pytest.mark.parametrize("networks", [1, 2, 5, 7])
+def test_a_small_space_gives_all_that_it_has(networks: int) -> None:
+    found = nested_networks(few(networks), 30, np.random.default_rng(0))
+    assert len(found) == len(few(networks).unique(found)) == networks == networks_at_most(few(networks), 30)
+    assert len(nested_networks(few(networks), 1, np.random.default_rng(0))) == 1
+    with pytest.raises(ConfigError, match=f"found 0 networks to measure beside {networks} known ones, expected 1"):
+        spread_networks(few(networks), 1, np.random.default_rng(0), without=found)

@@ -40,6 +40,18 @@ def test_equal_quantiles_are_one_budget(full: Any) -> None:
     assert [b.budget_ms for b in budgets] == [4.0]
 
 
+@pytest.mark.parametrize("least", [0.123456, 12.3456, 0.0999999, 4.0, 1234.5, 0.000123456])
+def test_the_fastest_network_meets_every_quantile(full: Any, least: float) -> None:
+    """Of one network, or of equal ones, the quantile rounded down would leave out all."""
+    budgets = resolve_budgets(full.space, lambda rows: np.full(len(rows), least), SearchConfig(), rng(), least)
+    assert len(budgets) == 1
+    assert least <= budgets[0].budget_ms <= 1.011 * least
+    assert float(f"{budgets[0].budget_ms:.3g}") == budgets[0].budget_ms
+    # With a margin for the estimate's error the fastest takes more than the quantiles of the mean.
+    wide = resolve_budgets(full.space, lambda rows: np.full(len(rows), least), SearchConfig(), rng(), 1.3 * least)
+    assert 1.3 * least <= wide[0].budget_ms <= 1.32 * least
+
+
 def test_networks_near_a_latency_are_near_distinct_and_random(full: Any) -> None:
     target = full.quantile_ms(0.25)
     near = sample_near_latency(full.space, full.latency_ms, target, 0.05, 50, rng())

@@ -233,3 +233,12 @@ def test_a_space_of_one_network_gives_that_network(tiny: Any, config: SearchConf
         surrogate=lambda *_: lambda rows: (np.zeros(len(rows)), np.ones(len(rows))),
     )
     assert (result.evaluations, result.accuracy, result.latency_ms) == (1, 0.5, 1.0)
+
+
+def test_among_equals_the_fastest_is_the_answer(tiny: Any, config: SearchConfig) -> None:
+    fastest_ms = float(tiny.latency_ms(tiny.everything).min())
+    for share in (0.1, 0.9):
+        budget_ms = float(np.quantile(tiny.latency_ms(tiny.everything), share))
+        found = run(tiny, budget_ms, config, accuracy=lambda rows: np.full(len(rows), 1.0))
+        assert found.latency_ms == pytest.approx(fastest_ms, rel=1e-12)
+        assert found.accuracy == 1.0

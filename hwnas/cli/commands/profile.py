@@ -45,14 +45,15 @@ def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, 
         from hwnas.devices.connect import connect
         from hwnas.devices.profile import load_profile
         from hwnas.profiling.build import build_table
+        from hwnas.profiling.networks import networks_at_most
 
         device = load_profile(config.device.name)
         started, entries = time.monotonic(), []
         for runtime, path in tables_of(config, folder).items():
             settings = replace(config.profiling, runtime=runtime)
             title = (
-                f"profile: {len(space.operators)} operators and {settings.networks} whole networks on {device.name},"
-                f" {settings.setting}"
+                f"profile: {len(space.operators)} operators and {networks_at_most(space, settings.networks)} whole"
+                f" networks on {device.name}, {settings.setting}"
             )
             with reporter.step(title) as progress, connect(device, config.device) as transport:
                 table = build_table(space, device, transport, settings, folder, config.seed, progress)
@@ -66,6 +67,7 @@ def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, 
 def _summary(table: LatencyTable, file: str) -> dict[str, Any]:
     facts = table.provenance
     correction = facts["correction"] or {}
+    held_out = correction.get("mape_corrected") is not None
     return {
         "device": facts["device"],
         "runtime": facts["runtime"],
@@ -83,8 +85,8 @@ def _summary(table: LatencyTable, file: str) -> dict[str, Any]:
         "spearman": correction.get("spearman_corrected"),
         "elapsed_s": facts["elapsed_s"],
         "networks": {
-            "predicted_ms": table.networks.held_out_ms.tolist() if correction else [],
-            "measured_ms": table.networks.median_ms.tolist() if correction else [],
+            "predicted_ms": table.networks.held_out_ms.tolist() if held_out else [],
+            "measured_ms": table.networks.median_ms.tolist() if held_out else [],
         },
     }
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from hwnas.cli.commands.evaluate import say_known
 from hwnas.cli.config import PipelineConfig
 from hwnas.cli.console import Reporter
 from hwnas.cli.convert import to_plain
@@ -66,6 +67,7 @@ def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, 
     def work() -> dict[str, Any]:
         predictor = load_predictor(config, predictor_path, space)
         targets = [source.open() for source in sources]
+        say_known(predictor, reporter)
         found = _search_all(config, folder, space, predictor, targets, reporter)
         measured: dict[tuple[bool, bytes], float] = {}
         if config.search.evaluate_top:
