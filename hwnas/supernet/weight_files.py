@@ -33,7 +33,7 @@ _PLAIN = re.compile(
     r"|(numpy|omegaconf|datetime|pathlib|ml_collections|torch\.torch_version)\..+|_codecs\.encode"
     r"|copyreg\._reconstructor|builtins\.(object|int|float|complex|str|bytes|bytearray|bool|list|tuple|set|frozenset"
     r"|slice|range)|mmengine\.logging\.history_buffer\.HistoryBuffer"
-    r"|(pytorch_lightning|lightning\.pytorch)\.callbacks\..+)"
+    r"|(pytorch_lightning\.callbacks|lightning\.pytorch\.callbacks|torch\.optim|torch\.nn\.modules\.loss)\..+)"
 )
 _MAPPINGS = re.compile(
     r"(builtins\.dict|collections\.(defaultdict|Counter)|easydict\.EasyDict|munch\.Munch|addict\..+\.Dict|yacs\.config"
@@ -133,15 +133,20 @@ def _pickles(path: Path) -> Iterator[Any]:
 def _refused(path: Path, error: Exception) -> str:
     """The message where a type stands in the way, or ''."""
     named = re.search(r"GLOBAL (\S+)", str(error))
-    if named is None:
+    source = "persistent_load" in str(error)  # before torch 1.6 a module's source code went with it
+    if named is None and not source:
         return ""
     types = _globals(path)
-    kind = next((name for name in types if name.endswith(named[1])), named[1])
-    if any(name.startswith("torch.nn.modules.") for name in types):
-        own = [name for name in types if not name.startswith(("torch.", "collections.", "builtins."))]
+    modules = [
+        name for name in types if name.startswith("torch.nn.modules.") and (source or not _PLAIN.fullmatch(name))
+    ]
+    kind = next((name for name in types if named and name.endswith(named[1])), named[1] if named else "a module")
+    if modules:
+        known = ("torch.", "collections.", "builtins.")
+        own = [name for name in types if not name.startswith(known) and not _PLAIN.fullmatch(name)]
         return (
             f"{path} is no state dict and no file of weights alone: a whole pickled module"
-            f" ({(own or [kind])[0]}), which can't be read without running code; where its code is, write"
+            f" ({(own or modules)[0]}), which can't be read without running code; where its code is, write"
             " torch.save(model.state_dict(), PATH) and give that"
         )
     return (

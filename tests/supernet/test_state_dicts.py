@@ -96,6 +96,10 @@ FORMS = {
     "one net under two names": lambda w: under("model.", w) | under("net.", w),
     "part of a larger one": lambda w: under("backbone.", w, **{"head.weight": torch.ones(2)}),
     "arguments": lambda w: {"state_dict": w, "args": settings()},
+    "objects of training": lambda w: {
+        "model_state_dict": w, "kind": torch.optim.SGD,
+        "schedule": torch.optim.lr_scheduler.StepLR(torch.optim.SGD([nn.Parameter(torch.ones(1))], 0.1), 3),
+    },
     "without counters": lambda w: without(w, "bn.num_batches_tracked"),
     "parameters": lambda w: {name: nn.Parameter(v) if v.is_floating_point() else v for name, v in w.items()},
     "beside the names": lambda w: {**w, "epoch": 3},
@@ -216,6 +220,13 @@ def test_an_inner_layer_of_another_width_is_no_number_of_classes(weights: Weight
     with pytest.raises(CheckpointError) as caught:
         load(tmp_path / "w.pth", Net(5, 8).state_dict())
     assert "classes" not in str(caught.value)
+
+
+def test_a_loss_is_no_network(weights: Weights, tmp_path: Path) -> None:
+    content = {"model_state_dict": weights, "loss": nn.CrossEntropyLoss(weight=torch.ones(5))}
+    assert torch.equal(load(tmp_path / "w.pth", content)["fc.weight"], weights["fc.weight"])
+    with pytest.raises(CheckpointError, match=r"a whole pickled module \(torch\.nn\.modules\.loss\.CrossEntropyLoss\)"):
+        load(tmp_path / "w.pth", content, legacy=True)  # whose source code went with it
 
 
 class Custom:
