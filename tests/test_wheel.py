@@ -94,5 +94,9 @@ def test_base_install_searches_without_any_extra(
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert (run_folder / "search" / "result.json").is_file()
+    wanted = ["run", "experiment=smoke", f"hydra.run.dir={tmp_path / 'new'}"]
+    done = subprocess.run([str(python.with_name("hwnas")), *wanted], capture_output=True, text=True, check=False)
+    assert "pip install 'hwnas[train]'" in done.stderr
+    assert done.stdout == ""  # nothing was begun
     missing = subprocess.run([str(python), "-c", "import torch"], capture_output=True, check=False)
     assert missing.returncode != 0
