@@ -12,7 +12,7 @@ from hwnas.cli.config import PipelineConfig
 from hwnas.cli.console import Reporter
 from hwnas.cli.export_checks import checked_files, model_path, tvm_target
 from hwnas.cli.export_plan import PlannedFile
-from hwnas.cli.export_preflight import preflight_networks
+from hwnas.cli.export_preflight import preflight_networks, tell_of_files
 from hwnas.cli.export_subjects import Source
 from hwnas.cli.latencies import TimedFile, measure_latencies, no_latency
 from hwnas.errors import StorageError
@@ -44,6 +44,8 @@ def export_files(
     with locked(state / "lock"):
         examples = source.examples
         checked = checked_files(config, planned, source, state, reporter)
+        if config.module is not None:
+            tell_of_files(planned, {key: one.preflight for key, one in checked.items()}, reporter)
         shapes = {file.key: (1, examples.channels, *2 * (source.resolution(file.target),)) for file in planned}
         latencies = _latencies(config, planned, shapes, state, reporter)
         with reporter.step(f"export: {len(planned)} bundles") as progress:

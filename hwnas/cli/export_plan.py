@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,10 +14,10 @@ from hwnas.devices.profile import load_profile
 from hwnas.errors import ConfigError, choices
 from hwnas.export.bundle_names import bundle_folder
 from hwnas.export.formats import PRECISIONS, format_of_runtime, model_format
-from hwnas.export.module import module_file, module_name
+from hwnas.export.module import module_name
 from hwnas.export.passes import require
 
-__all__ = ["PlannedFile", "Target", "given_module_file", "plan_files", "planned_targets"]
+__all__ = ["PlannedFile", "Target", "plan_files", "planned_targets"]
 
 _PREDICTED = ("latency_ms", "accuracy_predicted", "budget_ms", "macs", "parameters")
 
@@ -110,17 +109,6 @@ def plan_files(
         require(model_format(name).packages, model_format(name).extra, f"exporting to {name}")
     left_out = [f"{name} {precision}" for name, precision in pairs if (name, precision) not in written]
     return _placed({target: [pair for pair in pairs if pair in written] for target, pairs in wanted.items()}), left_out
-
-
-def given_module_file(path: str) -> Path | None:
-    """The file that `module=` means, as far as it can be found without running it."""
-    if (file := module_file(path)) is not None:
-        return file
-    try:
-        spec = importlib.util.find_spec(path.rpartition(":")[0])
-    except (ImportError, ValueError, AttributeError):
-        return None
-    return Path(spec.origin) if spec is not None and spec.origin and Path(spec.origin).is_file() else None
 
 
 def _placed(wanted: Mapping[Target, Sequence[tuple[str, str]]]) -> list[PlannedFile]:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from hwnas.cli.commands.train import CHECKPOINT
 from hwnas.cli.config import PipelineConfig
 from hwnas.cli.convert import to_plain
-from hwnas.cli.export_plan import Target, given_module_file
+from hwnas.cli.export_plan import Target
 from hwnas.cli.inputs import data_inputs, input_path, load_images, load_network, resolve_space
 from hwnas.data.config import NoDataConfig
 from hwnas.devices.profile import DeviceProfile
+from hwnas.export.module import module_title
 from hwnas.export.preflight import Finding, preflight
 from hwnas.progress import Progress, no_progress
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Source", "source_of"]
 
+_LOADED = ("data", "examples", "_supernet", "_network")
+
 
 class Source(ABC):
     """Networks to export, and the images to check them with. Nothing is read before it is asked for."""
@@ -34,7 +37,7 @@ class Source(ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         # Another process loads images and weights itself.
-        return {key: value for key, value in vars(self).items() if key not in ("data", "examples", "_supernet")}
+        return {key: value for key, value in vars(self).items() if key not in _LOADED}
 
     @property
     @abstractmethod
@@ -145,12 +148,17 @@ class _Module(Source):
     def inputs(self) -> dict[str, Any]:
         settings = self.config.data
         data = to_plain(settings) if isinstance(settings, NoDataConfig) else data_inputs(self.config.data_config)
-        return {"module": self.config.module, "data": data, "measure": to_plain(self.config.evaluation.measure)}
+        measure = to_plain(self.config.evaluation.measure)
+        return {"module": module_title(self._path), "data": data, "measure": measure}
 
     @property
     def files(self) -> dict[str, Path]:
-        found = {"module": given_module_file(self._path), "checkpoint": self._checkpoint}
-        return {role: path for role, path in found.items() if path is not None}
+        """With all that the network's code imports, for which it is run."""
+        from hwnas.export.module import module_files
+
+        _ = self._network
+        checkpoint = {} if self._checkpoint is None else {"checkpoint": self._checkpoint}
+        return {f"module's {name}": file for name, file in module_files(self._path).items()} | checkpoint
 
     def resolution(self, target: Target) -> int:  # noqa: ARG002 (of any network of its own)
         size: int = self.config.data.image_size
@@ -163,15 +171,13 @@ class _Module(Source):
         return []  # its file will tell
 
     def network(self, target: Target) -> nn.Module:  # noqa: ARG002
-        from hwnas.export.module import load_module
-
-        return load_module(self._path, self._checkpoint)
+        return self._network
 
     def subject(self, target: Target, progress: Progress) -> Subject:
         from hwnas.export.module import check_static
 
         subject = super().subject(target, progress)
-        check_static(subject.module, next(subject.answers.batches(1)))
+        check_static(subject.module, (next(subject.answers.batches(1)),))
         return subject
 
     def load_data(self) -> ImageData | None:
@@ -180,6 +186,12 @@ class _Module(Source):
         if isinstance(self.config.data, NoDataConfig):
             return None
         return load_data(self.config.data_config, self.config.seed, no_progress)
+
+    @cached_property
+    def _network(self) -> nn.Module:
+        from hwnas.export.module import load_module
+
+        return load_module(self._path, self._checkpoint, self.config.seed)
 
     @property
     def _path(self) -> str:

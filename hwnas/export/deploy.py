@@ -227,4 +227,7 @@ def _request(
     channels, resolution = len(subject.answers.preprocessing.mean), subject.resolution
     metadata = file_metadata(subject.arch, subject.space, subject.classes, subject.answers.preprocessing.to_dict())
     example = torch.zeros(1, channels, resolution, resolution)
-    return ExportRequest(subject.module, example, precision, calibration, metadata, config=config, progress=progress)
+    return ExportRequest(
+        subject.module, example, precision, calibration, metadata,
+        plain_layout=bool(subject.space), config=config, progress=progress,
+    )  # fmt: skip

@@ -7,6 +7,7 @@ becomes the model's metadata properties.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from hwnas.export import synthetic_onnx
 from hwnas.export.calibrate_onnx import calibrate
 from hwnas.export.compress_onnx import half_precision, quantise_weights
 from hwnas.export.formats import ModelFormat, Runner
-from hwnas.export.onnx_graph import layers_of, name_nodes, pool_globally
+from hwnas.export.onnx_graph import constants_of, layers_of, name_nodes, pool_globally
 from hwnas.export.passes import first_line, fold_batch_norm, on_cpu, order_weights, require
 from hwnas.export.quantise_onnx import quantise
 from hwnas.export.request import ExportState, Pass
@@ -28,7 +29,6 @@ from hwnas.export.sensitivity_onnx import layer_errors
 __all__ = ["FORMAT", "TRACING", "load_runner"]
 
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
-TRAINING_NODES = ("BatchNormalization", "Dropout")
 
 
 def load_runner(path: Path | str, threads: int = 1) -> Runner:
@@ -148,13 +148,29 @@ def _check(state: ExportState) -> ExportState:
 
     model = state.model
     onnx.checker.check_model(model, full_check=True)
-    if left := sorted({node.op_type for node in model.graph.node} & set(TRAINING_NODES)):
-        raise ExportError(f"onnx export: training nodes are left in the graph: {', '.join(left)}; call .eval() first")
+    constants = constants_of(model.graph)
+    if left := sorted({node.op_type for node in model.graph.node if _is_training(node, constants)}):
+        raise ExportError(
+            f"onnx export: nodes in training mode are left in the graph: {', '.join(left)}; expected a network in eval"
+            " mode throughout, such as F.dropout(x, training=self.training)"
+        )
     free = 1 if state.request.config.dynamic_batch else 0
     for value in (*model.graph.input, *model.graph.output):
         if any(not size.dim_value for size in value.type.tensor_type.shape.dim[free:]):
             raise ExportError(f"onnx export: {value.name!r} has no static shape; expected a network of fixed shapes")
     return state
+
+
+def _is_training(node: Any, constants: Mapping[str, Any]) -> bool:
+    from onnx import numpy_helper
+
+    if node.op_type == "BatchNormalization":
+        asked = any(attribute.name == "training_mode" and attribute.i for attribute in node.attribute)
+        return asked or len([name for name in node.output if name]) > 1
+    if node.op_type != "Dropout" or len(node.input) < 3 or not node.input[2]:
+        return False
+    mode = constants.get(node.input[2])
+    return mode is None or bool(numpy_helper.to_array(mode))
 
 
 def _serialise(state: ExportState) -> ExportState:

@@ -26,7 +26,9 @@ class ExportRequest:
 
     `example` is one image `[1, C, H, W]`; `calibration` real, prepared ones `[N, C, H, W]`, off which int8 reads the
     ranges of activations. `metadata` goes into the file, name to text. `float_layers` stay float in a quantised file:
-    layers by the format's own names, as its `layer_errors` gives them. `progress` is of what takes long: tuning.
+    layers by the format's own names, as its `layer_errors` gives them. `plain_layout`: operators that only move values
+    about, such as transposes, are refused; networks of our own spaces need none. `progress` is of what takes long:
+    tuning.
     """
 
     module: nn.Module
@@ -35,6 +37,7 @@ class ExportRequest:
     calibration: NDArray[np.float32] | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     float_layers: tuple[str, ...] = ()
+    plain_layout: bool = True
     config: ExportConfig = field(default_factory=ExportConfig)
     progress: Progress = no_progress
 

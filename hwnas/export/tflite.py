@@ -1,6 +1,6 @@
 """TFLite files by litert-torch, and LiteRT to run them.
 
-Their input is NHWC, `[1, H, W, C]`, and float32 as the output is, in every precision. No transposes are inserted; one
+Their input is NHWC, `[1, H, W, C]`, and float32 as the output is, in every precision. One
 signature, `serving_default`. The metadata is JSON in the file's metadata entry `hwnas`.
 """
 
@@ -59,7 +59,8 @@ def _convert(state: ExportState) -> ExportState:
 
 
 def _check_layout(state: ExportState) -> ExportState:
-    if found := sorted(set(operator_names(state.model)) & set(LAYOUT_OPERATORS)):
+    found = sorted(set(operator_names(state.model)) & set(LAYOUT_OPERATORS))
+    if found and state.request.plain_layout:
         raise ExportError(
             f"tflite export: layout operators were inserted: {', '.join(found)}; expected a network that keeps"
             " height and width as axes up to its flattening (pool with keepdim=True)"
