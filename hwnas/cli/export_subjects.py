@@ -50,8 +50,8 @@ class Source(ABC):
         """The files that they depend on, by role."""
 
     @abstractmethod
-    def resolution(self, target: Target) -> int:
-        """Height and width of the network's input."""
+    def resolution(self, target: Target) -> int | tuple[int, int]:
+        """Height and width of the network's image, or both where they differ."""
 
     @abstractmethod
     def described(self, target: Target) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -81,7 +81,9 @@ class Source(ABC):
 
         if self.data is None:
             settings: NoDataConfig = self.config.data
-            preprocessing = Preprocessing(settings.channel_mean, settings.channel_std, settings.image_size)
+            height, width = settings.size
+            stored = height if height == width else 0
+            preprocessing = Preprocessing(settings.channel_mean, settings.channel_std, stored)
             return Examples((), preprocessing, None, None)
         limit = self.config.evaluation.measure.images
         held_out = self.data.held_out.first(limit) if limit else self.data.held_out
@@ -160,8 +162,12 @@ class _Module(Source):
         checkpoint = {} if self._checkpoint is None else {"checkpoint": self._checkpoint}
         return {f"module's {name}": file for name, file in module_files(self._path).items()} | checkpoint
 
-    def resolution(self, target: Target) -> int:  # noqa: ARG002 (of any network of its own)
-        size: int = self.config.data.image_size
+    def resolution(self, target: Target) -> int | tuple[int, int]:  # noqa: ARG002 (of any network of its own)
+        settings = self.config.data
+        if isinstance(settings, NoDataConfig):
+            height, width = settings.size
+            return height if height == width else (height, width)
+        size: int = settings.image_size
         return size
 
     def described(self, target: Target) -> tuple[dict[str, Any], dict[str, Any]]:  # noqa: ARG002
@@ -174,10 +180,11 @@ class _Module(Source):
         return self._network
 
     def subject(self, target: Target, progress: Progress) -> Subject:
+        from hwnas.export.copies import copied
         from hwnas.export.module import check_static
 
         subject = super().subject(target, progress)
-        check_static(subject.module, (next(subject.answers.batches(1)),))
+        check_static(copied(subject.module), subject.answers.feed.first())
         return subject
 
     def load_data(self) -> ImageData | None:

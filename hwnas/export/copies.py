@@ -53,8 +53,18 @@ def _not_copyable(module: nn.Module) -> Iterator[tuple[Any, Any]]:
 
 def _make_plain(part: nn.Module) -> None:
     if parametrize.is_parametrized(part):
-        for name in list(part.parametrizations):  # type: ignore[arg-type]
-            parametrize.remove_parametrizations(part, name, leave_parametrized=True)
+        # torch's own removal changes the class, which is that of the original too.
+        lists: Any = part._modules["parametrizations"]
+        values = {
+            name: (getattr(part, name).detach().clone(), any(True for _ in lists[name].parameters())) for name in lists
+        }
+        part.__class__ = type(part).__bases__[0]
+        del part._modules["parametrizations"]
+        for name, (value, learnt) in values.items():
+            if learnt:
+                part.register_parameter(name, nn.Parameter(value))
+            else:
+                part.register_buffer(name, value)
     for key, hook in list(part._forward_pre_hooks.items()):
         if type(hook).__name__ in ("WeightNorm", "SpectralNorm") and type(hook).__module__.startswith("torch.nn.utils"):
             hook.remove(part)  # type: ignore[attr-defined]

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from hwnas.errors import CheckpointError, ConfigError, ExportError, choices
 from hwnas.export.imports import imported_files
 from hwnas.export.quiet import quiet
+from hwnas.export.reads import noted_reads
 from hwnas.export.told import told
-from hwnas.export.user_code import import_named, is_own, loaded_files, run_file
+from hwnas.export.user_code import import_named, is_own, loaded_files, note_files, run_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +36,9 @@ def load_module(path: str, checkpoint: Path | None = None, seed: int = 0) -> nn.
     from torch import nn
 
     place, name = _split(path)
-    with torch.random.fork_rng(devices=[]):
+    main = module_file(path)
+    folders = [Path.cwd(), *([] if main is None else [main.resolve().parent])]
+    with torch.random.fork_rng(devices=[]), noted_reads(folders) as read:
         torch.manual_seed(seed)
         loaded = _load(path, place)
         if not hasattr(loaded, name):
@@ -44,6 +47,7 @@ def load_module(path: str, checkpoint: Path | None = None, seed: int = 0) -> nn.
         found: Any = getattr(loaded, name)
         if not isinstance(found, nn.Module):
             found = _call(path, name, found)
+    note_files(file for file in read if is_own(str(file)))
     if not isinstance(found, nn.Module):
         raise ConfigError(f"module={path}: expected an nn.Module, got {type(found).__name__}")
     if checkpoint is not None:
@@ -99,9 +103,9 @@ def module_file(path: str) -> Path | None:
 
 
 def module_files(path: str) -> dict[str, Path]:
-    """The files that the network's code is made of, the user's own, by their path from the first one's folder.
+    """The files that the network is made of, the user's own, by their path from the first one's folder.
 
-    What they import is read off their text, and what the last `load_module` has loaded is there too. Raises
+    What its code imports is read off its text, and what the last `load_module` has loaded and read is there too. Raises
     ConfigError where there is no such file.
     """
     main = module_file(path)

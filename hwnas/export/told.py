@@ -18,11 +18,12 @@ _LENGTH = 300
 
 @dataclass(frozen=True)
 class Told:
-    """Type, message on one line, and ` at file.py:12` where that is known. As text: all three."""
+    """Type, message on one line, ` at file.py:12` where that is known, and what stands there. As text: all but that."""
 
     kind: str
     message: str
     place: str
+    line: str = ""
 
     def __str__(self) -> str:
         return f"{self.kind}{f': {self.message}' if self.message else ''}{self.place}"
@@ -32,11 +33,11 @@ def told(error: BaseException) -> Told:
     """What is to be said of an exception. An assertion without a message is told by its line."""
     found = next(filter(None, map(_own_place, _chain(error))), None)
     message = " ".join(str(error).split())
-    if not message and found is not None:
-        message = linecache.getline(*found).strip()
+    line = "" if found is None else linecache.getline(*found).strip()
+    message = message or line
     if len(message) > _LENGTH:
         message = f"{message[:_LENGTH]}…"
-    return Told(type(error).__name__, message, "" if found is None else f" at {_short(found[0])}:{found[1]}")
+    return Told(type(error).__name__, message, "" if found is None else f" at {_short(found[0])}:{found[1]}", line)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

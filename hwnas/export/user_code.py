@@ -19,7 +19,7 @@ from types import CodeType, FrameType, ModuleType
 
 from hwnas.export.imports import imported_files
 
-__all__ = ["import_named", "is_own", "loaded_files", "run_file"]
+__all__ = ["import_named", "is_own", "loaded_files", "note_files", "run_file"]
 
 _INSTALLED = ("site-packages", "dist-packages")
 _NEVER_HIDDEN = (*sys.stdlib_module_names, "hwnas", "torch", "numpy", "__main__")
@@ -62,6 +62,12 @@ def import_named(name: str, folder: Path) -> ModuleType:
 def loaded_files() -> list[Path]:
     """The user's own files that the last of these calls has loaded, until now."""
     return sorted(_current.files) if _current is not None else []
+
+
+def note_files(files: Iterable[Path]) -> None:
+    """Take `files` for loaded ones: what the code has read."""
+    if _current is not None:
+        _current.files.update(file.resolve() for file in files)
 
 
 def _package_of(path: Path) -> str | None:

@@ -287,3 +287,17 @@ def test_weights_that_are_drawn_are_the_same_each_time(file: Path) -> None:
     first, second, other = (load_module(f"{file}:make", seed=seed).layer.weight for seed in (0, 0, 1))
     assert torch.equal(first, second)
     assert not torch.equal(first, other)
+
+
+def test_files_that_it_reads_are_inputs_too(tmp_path: Path) -> None:
+    torch.save(torch.nn.Linear(4, 3).state_dict(), tmp_path / "weights.pt")
+    (tmp_path / "settings.json").write_text('{"width": 3}')
+    (tmp_path / "net.py").write_text(
+        "import json\nimport torch\nfrom pathlib import Path\nfolder = Path(__file__).parent\n"
+        "WIDTH = json.loads((folder / 'settings.json').read_text())['width']\n"
+        "def make():\n    net = torch.nn.Linear(4, WIDTH)\n"
+        "    net.load_state_dict(torch.load(folder / 'weights.pt'))\n"
+        "    (folder / 'written.txt').write_text('made')\n    return net\n"
+    )
+    load_module(f"{tmp_path}/net.py:make")
+    assert set(module_files(f"{tmp_path}/net.py:make")) == {"net.py", "settings.json", "weights.pt"}

@@ -9,9 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["prepare_file"]
+__all__ = ["prepare_file", "takes_image_files"]
 
 # ---- copied into the bundle's run.py from here on ----
+
+
+def takes_image_files(description: dict[str, Any]) -> bool:
+    """Whether preprocessing.json starts at an image file."""
+    return any(step["step"] == "decode" for step in description["steps"])
 
 
 def prepare_file(path: Path | str, description: dict[str, Any]) -> NDArray[np.float32]:
