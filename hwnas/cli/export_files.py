@@ -11,11 +11,12 @@ from hwnas.cli.config import PipelineConfig
 from hwnas.cli.console import Reporter
 from hwnas.cli.export_checks import checked_files, model_path, tvm_target
 from hwnas.cli.export_plan import PlannedFile
-from hwnas.cli.export_preflight import preflight_networks
+from hwnas.cli.export_preflight import preflight_networks, tell_of_files
 from hwnas.cli.export_subjects import Source
 from hwnas.cli.latencies import TimedFile, measure_latencies, no_latency
 from hwnas.cli.preflight import check_folders
 from hwnas.export.formats import model_format
+from hwnas.export.signature import fed_shape
 from hwnas.files import locked
 
 if TYPE_CHECKING:
@@ -43,12 +44,16 @@ def export_files(
     with locked(state / "lock"):
         examples = source.examples
         checked = checked_files(config, planned, source, state, reporter)
-        shapes = {file.key: (1, examples.channels, *2 * (source.resolution(file.target),)) for file in planned}
+        if config.module is not None:
+            for note in dict.fromkeys(note for one in checked.values() for note in one.notes):
+                reporter.say(f"export: {note}")
+            tell_of_files(planned, {key: one.preflight for key, one in checked.items()}, reporter)
+        shapes = {file.key: fed_shape(checked[file.key].signature.inputs) for file in planned}
         latencies = _latencies(config, planned, shapes, state, reporter)
         with reporter.step(f"export: {len(planned)} bundles") as progress:
             for number, file in enumerate(planned):
                 progress(number / len(planned), file.key)
-                known = checked[file.key], examples, shapes[file.key], latencies[file.key]
+                known = checked[file.key], examples, latencies[file.key]
                 entries.append(_bundle(config, file, *known, state, folder))
         shutil.rmtree(state, ignore_errors=True)
     return entries
@@ -57,7 +62,7 @@ def export_files(
 def _latencies(
     config: PipelineConfig,
     planned: Sequence[PlannedFile],
-    shapes: Mapping[str, tuple[int, ...]],
+    shapes: Mapping[str, tuple[Any, ...]],
     state: Path,
     reporter: Reporter,
 ) -> dict[str, dict[str, Any]]:
@@ -78,7 +83,6 @@ def _bundle(
     file: PlannedFile,
     checked: CheckedFile,
     examples: Examples,
-    shape: tuple[int, ...],
     latency: dict[str, Any],
     state: Path,
     folder: Path,
@@ -89,14 +93,14 @@ def _bundle(
     from hwnas.export.manifest import Manifest, package_versions
 
     target, chosen = file.target, model_format(file.format)
-    sizes = dict(zip("NCHW", shape, strict=True))
-    accuracy = checked.accuracy
+    signature, accuracy = checked.signature, checked.accuracy
+    inputs = [port.described(chosen.layout) for port in signature.inputs]
     manifest = Manifest(
         name=target.id, device=target.device, runtime=chosen.runtime, budget=target.budget, file="",
         format=file.format, precision=file.precision, bytes=checked.bytes, sha256=checked.sha256,
         arch=checked.arch, space=checked.space, classes=checked.classes,
         tvm_target=tvm_target(config, file), input_layout=chosen.layout,
-        input_shape=[sizes[axis] for axis in chosen.layout],
+        input_shape=inputs[0]["shape"],
         parity=checked.parity, accuracy=accuracy, float_layers=checked.float_layers,
         metrics={
             "predicted": target.predicted,
@@ -104,12 +108,15 @@ def _bundle(
         },
         latency=latency, preflight=checked.preflight, golden={},
         data={"name": config.data.name, "licence": config.data.licence, "real_images": checked.parity["real"]},
-        files={}, versions=package_versions(chosen),
+        files={}, versions=package_versions(chosen), inputs=inputs,
+        outputs=[port.described(chosen.output_layout) for port in signature.outputs],
+        logits=checked.logits, notes=checked.notes,
     )  # fmt: skip
     model = model_path(state, file)
+    feed = examples.feed(signature.inputs, 1, noise=config.export.inputs is not None)
     write_bundle(
-        folder / file.folder, model, manifest, examples.preprocessing, shape[-1],
-        examples.checking_images(1, shape[-1]), config.export, runnable_here(model),
+        folder / file.folder, model, manifest, examples.preprocessing, signature, feed, config.export,
+        runnable_here(model),
     )  # fmt: skip
     return {
         "id": target.id,
@@ -134,4 +141,7 @@ def _bundle(
         "latency_p90_ms": latency["p90_ms"],
         "latency_reason": latency["reason"],
         "preflight": checked.preflight,
+        "inputs": manifest.inputs,
+        "outputs": manifest.outputs,
+        "notes": checked.notes,
     }

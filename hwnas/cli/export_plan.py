@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,10 +14,10 @@ from hwnas.devices.profile import load_profile
 from hwnas.errors import ConfigError, choices
 from hwnas.export.bundle_names import bundle_folder
 from hwnas.export.formats import PRECISIONS, format_of_runtime, model_format
-from hwnas.export.module import module_file, module_name
+from hwnas.export.module import module_name
 from hwnas.export.passes import require
 
-__all__ = ["PlannedFile", "Target", "given_module_file", "plan_files", "planned_targets"]
+__all__ = ["PlannedFile", "Target", "plan_files", "planned_targets"]
 
 _PREDICTED = ("latency_ms", "accuracy_predicted", "budget_ms", "macs", "parameters")
 
@@ -62,8 +61,9 @@ def planned_targets(config: PipelineConfig, folder: Path) -> tuple[list[Target],
 
     Raises ConfigError where several are given, StorageError where the search's result is not there.
     """
-    if config.module is not None and config.arch is not None:
-        raise ConfigError("module and arch: expected one of them, got both")
+    ways = {"module": config.module, "arch": config.arch, "targets": config.targets}
+    if len(given := [key for key, value in ways.items() if value is not None]) > 1:
+        raise ConfigError(f"{' and '.join(given)}: expected one of them, which says what is exported, got {len(given)}")
     profile, threads, precision = load_profile(config.device.name), config.profiling.threads, config.profiling.precision
     device = profile.name
     if config.module is not None:
@@ -110,17 +110,6 @@ def plan_files(
         require(model_format(name).packages, model_format(name).extra, f"exporting to {name}")
     left_out = [f"{name} {precision}" for name, precision in pairs if (name, precision) not in written]
     return _placed({target: [pair for pair in pairs if pair in written] for target, pairs in wanted.items()}), left_out
-
-
-def given_module_file(path: str) -> Path | None:
-    """The file that `module=` means, as far as it can be found without running it."""
-    if (file := module_file(path)) is not None:
-        return file
-    try:
-        spec = importlib.util.find_spec(path.rpartition(":")[0])
-    except (ImportError, ValueError, AttributeError):
-        return None
-    return Path(spec.origin) if spec is not None and spec.origin and Path(spec.origin).is_file() else None
 
 
 def _placed(wanted: Mapping[Target, Sequence[tuple[str, str]]]) -> list[PlannedFile]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from hwnas.errors import DeviceError, ExportError
 from hwnas.export.formats import model_format
 from hwnas.export.preflight import DELEGATES, Finding, check_file
 
-__all__ = ["preflight_file", "preflight_networks"]
+__all__ = ["preflight_file", "preflight_networks", "tell_of_files"]
 
 _SHOWN_LAYERS = 3
 
@@ -38,6 +39,20 @@ def preflight_networks(
         _refuse(config, file, found)
         for line in _summary(found):
             reporter.say(f"preflight: {file.key}: {line}")
+
+
+def tell_of_files(
+    planned: Sequence[PlannedFile], found: Mapping[str, Sequence[Mapping[str, Any]]], reporter: Reporter
+) -> None:
+    """Say what the files themselves have shown, `found` by their keys: of a user's module nothing is known before."""
+    for file in planned:
+        counts = Counter(
+            (one["operator"], one["severity"], one["delegate"], one["reason"], one["suggestion"])
+            for one in found[file.key]
+        )
+        for (operator, severity, delegate, reason, suggestion), count in counts.items():
+            times = f" (of {count} layers)" if count > 1 else ""
+            reporter.say(f"preflight: {file.key}: {operator}{times}: {severity} ({delegate}): {reason}; {suggestion}")
 
 
 def preflight_file(config: PipelineConfig, file: PlannedFile, model: Path) -> list[dict[str, Any]]:

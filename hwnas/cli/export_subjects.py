@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from hwnas.cli.config import PipelineConfig
 from hwnas.cli.convert import to_plain
-from hwnas.cli.export_plan import Target, given_module_file
+from hwnas.cli.export_plan import Target
 from hwnas.cli.inputs import data_inputs, load_images, load_network, resolve_space, trained_checkpoint
 from hwnas.data.config import NoDataConfig
 from hwnas.devices.profile import DeviceProfile
+from hwnas.export.module import module_title
 from hwnas.export.preflight import Finding, preflight
 from hwnas.progress import Progress, no_progress, silent
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Source", "source_of"]
 
+_LOADED = ("data", "examples", "_supernet", "_network")
+
 
 class Source(ABC):
     """Networks to export, and the images to check them with. Nothing is read before it is asked for."""
@@ -34,8 +37,7 @@ class Source(ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         # Another process loads images and weights itself, and says nothing.
-        kept = {key: value for key, value in vars(self).items() if key not in ("data", "examples", "_supernet")}
-        return {**kept, "say": silent}
+        return {key: value for key, value in vars(self).items() if key not in _LOADED} | {"say": silent}
 
     @property
     @abstractmethod
@@ -48,8 +50,8 @@ class Source(ABC):
         """The files that they depend on, by role."""
 
     @abstractmethod
-    def resolution(self, target: Target) -> int:
-        """Height and width of the network's input."""
+    def resolution(self, target: Target) -> int | tuple[int, int]:
+        """Height and width of the network's image, or both where they differ."""
 
     @abstractmethod
     def described(self, target: Target) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -79,7 +81,9 @@ class Source(ABC):
 
         if self.data is None:
             settings: NoDataConfig = self.config.data
-            preprocessing = Preprocessing(settings.channel_mean, settings.channel_std, settings.image_size)
+            height, width = settings.size
+            stored = height if height == width else 0
+            preprocessing = Preprocessing(settings.channel_mean, settings.channel_std, stored)
             return Examples((), preprocessing, None, None)
         limit = self.config.evaluation.measure.images
         held_out = self.data.held_out.first(limit) if limit else self.data.held_out
@@ -146,15 +150,24 @@ class _Module(Source):
     def inputs(self) -> dict[str, Any]:
         settings = self.config.data
         data = to_plain(settings) if isinstance(settings, NoDataConfig) else data_inputs(self.config.data_config)
-        return {"module": self.config.module, "data": data, "measure": to_plain(self.config.evaluation.measure)}
+        measure = to_plain(self.config.evaluation.measure)
+        return {"module": module_title(self._path), "data": data, "measure": measure}
 
     @property
     def files(self) -> dict[str, Path]:
-        found = {"module": given_module_file(self._path), "checkpoint": self._checkpoint}
-        return {role: path for role, path in found.items() if path is not None}
+        """With all that the network's code imports, for which it is run."""
+        from hwnas.export.module import module_files
 
-    def resolution(self, target: Target) -> int:  # noqa: ARG002 (of any network of its own)
-        size: int = self.config.data.image_size
+        _ = self._network
+        checkpoint = {} if self._checkpoint is None else {"checkpoint": self._checkpoint}
+        return {f"module's {name}": file for name, file in module_files(self._path).items()} | checkpoint
+
+    def resolution(self, target: Target) -> int | tuple[int, int]:  # noqa: ARG002 (of any network of its own)
+        settings = self.config.data
+        if isinstance(settings, NoDataConfig):
+            height, width = settings.size
+            return height if height == width else (height, width)
+        size: int = settings.image_size
         return size
 
     def described(self, target: Target) -> tuple[dict[str, Any], dict[str, Any]]:  # noqa: ARG002
@@ -164,23 +177,24 @@ class _Module(Source):
         return []  # its file will tell
 
     def network(self, target: Target) -> nn.Module:  # noqa: ARG002
-        from hwnas.export.module import load_module
-
-        return load_module(self._path, self._checkpoint)
+        return self._network
 
     def subject(self, target: Target, progress: Progress) -> Subject:
+        from hwnas.export.copies import copied
         from hwnas.export.module import check_static
 
         subject = super().subject(target, progress)
-        check_static(subject.module, next(subject.answers.batches(1)))
+        check_static(copied(subject.module), subject.answers.feed.first())
         return subject
 
     def load_data(self) -> ImageData | None:
-        from hwnas.data.load import load_data
+        return None if isinstance(self.config.data, NoDataConfig) else load_images(self.config, None, self.say)
 
-        if isinstance(self.config.data, NoDataConfig):
-            return None
-        return load_data(self.config.data_config, self.config.seed, no_progress)
+    @cached_property
+    def _network(self) -> nn.Module:
+        from hwnas.export.module import load_module
+
+        return load_module(self._path, self._checkpoint, self.config.seed)
 
     @property
     def _path(self) -> str:
@@ -188,7 +202,7 @@ class _Module(Source):
 
     @property
     def _checkpoint(self) -> Path | None:
-        return Path(self.config.checkpoint) if self.config.checkpoint else None
+        return Path(self.config.checkpoint).expanduser() if self.config.checkpoint else None
 
 
 def source_of(config: PipelineConfig, folder: Path, targets: list[Target], say: Callable[[str], None]) -> Source:

@@ -19,14 +19,14 @@ __all__ = ["TimedFile", "device_named", "measure_latencies", "no_latency"]
 
 @dataclass(frozen=True)
 class TimedFile:
-    """A file to be measured; `shape` is its input, `[1, C, H, W]`."""
+    """A file to be measured; `shape` is its input, `[1, C, H, W]` (or more: `hwnas.export.signature.fed_shape`)."""
 
     key: str
     path: Path
     device: str
     runtime: str
     threads: int
-    shape: tuple[int, ...]
+    shape: tuple[Any, ...]
 
 
 def measure_latencies(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from typing import Any
 
 from hwnas.data.class_names import class_names
 from hwnas.data.image_tree import find_tree
@@ -191,12 +192,12 @@ class DigitsConfig:
 class NoDataConfig:
     """No images: enough for `hwnas export module=…` alone. Files are then compared with torch on noise.
 
-    `image_size` and `channels` of the network's input; `mean` and `std` of the channels, in units of the full range,
-    that it expects (null: 0 and 1).
+    `image_size` and `channels` of the network's input, the size in pixels or as [height, width]; `mean` and `std` of
+    the channels, in units of the full range, that it expects (null: 0 and 1).
     """
 
     name: str = "none"
-    image_size: int = 224
+    image_size: Any = 224
     channels: int = 3
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
@@ -205,14 +206,24 @@ class NoDataConfig:
     def __post_init__(self) -> None:
         if self.name != "none":
             raise ConfigError(f"data.name: expected 'none', got {self.name!r}; choose a data set with data=…")
-        if self.image_size < 1:
-            raise ConfigError(f"data.image_size: expected 1 or more pixels, got {self.image_size}")
-        if self.channels not in (1, 3):
-            raise ConfigError(f"data.channels: expected 1 (grey) or 3 (red, green, blue), got {self.channels}")
+        sizes = self.image_size if isinstance(self.image_size, (list, tuple)) else (self.image_size,) * 2
+        if len(sizes) != 2 or any(type(size) is not int or size < 1 for size in sizes):
+            raise ConfigError(
+                f"data.image_size: expected 1 or more pixels, or [height, width] such as [96, 160], got"
+                f" {self.image_size!r:.80}"
+            )
+        if self.channels < 1:
+            raise ConfigError(f"data.channels: expected 1 or more, such as 3 (red, green, blue), got {self.channels}")
         for key in ("mean", "std"):
             values = getattr(self, key)
             if values is not None and (len(values) != self.channels or (key == "std" and min(values) <= 0)):
                 raise ConfigError(f"data.{key}: expected {self.channels} numbers, one a channel, got {list(values)}")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        height, width = self.image_size if isinstance(self.image_size, (list, tuple)) else (self.image_size,) * 2
+        return height, width
 
     @property
     def channel_mean(self) -> tuple[float, ...]:

@@ -14,14 +14,15 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from hwnas.data.image_set import LabelledImages
 from hwnas.data.preprocess import Preprocessing
 from hwnas.errors import StorageError
 from hwnas.export.config import ExportConfig
 from hwnas.export.example import example_source
+from hwnas.export.feed import Feed
 from hwnas.export.formats import model_format
-from hwnas.export.golden import preprocessing_steps, write_golden
+from hwnas.export.golden import steps_to_input, write_golden
 from hwnas.export.manifest import MANIFEST_NAME, PREPROCESSING_NAME, SUMS_NAME, Manifest, write_manifest
+from hwnas.export.signature import Signature
 from hwnas.files import sha256_of_file, write_json, write_text
 
 __all__ = ["write_bundle"]
@@ -34,28 +35,29 @@ def write_bundle(
     model: Path,
     manifest: Manifest,
     preprocessing: Preprocessing,
-    resolution: int,
-    images: LabelledImages,
+    signature: Signature,
+    feed: Feed,
     config: ExportConfig,
     runnable: Path | None = None,
 ) -> Manifest:
     """Write the bundle of the file `model` into `folder`, and return its manifest.
 
-    `manifest` says what the caller knows; `file`, `golden` and `files` are filled in here. `images`: the first of
-    them becomes the sample. `runnable` is run for the golden output where `model` is for another processor. An earlier
-    bundle in `folder` is replaced. Raises StorageError where the folder can't be
-    written, ExportError where the file does not run.
+    `manifest` says what the caller knows; `file`, `golden` and `files` are filled in here. `feed`: the first of it
+    becomes the golden input, and a sample image where it is a picture. `runnable` is run for the golden output where
+    `model` is for another processor. An earlier bundle in `folder` is replaced. Raises StorageError where the folder
+    can't be written, ExportError where the file does not run.
     """
     chosen = model_format(manifest.format)
     with _whole_folder(folder) as temporary:
         name = f"model{chosen.suffix}"
         _link(model, temporary / name)
-        write_json(temporary / PREPROCESSING_NAME, preprocessing_steps(preprocessing, resolution, chosen))
+        steps = steps_to_input(preprocessing, signature, feed, chosen)
+        write_json(temporary / PREPROCESSING_NAME, steps)
         golden = write_golden(
-            temporary, runnable or model, chosen, manifest.precision, images, resolution, preprocessing, config
+            temporary, runnable or model, chosen, manifest.precision, signature, feed, preprocessing, config
         )
         write_text(temporary / "labels.txt", "".join(f"{' '.join(label.split())}\n" for label in manifest.classes))
-        title = f"{manifest.name}: the {manifest.precision} {manifest.format} file on an image, in {manifest.runtime}."
+        title = f"{manifest.name}: the {manifest.precision} {manifest.format} file in {manifest.runtime}."
         write_text(temporary / "run.py", example_source(manifest.format, title))
         sums = {path.name: sha256_of_file(path) for path in sorted(temporary.iterdir())}
         manifest = replace(manifest, file=name, golden=golden, files=sums)

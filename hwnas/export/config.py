@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from hwnas.errors import ConfigError, choices
+from hwnas.export.signature import given_inputs
 
 __all__ = ["ExportConfig", "VerifyConfig"]
 
@@ -18,7 +20,8 @@ class ExportConfig:
 
     `parity_images` real images go through the file and through torch; the logits of a float file may differ by
     `parity_tolerance` (float32 runtimes sum in another order than torch, which moves logits near 10 by about 1e-5),
-    those of an fp16 file by `fp16_tolerance` (a CIFAR-10 net's were seen to differ by 0.016).
+    those of an fp16 file by `fp16_tolerance` (a CIFAR-10 net's were seen to differ by 0.016); other outputs by that
+    much for values up to 10, and in proportion beyond; of integers, it is the share that may differ.
     Quantised files read the ranges of activations off `calibration_images`, those of ONNX by `calibration_method`:
     `minmax`, `entropy` or `percentile`, which cuts off where `calibration_percentile` % of values stay below.
     `reduce_range` keeps their weights to 7 bits, for x86 processors without VNNI, whose 16-bit sums overflow otherwise.
@@ -29,6 +32,8 @@ class ExportConfig:
     `dynamic_batch`: ONNX files take any number of images. `tvm_target` is LLVM's triple and processor, such as
     `aarch64-linux-gnu cortex-a76` (None: this machine); TVM tries `tuning_trials` schedules (0: its defaults).
     `measure_latency`: whether the files are timed on their device.
+    `inputs` of a module that takes others than one image: shapes for a batch of one, by the names of its forward's
+    parameters, or in their order (see `hwnas.export.signature.given_inputs`); it is then checked on noise.
     `processes` write and check files side by side, a GiB of memory each (0: one a core, and at least four files each).
     """
 
@@ -47,9 +52,11 @@ class ExportConfig:
     tvm_target: str | None = None
     tuning_trials: int = 0
     measure_latency: bool = True
+    inputs: Any = None
     processes: int = 0
 
     def __post_init__(self) -> None:
+        given_inputs(self.inputs)
         for key, least in (("parity_images", 1), ("calibration_images", 1), ("tuning_trials", 0), ("processes", 0)):
             if getattr(self, key) < least:
                 raise ConfigError(f"export.{key}: expected at least {least}, got {getattr(self, key)}")

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
-from hwnas.data.image_set import LabelledImages
-from hwnas.data.preprocess import Preprocessing
 from hwnas.errors import ExportError
 from hwnas.export.calibration import calibration_images
 from hwnas.export.config import ExportConfig
-from hwnas.export.formats import Runner, model_format
+from hwnas.export.formats import LogitsRunner, model_format
 from hwnas.export.manifest import file_metadata
-from hwnas.export.parity import Answers, check_parity, noise_images, torch_answers
+from hwnas.export.parity import check_parity
 from hwnas.export.quantise import export_quantised
 from hwnas.export.request import ExportRequest
+from hwnas.export.signature import Port, Signature
+from hwnas.export.subject import Examples, Subject
 from hwnas.files import sha256_of_file
 from hwnas.progress import Progress
 
@@ -31,73 +30,10 @@ FLOAT_PRECISIONS = ("fp32", "fp16")
 
 
 @dataclass(frozen=True)
-class Examples:
-    """The images that files are checked with. `held_out` None: there are none, and noise stands in.
-
-    int8 reads ranges off `training` images, and accuracy is measured on `held_out` ones: no file is judged by the
-    images that it was made with.
-    """
-
-    classes: tuple[str, ...]
-    preprocessing: Preprocessing
-    training: LabelledImages | None
-    held_out: LabelledImages | None
-
-    @property
-    def channels(self) -> int:
-        return len(self.preprocessing.mean)
-
-    def checking_images(self, count: int, resolution: int) -> LabelledImages:
-        """The held-out images; without any, `count` of noise."""
-        return noise_images(count, self.channels, resolution) if self.held_out is None else self.held_out
-
-
-@dataclass(frozen=True)
-class Subject:
-    """The network that becomes files: with BatchNorm calibrated, and what torch answers to the held-out images."""
-
-    module: nn.Module
-    resolution: int
-    arch: dict[str, Any]
-    space: dict[str, Any]
-    answers: Answers
-    classes: tuple[str, ...]
-
-    @classmethod
-    def of(
-        cls,
-        module: nn.Module,
-        resolution: int,
-        arch: Mapping[str, Any],
-        space: Mapping[str, Any],
-        examples: Examples,
-        config: ExportConfig,
-        progress: Progress,
-    ) -> Subject:
-        """The network examined by torch. Raises ExportError where it doesn't give logits, one for each class."""
-        images, real = examples.checking_images(config.parity_images, resolution), examples.held_out is not None
-        try:
-            answers = torch_answers(module, images, resolution, examples.preprocessing, real=real, progress=progress)
-        except (RuntimeError, TypeError, ValueError) as error:
-            shape = [1, examples.channels, resolution, resolution]
-            raise ExportError(
-                f"export: the network does not take images {shape} ({' '.join(str(error).split())[:200]}): give its"
-                " size as data.image_size, and data of its number of channels"
-            ) from error
-        classes = examples.classes or tuple(f"class {number}" for number in range(answers.logits.shape[1]))
-        if len(classes) != answers.logits.shape[1]:
-            raise ExportError(
-                f"export: the network gives {answers.logits.shape[1]} logits, the data have {len(classes)} classes:"
-                " give the data that it was trained on"
-            )
-        return cls(module, resolution, dict(arch), dict(space), answers, classes)
-
-
-@dataclass(frozen=True)
 class CheckedFile:
     """What is known of a file once it has passed; JSON-able. See `hwnas.export.manifest.Manifest`.
 
-    `preflight` is for whoever knows the device to fill in.
+    `preflight` is for whoever knows the device to fill in. `inputs` and `outputs` as `Port`s are.
     """
 
     format: str
@@ -111,6 +47,19 @@ class CheckedFile:
     accuracy: dict[str, Any]
     float_layers: list[str]
     preflight: list[Any]
+    inputs: list[dict[str, Any]]
+    outputs: list[dict[str, Any]]
+    logits: str | None
+    notes: list[str]
+
+    @property
+    def signature(self) -> Signature:
+        """What goes in and comes out."""
+        return Signature(_ports(self.inputs), _ports(self.outputs), self.logits)
+
+
+def _ports(described: Sequence[Mapping[str, Any]]) -> tuple[Port, ...]:
+    return tuple(Port(**{**one, "shape": tuple(one["shape"])}) for one in described)
 
 
 def export_checked(
@@ -124,7 +73,7 @@ def export_checked(
 ) -> CheckedFile:
     """Write the network as `path` and say what was found of the file.
 
-    Float files are compared with torch, logit by logit; quantised ones by their accuracy on the held-out images. Of a
+    Float files are compared with torch, output by output; quantised ones by their accuracy on the held-out images. Of a
     library that TVM compiles for another processor, the same one compiled for this is checked, and stays beside it (see
     `runnable_here`). A file that differs by more than `config` allows is deleted, and ExportError raised. Raises
     MissingExtraError and StorageError too.
@@ -138,8 +87,9 @@ def export_checked(
     try:
         checked = runnable_here(path)
         parity = check_parity(checked, subject.answers, tolerance, config)
-        if accuracy is None and subject.answers.real:
-            accuracy = subject.answers.accuracy_of(model_format(format_name).load_runner(checked), progress)
+        if accuracy is None and subject.answers.accuracy is not None:
+            run = subject.answers.logits_of(model_format(format_name).open(checked))
+            accuracy = subject.answers.accuracy_of(run, progress)
     except BaseException:
         path.unlink(missing_ok=True)
         raise
@@ -157,10 +107,14 @@ def export_checked(
             "torch": torch_accuracy,
             "file": accuracy,
             "drop": None if accuracy is None or torch_accuracy is None else torch_accuracy - accuracy,
-            "images": len(subject.answers.logits) if subject.answers.real else 0,
+            "images": 0 if torch_accuracy is None else len(subject.answers.labels),
         },
         float_layers=list(float_layers),
         preflight=[],
+        inputs=[asdict(port) for port in subject.signature.inputs],
+        outputs=[asdict(port) for port in subject.signature.outputs],
+        logits=subject.signature.logits,
+        notes=list(subject.notes),
     )
 
 
@@ -199,6 +153,12 @@ def _export_quantised(
     progress: Progress,
 ) -> tuple[Sequence[str], float | None]:
     answers = subject.answers
+    if not subject.signature.classifies:
+        raise ExportError(
+            f"export: {precision} is judged by the accuracy that it loses, which a network of one image and its logits"
+            f" alone states; this one takes {_names(subject.signature.inputs)} and gives"
+            f" {_names(subject.signature.outputs)}: give precisions=[fp32]"
+        )
     if examples.training is None or answers.accuracy is None:
         raise ExportError(
             f"export: {precision} needs real, labelled images, to calibrate on and to state the loss of accuracy; got"
@@ -208,7 +168,7 @@ def _export_quantised(
         examples.training, config.calibration_images, subject.resolution, examples.preprocessing
     )
 
-    def accuracy(run: Runner) -> float:
+    def accuracy(run: LogitsRunner) -> float:
         found = answers.accuracy_of(run)
         return float("nan") if found is None else found
 
@@ -224,7 +184,18 @@ def _request(
     config: ExportConfig,
     progress: Progress,
 ) -> ExportRequest:
-    channels, resolution = len(subject.answers.preprocessing.mean), subject.resolution
-    metadata = file_metadata(subject.arch, subject.space, subject.classes, subject.answers.preprocessing.to_dict())
-    example = torch.zeros(1, channels, resolution, resolution)
-    return ExportRequest(subject.module, example, precision, calibration, metadata, config=config, progress=progress)
+    metadata = file_metadata(subject.arch, subject.space, subject.classes, subject.preprocessing.to_dict())
+    example = tuple(subject.answers.feed.first()) if not subject.signature.classifies else _blank(subject.signature)
+    return ExportRequest(
+        subject.module, example, precision, calibration, metadata,
+        signature=subject.signature, plain_layout=bool(subject.space), together=subject.answers.together,
+        config=config, progress=progress,
+    )  # fmt: skip
+
+
+def _blank(signature: Signature) -> tuple[torch.Tensor, ...]:
+    return tuple(torch.zeros(port.shape) for port in signature.inputs)
+
+
+def _names(ports: Sequence[Port]) -> str:
+    return ", ".join(f"{port.name} {list(port.shape)}" for port in ports)

@@ -28,7 +28,7 @@ def split_depthwise(state: ExportState) -> ExportState:
     if not any(split):
         return state
     traced.recompile()
-    return replace(state, model=torch.export.export(traced, (state.example.contiguous(),), strict=False))
+    return replace(state, model=torch.export.export(traced, state.examples, strict=False))
 
 
 def _split(traced: fx.GraphModule, whole: fx.Node) -> bool:

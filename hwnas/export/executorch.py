@@ -1,13 +1,14 @@
 """ExecuTorch programs for XNNPACK, and ExecuTorch's runtime for Python to run them.
 
-A program has the method `forward` `[1, C, H, W]` → `[1, classes]`, and all that XNNPACK runs is delegated to it. In
-int8, weights are quantised for each channel and activations for each tensor. The metadata is JSON in the bytes that the
-method `metadata` returns (`read_metadata`).
+A program has the method `forward` `[1, C, H, W]` → `[1, classes]`, or what the network's signature says, and all
+that XNNPACK runs is delegated to it. In int8, weights are quantised for each channel and activations for each tensor.
+The metadata is JSON in the bytes that the method `metadata` returns (`read_metadata`).
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from hwnas.errors import ExportError
 from hwnas.export import synthetic_executorch
-from hwnas.export.formats import ModelFormat, Runner
+from hwnas.export.formats import Array, LogitsRunner, ModelFormat, Runner
 from hwnas.export.passes import first_line, fold_batch_norm, on_cpu, order_weights, require, run_passes
 from hwnas.export.quiet import quiet
 from hwnas.export.request import ExportState, Pass
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.fx import GraphModule
 
-__all__ = ["FORMAT", "load_runner", "read_metadata"]
+__all__ = ["FORMAT", "open_file", "read_metadata"]
 
 PACKAGES = ("executorch", "torchao")
 METADATA = "metadata"
@@ -34,26 +35,34 @@ BATCH = 32
 """Images at once where ranges are read: one by one they take several times as long."""
 
 
-def load_runner(path: Path | str, threads: int = 1) -> Runner:
+def open_file(path: Path | str, threads: int = 1) -> Runner:
     """The file in ExecuTorch's runtime. Raises MissingExtraError, and ExportError for a broken file."""
     _load(path)
     import torch
     from executorch.extension.pybindings import portable_lib
 
-    def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    def run(inputs: Sequence[Array]) -> list[Array]:
         # One pool of threads serves the process, and a program loaded before it was replaced would use the old one.
         if portable_lib._threadpool_get_thread_count() != threads:
             with quiet("ExecuTorch"):
                 portable_lib._unsafe_reset_threadpool(threads)
         program = _load(path)  # its methods live as long as it does
-        forward, pictures = program.load_method("forward"), torch.from_numpy(np.ascontiguousarray(images))
-        return np.concatenate([forward.execute([pictures[i : i + 1]])[0].numpy() for i in range(len(images))])
+        forward, tensors = (
+            program.load_method("forward"),
+            [torch.from_numpy(np.ascontiguousarray(one)) for one in inputs],
+        )
+        singles = [
+            # Outputs may lie in the program's own memory, which the next run writes to.
+            [one.numpy().copy() for one in forward.execute([values[i : i + 1] for values in tensors])]
+            for i in range(len(inputs[0]))
+        ]
+        return [np.stack(given) for given in zip(*singles, strict=True)]
 
     return run
 
 
 def read_metadata(path: Path | str) -> dict[str, str]:
-    """What the program says of itself, name to text. Raises as `load_runner` does."""
+    """What the program says of itself, name to text. Raises as `open_file` does."""
     program = _load(path)
     content: dict[str, str] = json.loads(program.load_method(METADATA).execute([])[0].numpy().tobytes())
     return content
@@ -78,7 +87,7 @@ def _load(path: Path | str) -> Any:
 def _trace(state: ExportState) -> ExportState:
     import torch
 
-    return replace(state, model=torch.export.export(state.module, (state.example.contiguous(),), strict=False))
+    return replace(state, model=torch.export.export(state.module, state.examples, strict=False))
 
 
 def _split_depthwise(state: ExportState) -> ExportState:
@@ -94,7 +103,7 @@ def _read_ranges(state: ExportState) -> ExportState:
 
     from hwnas.export.quantise_executorch import read_ranges
 
-    size = next(size for size in range(BATCH, 0, -1) if len(state.calibration) % size == 0)
+    size = next(size for size in range(_batch(state), 0, -1) if len(state.calibration) % size == 0)
     batches = [torch.from_numpy(images) for images in np.split(state.calibration, len(state.calibration) // size)]
     return replace(state, ranges=read_ranges(_traced_with(state, batches[0]), batches))
 
@@ -116,29 +125,34 @@ def _layer_errors(state: ExportState, quantised_file: Path | str) -> dict[str, f
 
     from hwnas.export.quantise_executorch import layer_errors
 
-    images = torch.from_numpy(state.calibration)
+    images = torch.from_numpy(state.calibration[: None if state.request.together else 1])
     with quiet("layer errors"):
         return layer_errors(_traced_with(state, images), images, state.ranges, state.request.float_layers)
 
 
-def _simulate(state: ExportState) -> Runner:
+def _simulate(state: ExportState) -> LogitsRunner:
     """In torch, with values rounded as the program has them: delegating takes several times as long."""
     import torch
 
     from hwnas.export.quantise_executorch import quantise
 
-    example = state.example.repeat(BATCH, 1, 1, 1)
+    size = _batch(state)
+    example = state.example.repeat(size, 1, 1, 1)
     with quiet("simulation"):
         network = quantise(_traced_with(state, example), state.ranges, state.request.float_layers)
 
     def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
-        filled = np.concatenate([images, np.zeros((-len(images) % BATCH, *images.shape[1:]), images.dtype)])
+        filled = np.concatenate([images, np.zeros((-len(images) % size, *images.shape[1:]), images.dtype)])
         with torch.no_grad():
-            batches = np.split(filled, len(filled) // BATCH)
+            batches = np.split(filled, len(filled) // size)
             answers = [network(torch.from_numpy(batch)).numpy() for batch in batches]
         return np.concatenate(answers)[: len(images)]
 
     return run
+
+
+def _batch(state: ExportState) -> int:
+    return BATCH if state.request.together else 1
 
 
 def _traced_with(state: ExportState, images: Tensor) -> GraphModule:
@@ -189,7 +203,7 @@ FORMAT = ModelFormat(
     graph_passes=(*TRACING, ("read ranges", _read_ranges)),
     file_passes=(("quantise", _quantise), ("delegate", _delegate), ("serialise", _serialise)),
     write_synthetic=synthetic_executorch.write,
-    load_runner=load_runner,
+    open=open_file,
     layer_errors=_layer_errors,
     simulate=_simulate,
 )

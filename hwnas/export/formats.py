@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,8 @@ from hwnas.spaces import Operator
 __all__ = [
     "FORMATS",
     "PRECISIONS",
+    "Array",
+    "LogitsRunner",
     "ModelFormat",
     "Runner",
     "format_of_file",
@@ -30,8 +32,16 @@ __all__ = [
     "model_format",
 ]
 
-Runner = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""Prepared images `[N, C, H, W]` to logits `[N, classes]`; files of batch 1 are run N times."""
+Array = NDArray[Any]
+
+Runner = Callable[[Sequence[Array]], list[Array]]
+"""Inputs `[N, …]`, each as torch has it, to outputs, both in the network's order; files of batch 1 are run N times.
+
+An output is `[N, *shape]`, with what the file gives for one image, its own batch axis of 1 included, as `shape`.
+"""
+
+LogitsRunner = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""Prepared images `[N, C, H, W]` to logits `[N, classes]`, for networks that take and give nothing else."""
 
 FORMATS: dict[str, str] = {
     "onnx": "hwnas.export.onnx",
@@ -54,7 +64,7 @@ class LayerErrors(Protocol):
 
 
 class Simulation(Protocol):
-    def __call__(self, state: ExportState) -> Runner:
+    def __call__(self, state: ExportState) -> LogitsRunner:
         """What answers nearly as the file that would be finished of `state`, made in less time."""
 
 
@@ -65,9 +75,9 @@ class SyntheticWriter(Protocol):
         """Write a chain of operators with random weights and return the path."""
 
 
-class RunnerLoader(Protocol):
+class FileOpener(Protocol):
     def __call__(self, path: Path | str, threads: int = 1) -> Runner:
-        """Load a file of this format into its runtime."""
+        """Load a file of this format into its runtime. MissingExtraError without it, ExportError for a broken file."""
 
 
 @dataclass(frozen=True)
@@ -90,9 +100,19 @@ class ModelFormat:
     graph_passes: tuple[Pass, ...]
     file_passes: tuple[Pass, ...]
     write_synthetic: SyntheticWriter
-    load_runner: RunnerLoader
+    open: FileOpener
     layer_errors: LayerErrors | None = None
     simulate: Simulation | None = None
+
+    @property
+    def output_layout(self) -> str:
+        """The order of the axes of outputs that are maps: torch's, in every format."""
+        return "NCHW"
+
+    def load_runner(self, path: Path | str, threads: int = 1) -> LogitsRunner:
+        """The file in its runtime, as what takes images and gives logits alone. Raises as `open` does."""
+        run = self.open(path, threads)
+        return lambda images: run([images])[0][:, 0].astype(np.float32, copy=False)
 
     def export(self, request: ExportRequest, path: Path | str) -> Path:
         """Write the request's network, atomically, and return the path. The same request gives the same bytes.
@@ -128,8 +148,9 @@ class ModelFormat:
             raise ConfigError(
                 f"float_layers: {self.name} keeps no single layer float, got {list(request.float_layers)}"
             )
-        shape = tuple(request.example.shape)
-        if len(shape) != 4 or shape[0] != 1:
+        first = request.example[0] if isinstance(request.example, tuple) else request.example
+        shape = tuple(first.shape)
+        if request.signature is None and (len(shape) != 4 or shape[0] != 1):
             raise ExportError(f"{self.name} export: expected an example of one image [1, C, H, W], got {shape}")
         if request.precision == "int8":
             check_calibration(self.name, request, shape[1:])

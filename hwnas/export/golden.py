@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from hwnas.data.decode import decode
-from hwnas.data.image_set import LabelledImages
 from hwnas.data.preprocess import Preprocessing, prepare
 from hwnas.export.config import ExportConfig
+from hwnas.export.feed import Feed, NoiseFeed, PixelFeed
 from hwnas.export.formats import ModelFormat
 from hwnas.export.manifest import GOLDEN_NAME, SAMPLE_NAME
+from hwnas.export.parity import allowed
+from hwnas.export.signature import Signature
 from hwnas.files import atomic_path
 
-__all__ = ["preprocessing_steps", "write_golden"]
+__all__ = ["golden_arrays", "has_sample", "preprocessing_steps", "steps_to_input", "write_golden"]
+
+_PICTURES = (1, 3)
 
 _BORDER_SHARE = 0.25
 _QUANTISED_SHARE = 0.1
@@ -33,28 +38,75 @@ def write_golden(
     model: Path,
     chosen: ModelFormat,
     precision: str,
-    images: LabelledImages,
-    resolution: int,
+    signature: Signature,
+    feed: Feed,
     preprocessing: Preprocessing,
     config: ExportConfig,
-) -> dict[str, float]:
-    """Write `sample.png` and `golden.npz` (`input` in the file's layout, `output`) into `folder`; return tolerances.
+) -> dict[str, Any]:
+    """Write `golden.npz`, and `sample.png` where pictures go in, into `folder`; return tolerances.
 
-    The sample is the first of `images` with a mirrored border, so that cropping is checked as well; what training's own
-    code makes of the PNG is the input. The output is the file's.
+    The pair is the first input of `feed`, in the file's layout, and the file's output: `input` and `output`, or of
+    several `input.NAME` and `output.NAME` each. `input_tolerance` is None without a sample.
     """
-    pixels = images.first(1).batch(torch.zeros(1, dtype=torch.int64))[0][0].numpy()
+    if has_sample(feed):
+        inputs = [_sampled(folder, feed, preprocessing)]
+    else:
+        inputs = [values.numpy() for values in feed.first()]
+    outputs = [given[0] for given in chosen.open(model, 1)(inputs)]
+    pairs = zip(signature.inputs, inputs, strict=True)
+    arrays = golden_arrays("input", [(port.name, port.to_file(values, chosen.layout)) for port, values in pairs])
+    named = [(port.name, values) for port, values in zip(signature.outputs, outputs, strict=True)]
+    arrays |= golden_arrays("output", named)
+    with atomic_path(folder / GOLDEN_NAME) as temporary:
+        np.savez(temporary, **arrays)  # type: ignore[arg-type]  # of its options, none is an array's name
+    tolerances = {
+        port.name: allowed(port, values, _output_tolerance(precision, values, config), port.name == signature.logits)
+        for port, values in zip(signature.outputs, outputs, strict=True)
+    }
+    return {
+        # One step of a pixel: libraries may round apart.
+        "input_tolerance": 1 / 255 / min(preprocessing.std) if has_sample(feed) else None,
+        "output_tolerance": max(tolerances.values()),
+        "outputs": tolerances,
+    }
+
+
+def golden_arrays(kind: str, named: Sequence[tuple[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    """By their keys in `golden.npz`; `kind` is input or output."""
+    return {kind if len(named) == 1 else f"{kind}.{name}": values for name, values in named}
+
+
+def has_sample(feed: Feed) -> TypeGuard[PixelFeed]:
+    """Whether what is fed are pictures that a PNG can hold."""
+    return isinstance(feed, PixelFeed) and feed.images.shape[0] in _PICTURES
+
+
+def _sampled(folder: Path, feed: PixelFeed, preprocessing: Preprocessing) -> NDArray[np.float32]:
+    """Writes the sample: the first image with a mirrored border, so that cropping is checked as well. What training's
+    own code makes of the PNG is the input.
+    """
+    pixels = feed.images.first(1).batch(torch.zeros(1, dtype=torch.int64))[0][0].numpy()
     sample = _write_sample(folder / SAMPLE_NAME, pixels, preprocessing.crop_pct)
     stored = decode(sample, pixels.shape[-1], preprocessing.crop_pct)[: len(pixels)]
-    prepared = prepare(torch.from_numpy(np.ascontiguousarray(stored))[None], resolution, preprocessing).numpy()
-    output = chosen.load_runner(model, 1)(prepared)
-    given = prepared.transpose(0, 2, 3, 1) if chosen.layout == "NHWC" else prepared
-    with atomic_path(folder / GOLDEN_NAME) as temporary:
-        np.savez(temporary, input=np.ascontiguousarray(given), output=output)
-    return {
-        "input_tolerance": 1 / 255 / min(preprocessing.std),  # one step of a pixel: libraries may round apart
-        "output_tolerance": _output_tolerance(precision, output, config),
-    }
+    ready = prepare(torch.from_numpy(np.ascontiguousarray(stored))[None], feed.resolution, preprocessing)
+    prepared: NDArray[np.float32] = ready.numpy()
+    return prepared
+
+
+def steps_to_input(
+    preprocessing: Preprocessing, signature: Signature, feed: Feed, chosen: ModelFormat
+) -> dict[str, Any]:
+    """What `preprocessing.json` holds: from an image file, from pixels, or nothing where no image goes in."""
+    if has_sample(feed):
+        return preprocessing_steps(preprocessing, feed.resolution, chosen)
+    inputs = [port.described(chosen.layout) for port in signature.inputs]
+    if isinstance(feed, NoiseFeed) and feed.preprocessing is None:
+        return {"dtype": inputs[0]["dtype"], "inputs": inputs, "steps": []}
+    _, channels, height, width = signature.inputs[0].shape
+    pixels = {"step": "pixels", "height": height, "width": width, "channels": channels, "dtype": "uint8"}
+    steps = preprocessing_steps(preprocessing, height, chosen)["steps"]
+    named = [step for step in steps if step["step"] in ("normalise", "layout")]
+    return {"dtype": "float32", "inputs": inputs, "steps": [pixels, *named]}
 
 
 def preprocessing_steps(preprocessing: Preprocessing, resolution: int, chosen: ModelFormat) -> dict[str, Any]:

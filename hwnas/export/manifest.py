@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from hwnas import __version__
 from hwnas.errors import ExportError
 from hwnas.export.formats import ModelFormat
+from hwnas.export.signature import IMAGE
 from hwnas.files import read_json, write_json
 
 __all__ = [
@@ -55,6 +56,10 @@ class Manifest:
     the name. `latency`: the median on the device with the file's p10 and p90, and of the network measured beside it,
     or None with a `reason`. `preflight`: operators that some delegate will not run. `golden`: tolerances of the golden
     pair. `data`: name and licence of the images.
+
+    `inputs` and `outputs`, in the file's order: name, shape, dtype and, of maps, layout. `input_shape` and
+    `input_layout` are the first input's. `logits`: the output that tells `classes`, or None. `notes`: what else is to
+    be said of the file.
     """
 
     name: str
@@ -78,10 +83,14 @@ class Manifest:
     metrics: dict[str, Any]
     latency: dict[str, Any]
     preflight: list[Any]
-    golden: dict[str, float]
+    golden: dict[str, Any]
     data: dict[str, Any]
     files: dict[str, str]
     versions: dict[str, str]
+    inputs: list[dict[str, Any]] = field(default_factory=list)
+    outputs: list[dict[str, Any]] = field(default_factory=list)
+    logits: str | None = "logits"
+    notes: list[str] = field(default_factory=list)
 
 
 def write_manifest(manifest: Manifest, folder: Path) -> Path:
@@ -90,16 +99,23 @@ def write_manifest(manifest: Manifest, folder: Path) -> Path:
 
 
 def read_manifest(folder: Path | str) -> Manifest:
-    """The manifest in `folder`. Raises ExportError where it is missing, truncated or has other keys."""
+    """The manifest in `folder`. Raises ExportError where it is missing, truncated or has other keys.
+
+    One that was written before there were `inputs` and `outputs` is of a network of one image and its logits.
+    """
     path = Path(folder) / MANIFEST_NAME
     content = read_json(path, ExportError)
-    expected = set(Manifest.__dataclass_fields__)
-    if not isinstance(content, dict) or set(content) != expected:
-        found = set(content) if isinstance(content, dict) else set()
-        raise ExportError(
-            f"{path}: missing {sorted(expected - found)}, unknown {sorted(found - expected)}; export the file again"
-        )
-    return Manifest(**content)
+    known, found = fields(Manifest), set(content) if isinstance(content, dict) else set()
+    needed = {one.name for one in known if one.default is MISSING and one.default_factory is MISSING}
+    if not needed <= found or not found <= {one.name for one in known}:
+        unknown = found - {one.name for one in known}
+        raise ExportError(f"{path}: missing {sorted(needed - found)}, unknown {sorted(unknown)}; export the file again")
+    manifest = Manifest(**content)
+    if manifest.inputs:
+        return manifest
+    image = {"name": IMAGE, "shape": manifest.input_shape, "dtype": "float32", "layout": manifest.input_layout}
+    logits = {"name": "logits", "shape": [1, len(manifest.classes)], "dtype": "float32", "layout": None}
+    return replace(manifest, inputs=[image], outputs=[logits])
 
 
 def file_metadata(

@@ -1,37 +1,37 @@
 """ONNX files by `torch.onnx.export` in four precisions, and ONNX Runtime to run them.
 
-Input `input` `[1, C, H, W]`, output `logits`, both float32 in every precision; `config.dynamic_batch` leaves the number
-of images open. Batch norm is folded, nodes are named by their modules, shapes inferred and checked. The metadata
-becomes the model's metadata properties.
+Input `input` `[1, C, H, W]`, output `logits`, both float32 in every precision, or what the network's signature says;
+`config.dynamic_batch` leaves the number of images open. Batch norm after a convolution is folded, nodes are named by
+their modules, shapes inferred and checked. The metadata becomes the model's metadata properties.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hwnas.errors import ConfigError, ExportError, choices
 from hwnas.export import synthetic_onnx
 from hwnas.export.calibrate_onnx import calibrate
 from hwnas.export.compress_onnx import half_precision, quantise_weights
-from hwnas.export.formats import ModelFormat, Runner
-from hwnas.export.onnx_graph import layers_of, name_nodes, pool_globally
+from hwnas.export.formats import Array, ModelFormat, Runner
+from hwnas.export.onnx_graph import constants_of, layers_of, name_nodes, pool_globally
 from hwnas.export.passes import first_line, fold_batch_norm, on_cpu, order_weights, require
 from hwnas.export.quantise_onnx import quantise
 from hwnas.export.request import ExportState, Pass
 from hwnas.export.sensitivity_onnx import layer_errors
 
-__all__ = ["FORMAT", "TRACING", "load_runner"]
+__all__ = ["FORMAT", "TRACING", "open_file"]
 
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
-TRAINING_NODES = ("BatchNormalization", "Dropout")
+_DTYPES = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(int32)": np.int32}
 
 
-def load_runner(path: Path | str, threads: int = 1) -> Runner:
+def open_file(path: Path | str, threads: int = 1) -> Runner:
     """The file in an ONNX Runtime session on the CPU. Raises MissingExtraError, and ExportError for a broken file.
 
     Files with an open batch are given all images at once, others one by one.
@@ -46,14 +46,18 @@ def load_runner(path: Path | str, threads: int = 1) -> Runner:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as cause:  # its exceptions share no base but Exception
         raise ExportError(_refusal(Path(path), cause, onnxruntime.__version__)) from cause
-    source = session.get_inputs()[0]
-    fixed = isinstance(source.shape[0], int)
+    sources = session.get_inputs()
+    fixed = all(isinstance(source.shape[0], int) for source in sources)
 
-    def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
-        size = 1 if fixed else max(1, len(images))
-        batches = (images[start : start + size] for start in range(0, len(images), size))
-        outputs = [session.run(None, {source.name: batch})[0] for batch in batches]
-        return np.concatenate(outputs).astype(np.float32, copy=False)
+    def run(inputs: Sequence[Array]) -> list[Array]:
+        fed = {one.name: values.astype(_DTYPES.get(one.type, values.dtype), copy=False)
+               for one, values in zip(sources, inputs, strict=True)}  # fmt: skip
+        if not fixed:
+            return [given[:, None] for given in session.run(None, fed)]
+        singles = [
+            session.run(None, {name: values[i : i + 1] for name, values in fed.items()}) for i in range(len(inputs[0]))
+        ]
+        return [np.stack(given) for given in zip(*singles, strict=True)]
 
     return run
 
@@ -77,21 +81,36 @@ def _trace(state: ExportState) -> ExportState:
     import torch
 
     dynamic = state.request.config.dynamic_batch
-    example = state.example.contiguous()
+    examples, (inputs, outputs) = state.examples, state.names
+    if dynamic and not state.request.together:
+        raise ExportError(
+            "onnx export: export.dynamic_batch needs a network that answers each image of a batch as if alone, and"
+            " whose outputs have a batch axis first; this one does not: give export.dynamic_batch=false"
+        )
     program = torch.onnx.export(
         state.module,
         # An example of one image would make the traced number of images a constant.
-        (example.repeat(2, 1, 1, 1) if dynamic else example,),
+        tuple(one.repeat(2, *(1,) * (one.ndim - 1)) for one in examples) if dynamic else examples,
         dynamo=True,
-        input_names=["input"],
-        output_names=["logits"],
+        input_names=inputs,
+        output_names=outputs,
         opset_version=synthetic_onnx.OPSET,
-        dynamic_shapes=({0: torch.export.Dim("batch")},) if dynamic else None,
+        dynamic_shapes=_open_batch(state.module, len(examples)) if dynamic else None,
         verbose=False,
     )
     if program is None:
         raise ExportError("torch.onnx.export returned no program; expected an ONNXProgram: install torch 2.7 or newer")
     return replace(state, model=program.model_proto)
+
+
+def _open_batch(module: Any, count: int) -> Any:
+    import torch
+
+    from hwnas.export.forward import Flat
+
+    batch = {0: torch.export.Dim("batch")}
+    # The inputs of `Flat` are one parameter of its forward.
+    return ((batch,) * count,) if isinstance(module, Flat) else (batch,) * count
 
 
 def _drop_debug_information(state: ExportState) -> ExportState:
@@ -148,13 +167,29 @@ def _check(state: ExportState) -> ExportState:
 
     model = state.model
     onnx.checker.check_model(model, full_check=True)
-    if left := sorted({node.op_type for node in model.graph.node} & set(TRAINING_NODES)):
-        raise ExportError(f"onnx export: training nodes are left in the graph: {', '.join(left)}; call .eval() first")
+    constants = constants_of(model.graph)
+    if left := sorted({node.op_type for node in model.graph.node if _is_training(node, constants)}):
+        raise ExportError(
+            f"onnx export: nodes in training mode are left in the graph: {', '.join(left)}; expected a network in eval"
+            " mode throughout, such as F.dropout(x, training=self.training)"
+        )
     free = 1 if state.request.config.dynamic_batch else 0
     for value in (*model.graph.input, *model.graph.output):
         if any(not size.dim_value for size in value.type.tensor_type.shape.dim[free:]):
             raise ExportError(f"onnx export: {value.name!r} has no static shape; expected a network of fixed shapes")
     return state
+
+
+def _is_training(node: Any, constants: Mapping[str, Any]) -> bool:
+    from onnx import numpy_helper
+
+    if node.op_type == "BatchNormalization":
+        asked = any(attribute.name == "training_mode" and attribute.i for attribute in node.attribute)
+        return asked or len([name for name in node.output if name]) > 1
+    if node.op_type != "Dropout" or len(node.input) < 3 or not node.input[2]:
+        return False
+    mode = constants.get(node.input[2])
+    return mode is None or bool(numpy_helper.to_array(mode))
 
 
 def _serialise(state: ExportState) -> ExportState:
@@ -194,6 +229,6 @@ FORMAT = ModelFormat(
         ("serialise", _serialise),
     ),
     write_synthetic=synthetic_onnx.write,
-    load_runner=load_runner,
+    open=open_file,
     layer_errors=layer_errors,
 )

@@ -16,6 +16,7 @@ WEIGHTED = ("Conv", "Gemm", "MatMul")
 """Operators whose second input holds weights; each is a layer."""
 
 ACTIVATIONS = ("Relu", "Clip", "LeakyRelu", "HardSwish", "HardSigmoid", "Sigmoid")
+_WRAPPED = "wrapped."  # what `hwnas.export.forward.Flat` calls the network
 _SCOPES = "pkg.torch.onnx.name_scopes"
 
 
@@ -54,10 +55,11 @@ def name_nodes(state: ExportState) -> ExportState:
 
 def _name(node: Any, constants: Mapping[str, Any]) -> str:
     if node.op_type in WEIGHTED and node.input[1] in constants and "." in node.input[1]:
-        return str(node.input[1].rpartition(".")[0])
+        return str(node.input[1].rpartition(".")[0]).removeprefix(_WRAPPED)
     scopes = next((entry.value for entry in node.metadata_props if entry.key == _SCOPES), "[]")
     modules = [scope for scope in ast.literal_eval(scopes)[:-1] if scope]  # the last one is the value's own name
-    return f"{modules[-1]}/{node.op_type}" if modules else str(node.op_type)
+    module = modules[-1].removeprefix(_WRAPPED) if modules else _WRAPPED[:-1]
+    return str(node.op_type) if module == _WRAPPED[:-1] else f"{module}/{node.op_type}"
 
 
 def pool_globally(state: ExportState) -> ExportState:

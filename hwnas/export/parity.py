@@ -1,175 +1,96 @@
-"""Whether an exported file computes what the torch network does, and how accurate the file itself is.
-
-Shapes: N images, K classes.
-"""
+"""Whether an exported file computes what the torch network does, in all of its outputs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from hwnas.data.image_set import ImageSet, LabelledImages
-from hwnas.data.inputs import network_inputs
-from hwnas.data.preprocess import Preprocessing
 from hwnas.errors import ExportError
+from hwnas.export.answers import Answers, batch_size
 from hwnas.export.config import ExportConfig
-from hwnas.export.formats import Runner, format_of_file
-from hwnas.progress import Progress, no_progress
+from hwnas.export.formats import Array, format_of_file
+from hwnas.export.signature import Port
 
-__all__ = ["Answers", "Parity", "accuracy_of", "check_parity", "noise_images", "torch_answers"]
+__all__ = ["Parity", "allowed", "check_parity", "difference"]
 
-BATCH = 256
+_LARGE = 10.0  # what tolerances are stated for: values up to this size
 
 
 @dataclass(frozen=True)
 class Parity:
-    """File against torch on `images` images: the largest difference of a logit, and the share of equal answers.
+    """File against torch on `images` images: the largest difference of an output, and the share of equal classes.
 
-    `real`: whether these were real images, or noise for want of any.
+    `real`: whether these were real images, or noise for want of any. `outputs`: the largest difference of each. Of
+    integers, it is the share that differs. `top1_agreement` is None where there are no logits.
     """
 
     images: int
     real: bool
     max_abs: float
-    top1_agreement: float
+    top1_agreement: float | None
+    outputs: dict[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
-@dataclass(frozen=True)
-class Answers:
-    """What torch answers to images: what every file of the same network is held against.
-
-    `logits` `[N, K]` of `images`, prepared at `resolution`. Where the images are not `real`, their labels mean nothing.
-    """
-
-    images: LabelledImages
-    resolution: int
-    preprocessing: Preprocessing
-    logits: NDArray[np.float32]
-    labels: NDArray[np.int64]
-    real: bool = True
-
-    @property
-    def accuracy(self) -> float | None:
-        """Torch's top-1 accuracy on the images; None on noise."""
-        return _accuracy(self.logits, self.labels) if self.real else None
-
-    def batches(self, count: int | None = None) -> Iterator[Tensor]:
-        """The prepared images `[B, C, r, r]`, all of them or the first `count`, in order."""
-        images = self.images if count is None else self.images.first(count)
-        for inputs, _ in network_inputs(images, self.resolution, self.preprocessing, BATCH):
-            yield inputs
-
-    def accuracy_of(self, run: Runner, progress: Progress = no_progress) -> float | None:
-        """The top-1 accuracy of what `run` answers to the same images; None on noise."""
-        return accuracy_of(run, self.images, self.resolution, self.preprocessing, progress) if self.real else None
-
-
-@torch.no_grad()
-def torch_answers(
-    module: nn.Module,
-    images: LabelledImages,
-    resolution: int,
-    preprocessing: Preprocessing,
-    *,
-    real: bool = True,
-    progress: Progress = no_progress,
-) -> Answers:
-    """A copy of `module`, in eval mode on the CPU, on all of `images`.
-
-    Raises ExportError where there is none, or where the network gives anything but `[N, K]` finite logits; DataError
-    where the images don't fit the preprocessing.
-    """
-    module = deepcopy(module).cpu().eval()
-    logits, labels = [], []
-    seen = 0
-    for inputs, right in network_inputs(images, resolution, preprocessing, BATCH):
-        given = _answer(module, inputs)
-        logits.append(given)
-        labels.append(right.numpy())
-        seen += len(given)
-        progress(seen / len(images), f"torch, {seen} of {len(images)} images")
-    if not seen:
-        raise ExportError("export: expected at least one image to compare files with torch on, got none")
-    return Answers(images, resolution, preprocessing, np.concatenate(logits), np.concatenate(labels), real)
-
-
 def check_parity(
     path: Path | str, answers: Answers, tolerance: float, config: ExportConfig, threads: int = 1
 ) -> Parity:
-    """The file run in its runtime against torch, on the first `config.parity_images` images.
+    """The file run in its runtime against torch, on the images of `answers.outputs`, `config.parity_images` at most.
 
-    Raises ExportError where a logit differs by more than `tolerance`, or is no number. `tolerance` may be infinite.
+    Raises ExportError where an output differs by more than is `allowed`, or is no number. `tolerance` may be infinite.
     """
-    expected = answers.logits[: config.parity_images]
-    given = _run_file(path, answers.batches(config.parity_images), threads)
-    if expected.shape != given.shape:
-        raise ExportError(f"{path}: expected outputs {expected.shape[1:]} an image, got {given.shape[1:]}")
-    # max keeps NaN, so that a file that gives no numbers can't pass.
-    difference = float(np.abs(expected - given).max())
-    if not difference <= tolerance:
-        raise ExportError(
-            f"{path} differs from torch by {difference:.3g} in a logit, expected at most {tolerance:g};"
-            " don't deploy it; if float rounding explains it, raise export.parity_tolerance (fp16:"
-            " export.fp16_tolerance)"
-        )
-    agreeing = float((expected.argmax(1) == given.argmax(1)).mean())
-    return Parity(images=len(expected), real=answers.real, max_abs=difference, top1_agreement=agreeing)
+    run, signature = format_of_file(path).open(path, threads), answers.signature
+    count = min(config.parity_images, answers.compared)
+    found, agreeing, seen = [0.0] * len(signature.outputs), 0, 0
+    for inputs, _ in answers.feed.batches(batch_size(signature), count):
+        given = run([values.numpy() for values in inputs])
+        if len(given) != len(signature.outputs):
+            raise ExportError(f"{path}: expected {len(signature.outputs)} outputs, got {len(given)}")
+        expected = [values[seen : seen + len(inputs[0])] for values in answers.outputs]
+        for place, (port, own, theirs) in enumerate(zip(signature.outputs, given, expected, strict=True)):
+            if own.shape != theirs.shape:
+                raise ExportError(f"{path}: expected {port.name} {theirs.shape[1:]} an image, got {own.shape[1:]}")
+            found[place] = float(np.maximum(found[place], difference(port, own, theirs)))  # which keeps NaN
+        if (logits := signature.logits_place) is not None:
+            agreeing += int((given[logits][:, 0].argmax(1) == expected[logits][:, 0].argmax(1)).sum())
+        seen += len(inputs[0])
+    for port, one, values in zip(signature.outputs, found, answers.outputs, strict=True):
+        most = allowed(port, values, tolerance, port.name == signature.logits)
+        # So put that a file which gives no numbers can't pass.
+        if not one <= most:
+            raise ExportError(
+                f"{path} differs from torch by {one:.3g} in {_where(port, signature.logits)}, expected at most"
+                f" {most:.3g}; don't deploy it; if float rounding explains it, raise export.parity_tolerance (fp16:"
+                " export.fp16_tolerance)"
+            )
+    agreement = None if signature.logits is None else agreeing / seen
+    by_name = {port.name: one for port, one in zip(signature.outputs, found, strict=True)}
+    return Parity(seen, answers.real, max(found), agreement, by_name)
 
 
-def accuracy_of(
-    run: Runner,
-    images: LabelledImages,
-    resolution: int,
-    preprocessing: Preprocessing,
-    progress: Progress = no_progress,
-) -> float:
-    """Top-1 accuracy, in [0, 1], of what `run` answers to all of `images`.
-
-    Ties go to the lower class. Raises ExportError for no images.
-    """
-    right = seen = 0
-    for inputs, labels in network_inputs(images, resolution, preprocessing, BATCH):
-        right += int((run(inputs.numpy()).argmax(1) == labels.numpy()).sum())
-        seen += len(labels)
-        progress(seen / len(images), f"accuracy {right / seen:.3f}")
-    if not seen:
-        raise ExportError("expected images to measure accuracy on, got none")
-    return right / seen
+def difference(port: Port, given: Array, expected: Array) -> float:
+    """The largest difference between two of the same shape; of integers and truth values, the share that differs."""
+    if given.size == 0:
+        return 0.0
+    if not port.dtype.startswith("float"):
+        return float((given != expected).mean())
+    same = np.equal(given, expected)  # infinities are
+    with np.errstate(invalid="ignore"):
+        return float(np.where(same, 0.0, np.abs(given.astype(np.float64) - expected)).max())
 
 
-def noise_images(count: int, channels: int, size: int) -> ImageSet:
-    """`count` images of evenly distributed random pixels, always the same: for parity where there are no real ones."""
-    generator = torch.Generator().manual_seed(0)
-    pixels = torch.randint(256, (count, channels, size, size), generator=generator, dtype=torch.uint8)
-    return ImageSet(pixels, torch.zeros(count, dtype=torch.int64))
+def allowed(port: Port, expected: Array, tolerance: float, logits: bool) -> float:
+    """`tolerance`; of other floats than logits, that many times more as their values are larger than 10."""
+    if logits or not port.dtype.startswith("float") or not expected.size:
+        return tolerance
+    finite = np.abs(expected[np.isfinite(expected)])
+    return tolerance * max(1.0, float(finite.max()) / _LARGE) if finite.size else tolerance
 
 
-def _answer(module: nn.Module, inputs: Tensor) -> NDArray[np.float32]:
-    given = module(inputs)
-    if not isinstance(given, Tensor) or given.ndim != 2 or len(given) != len(inputs):
-        found = list(given.shape) if isinstance(given, Tensor) else type(given).__name__
-        raise ExportError(f"export: expected a network that gives logits [{len(inputs)}, classes], got {found}")
-    if not torch.isfinite(given).all():
-        raise ExportError("export: the network gives logits that are no numbers; mend its weights, or train it again")
-    logits: NDArray[np.float32] = given.float().numpy()
-    return logits
-
-
-def _run_file(path: Path | str, batches: Iterator[Tensor], threads: int) -> NDArray[np.float32]:
-    run = format_of_file(path).load_runner(path, threads)
-    return np.concatenate([run(inputs.numpy()) for inputs in batches])
-
-
-def _accuracy(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
-    return float((logits.argmax(1) == labels).mean())
+def _where(port: Port, logits: str | None) -> str:
+    return "a logit" if port.name == logits else f"the output {port.name!r}"

@@ -82,16 +82,19 @@ def check_calibration(format_name: str, request: ExportRequest, image: tuple[int
 
 def on_cpu(state: ExportState) -> ExportState:
     """A copy of the module on the CPU, in eval mode: exporting leaves the caller's network as it was."""
-    from copy import deepcopy
+    from hwnas.export.copies import copied
 
-    return replace(state, module=deepcopy(state.module).cpu().eval())
+    return replace(state, module=copied(state.module))
 
 
 def fold_batch_norm(state: ExportState) -> ExportState:
     """Batch norm folded into the convolution before it."""
     from hwnas.supernet.fold import fold_batch_norm as fold
+    from hwnas.supernet.layers import ConvBlock
 
-    return replace(state, module=fold(state.module))
+    # Others' batch norm is folded by the exporters, where a convolution is before it; and not all can be copied.
+    own = any(isinstance(part, ConvBlock) for part in state.module.modules())
+    return replace(state, module=fold(state.module)) if own else state
 
 
 def order_weights(state: ExportState) -> ExportState:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hwnas.errors import ExportError
-from hwnas.export.formats import ModelFormat, Runner
+from hwnas.export.formats import LogitsRunner, ModelFormat
 from hwnas.export.request import ExportRequest, ExportState
 from hwnas.files import atomic_path
 from hwnas.progress import Progress, no_progress
@@ -33,7 +33,7 @@ def export_quantised(
     chosen: ModelFormat,
     request: ExportRequest,
     path: Path | str,
-    accuracy: Callable[[Runner], float],
+    accuracy: Callable[[LogitsRunner], float],
     float_accuracy: float,
     progress: Progress = no_progress,
 ) -> QuantisedFile:
@@ -51,7 +51,7 @@ def export_quantised(
     with atomic_path(path) as written, tempfile.TemporaryDirectory() as folder:
         state = chosen.start(request)
 
-        def judged(run: Runner, float_layers: tuple[str, ...], file: Path) -> QuantisedFile:
+        def judged(run: LogitsRunner, float_layers: tuple[str, ...], file: Path) -> QuantisedFile:
             found = accuracy(run)
             return QuantisedFile(file, found, float_accuracy - found, float_layers)
 

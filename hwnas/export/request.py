@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hwnas.errors import ExportError
 from hwnas.export.config import ExportConfig
+from hwnas.export.signature import IMAGE, Signature
 from hwnas.progress import Progress, no_progress
 
 if TYPE_CHECKING:
@@ -24,17 +25,23 @@ __all__ = ["ExportRequest", "ExportState", "Pass"]
 class ExportRequest:
     """A network that is to become a file, and how.
 
-    `example` is one image `[1, C, H, W]`; `calibration` real, prepared ones `[N, C, H, W]`, off which int8 reads the
+    `example` is one image `[1, C, H, W]`, or an input for each of `signature`, whose names the file gets; without one,
+    it is an image that becomes logits. `calibration` real, prepared ones `[N, C, H, W]`, off which int8 reads the
     ranges of activations. `metadata` goes into the file, name to text. `float_layers` stay float in a quantised file:
-    layers by the format's own names, as its `layer_errors` gives them. `progress` is of what takes long: tuning.
+    layers by the format's own names, as its `layer_errors` gives them. `plain_layout`: operators that only move values
+    about, such as transposes, are refused; networks of our own spaces need none. `together`: whether several images
+    may go in at once. `progress` is of what takes long: tuning.
     """
 
     module: nn.Module
-    example: torch.Tensor
+    example: torch.Tensor | tuple[torch.Tensor, ...]
     precision: str = "fp32"
     calibration: NDArray[np.float32] | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     float_layers: tuple[str, ...] = ()
+    signature: Signature | None = None
+    plain_layout: bool = True
+    together: bool = True
     config: ExportConfig = field(default_factory=ExportConfig)
     progress: Progress = no_progress
 
@@ -53,9 +60,23 @@ class ExportState:
     ranges: Any = None
 
     @property
+    def examples(self) -> tuple[torch.Tensor, ...]:
+        """An input each, on the CPU."""
+        given = self.request.example
+        return tuple(one.detach().cpu().contiguous() for one in (given if isinstance(given, tuple) else (given,)))
+
+    @property
     def example(self) -> torch.Tensor:
-        """One image `[1, C, H, W]`, on the CPU."""
-        return self.request.example.detach().cpu()
+        """The first input: one image `[1, C, H, W]`, where that is all that goes in."""
+        return self.examples[0]
+
+    @property
+    def names(self) -> tuple[list[str], list[str]]:
+        """Of the inputs and of the outputs."""
+        known = self.request.signature
+        if known is None:
+            return [IMAGE], ["logits"]
+        return [port.name for port in known.inputs], [port.name for port in known.outputs]
 
     @property
     def calibration(self) -> NDArray[np.float32]:

@@ -1,21 +1,25 @@
 """TFLite files by litert-torch, and LiteRT to run them.
 
-Their input is NHWC, `[1, H, W, C]`, and float32 as the output is, in every precision. No transposes are inserted; one
-signature, `serving_default`. The metadata is JSON in the file's metadata entry `hwnas`.
+Inputs of four axes are NHWC, `[1, H, W, C]`; outputs of four are NCHW, as torch gives them. An image and logits are
+float32 in every precision; torch's int64 is int32. One signature, `serving_default`. The metadata is JSON in the file's
+metadata entry `hwnas`.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from hwnas.errors import ExportError
 from hwnas.export import synthetic_tflite
 from hwnas.export.depthwise_tflite import split_depthwise
 from hwnas.export.flatbuffer import add_metadata, operator_names
-from hwnas.export.formats import ModelFormat, Runner
+from hwnas.export.formats import Array, ModelFormat, Runner
 from hwnas.export.lower_tflite import lower_activations
 from hwnas.export.passes import first_line, fold_batch_norm, on_cpu, require
 from hwnas.export.quantise_tflite import (
@@ -24,19 +28,20 @@ from hwnas.export.quantise_tflite import (
     full_integer,
     layer_errors,
     read_ranges,
-    run_images,
 )
 from hwnas.export.quiet import quiet
 from hwnas.export.request import ExportState
+from hwnas.export.signature import Port
+from hwnas.export.tflite_graph import TfliteGraph
 
-__all__ = ["FORMAT", "METADATA_NAME", "load_runner"]
+__all__ = ["FORMAT", "METADATA_NAME", "open_file"]
 
 PACKAGES = ("ai_edge_litert", "litert_torch", "ai_edge_quantizer")
 METADATA_NAME = "hwnas"
 LAYOUT_OPERATORS = ("TRANSPOSE",)
 
 
-def load_runner(path: Path | str, threads: int = 1) -> Runner:
+def open_file(path: Path | str, threads: int = 1) -> Runner:
     """The file in a LiteRT interpreter (XNNPACK). Raises MissingExtraError, and ExportError for a broken file."""
     require(("ai_edge_litert",), "litert", "running TFLite files")
     from ai_edge_litert.interpreter import Interpreter
@@ -47,19 +52,65 @@ def load_runner(path: Path | str, threads: int = 1) -> Runner:
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as cause:
         raise ExportError(f"LiteRT can't load {path}: {first_line(cause)}; export it again") from cause
-    return partial(run_images, interpreter)
+    sources, targets = interpreter.get_input_details(), interpreter.get_output_details()  # in the network's order
+
+    def run(inputs: Sequence[Array]) -> list[Array]:
+        ports = [Port("", tuple(one["shape"]), np.dtype(one["dtype"]).name) for one in sources]
+        fed = [
+            port.to_file(values, "NHWC").astype(port.dtype, copy=False)
+            for port, values in zip(ports, inputs, strict=True)
+        ]
+        singles = []
+        for i in range(len(inputs[0])):
+            for source, values in zip(sources, fed, strict=True):
+                interpreter.set_tensor(source["index"], values[i : i + 1])
+            interpreter.invoke()
+            singles.append([interpreter.get_tensor(target["index"]) for target in targets])
+        return [np.stack(given) for given in zip(*singles, strict=True)]
+
+    return run
 
 
 def _convert(state: ExportState) -> ExportState:
     import litert_torch
 
-    channels_last = litert_torch.to_channel_last_io(state.module, args=[0]).eval()
-    example = state.example.permute(0, 2, 3, 1).contiguous()
-    return replace(state, model=litert_torch.convert(channels_last, (example,)).model_content())
+    turned = [place for place, one in enumerate(state.examples) if one.ndim == 4 and one.is_floating_point()]
+    module = litert_torch.to_channel_last_io(_ordered(state, turned), args=turned).eval()
+    examples = tuple(
+        one.permute(0, 2, 3, 1).contiguous() if place in turned else one for place, one in enumerate(state.examples)
+    )
+    return replace(state, model=litert_torch.convert(module, examples).model_content())
+
+
+def _ordered(state: ExportState, turned: Sequence[int]) -> Any:
+    """A user's network with inputs whose values lie in torch's order: forwards with `.view` ask for it."""
+    if state.request.plain_layout:
+        return state.module
+    from torch import Tensor, nn
+
+    class Ordered(nn.Module):
+        def __init__(self, wrapped: nn.Module) -> None:
+            super().__init__()
+            self.wrapped = wrapped
+
+        def forward(self, *inputs: Tensor) -> Any:
+            return self.wrapped(*(one.contiguous() if place in turned else one for place, one in enumerate(inputs)))
+
+    return Ordered(state.module)
+
+
+def _name_ends(state: ExportState) -> ExportState:
+    """The signature's names, where the network has one; litert-torch's own for an image and logits."""
+    if state.request.signature is None or state.request.signature.classifies:
+        return state
+    graph = TfliteGraph(state.model)
+    graph.name_ends(*state.names)
+    return replace(state, model=graph.packed())
 
 
 def _check_layout(state: ExportState) -> ExportState:
-    if found := sorted(set(operator_names(state.model)) & set(LAYOUT_OPERATORS)):
+    found = sorted(set(operator_names(state.model)) & set(LAYOUT_OPERATORS))
+    if found and state.request.plain_layout:
         raise ExportError(
             f"tflite export: layout operators were inserted: {', '.join(found)}; expected a network that keeps"
             " height and width as axes up to its flattening (pool with keepdim=True)"
@@ -107,6 +158,7 @@ FORMAT = ModelFormat(
         ("copy to CPU", on_cpu),
         ("fold batch norm", fold_batch_norm),
         ("convert", _convert),
+        ("name inputs and outputs", _name_ends),
         ("check layout", _check_layout),
         ("split depthwise convolutions", _split_depthwise),
         ("read ranges", _read_ranges),
@@ -116,6 +168,6 @@ FORMAT = ModelFormat(
         ("attach metadata", _attach_metadata),
     ),
     write_synthetic=synthetic_tflite.write,
-    load_runner=load_runner,
+    open=open_file,
     layer_errors=layer_errors,
 )

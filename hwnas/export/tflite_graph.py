@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,18 @@ class TfliteGraph:
             for entry in signature.outputs:
                 if entry.tensorIndex == instead_of:
                     entry.tensorIndex = number
+
+    def name_ends(self, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+        """Names for the signature's inputs and outputs, in the network's order, and that order in the signature."""
+        for signature in self.model.signatureDefs or ():
+            signature.inputs = self._named(self._subgraph.inputs, inputs)
+            signature.outputs = self._named(self._subgraph.outputs, outputs)
+
+    def _named(self, numbers: Sequence[int], names: Sequence[str]) -> list[Any]:
+        return [
+            self.schema.TensorMapT(name=name.encode(), tensorIndex=int(number))
+            for number, name in zip(numbers, names, strict=True)
+        ]
 
     def add_tensor(self, name: str, like: int) -> int:
         """A new tensor of another's type and shape, without content."""

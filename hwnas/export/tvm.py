@@ -1,8 +1,8 @@
 """Libraries compiled by TVM for one processor, and Relax's virtual machine to run them.
 
-A shared library with the function `main` `[1, C, H, W]` → `[1, classes]`. It is compiled for `config.tvm_target`, holds
-its weights, and runs with TVM's runtime alone. The metadata is JSON in the bytes that its function `metadata` returns
-(`read_metadata`).
+A shared library with the function `main` `[1, C, H, W]` → `[1, classes]`, or what the network's signature says. It is
+compiled for `config.tvm_target`, holds its weights, and runs with TVM's runtime alone. The metadata is JSON in the
+bytes that its function `metadata` returns (`read_metadata`).
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ import json
 import os
 import platform
 import struct
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hwnas.errors import ConfigError, ExportError
 from hwnas.export import synthetic_tvm
-from hwnas.export.formats import ModelFormat, Runner
+from hwnas.export.formats import Array, ModelFormat, Runner
 from hwnas.export.onnx import TRACING
 from hwnas.export.passes import first_line, fold_batch_norm, on_cpu, require
 from hwnas.export.quiet import quiet
@@ -28,7 +28,7 @@ from hwnas.export.request import ExportState
 from hwnas.export.tvm_build import compile_library, fuse_operators, schedule_functions, toolchain
 from hwnas.export.tvm_tune import tune
 
-__all__ = ["FORMAT", "load_runner", "read_metadata"]
+__all__ = ["FORMAT", "open_file", "read_metadata"]
 
 PACKAGES = ("tvm", "onnx", "onnxscript")
 METADATA = "metadata"
@@ -37,23 +37,26 @@ TUNING_SEED = 0
 ELF_MACHINES = {"x86_64": 62, "aarch64": 183, "riscv64": 243}
 
 
-def load_runner(path: Path | str, threads: int = 1) -> Runner:
+def open_file(path: Path | str, threads: int = 1) -> Runner:
     """The library in a Relax virtual machine. Raises MissingExtraError, and ExportError for a broken file."""
     machine = _load(path)
     import tvm
 
     configure = tvm.get_global_func("runtime.config_threadpool")
 
-    def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    def run(inputs: Sequence[Array]) -> list[Array]:
         configure(1, threads)  # one pool serves all libraries of the process
-        main = machine["main"]
-        return np.concatenate([main(tvm.runtime.tensor(images[i : i + 1])).numpy() for i in range(len(images))])
+        main, outputs = machine["main"], []
+        for i in range(len(inputs[0])):
+            given = main(*(tvm.runtime.tensor(np.ascontiguousarray(values[i : i + 1])) for values in inputs))
+            outputs.append([one.numpy() for one in ([given] if hasattr(given, "numpy") else given)])
+        return [np.stack(values) for values in zip(*outputs, strict=True)]
 
     return run
 
 
 def read_metadata(path: Path | str) -> dict[str, str]:
-    """What the library says of itself, name to text. Raises as `load_runner` does."""
+    """What the library says of itself, name to text. Raises as `open_file` does."""
     return _metadata(_load(path))
 
 
@@ -182,5 +185,5 @@ FORMAT = ModelFormat(
         ("compile", _compile),
     ),
     write_synthetic=synthetic_tvm.write,
-    load_runner=load_runner,
+    open=open_file,
 )

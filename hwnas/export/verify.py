@@ -7,12 +7,13 @@ import re
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.errors import ExportError, HwnasError
-from hwnas.export.example.preprocess import prepare_file
+from hwnas.export.example.preprocess import prepare_file, takes_image_files
 from hwnas.export.formats import ModelFormat, model_format
 from hwnas.export.manifest import (
     GOLDEN_NAME,
@@ -24,6 +25,8 @@ from hwnas.export.manifest import (
     package_versions,
     read_manifest,
 )
+from hwnas.export.parity import difference
+from hwnas.export.signature import Port
 from hwnas.files import read_json, sha256_of_file
 
 __all__ = ["GoldenCheck", "runs_here", "verify_files", "verify_golden"]
@@ -35,11 +38,13 @@ _AGAIN = "don't use this bundle; export it again, or copy it again"
 @dataclass(frozen=True)
 class GoldenCheck:
     """The largest differences from the golden pair. `output_max_abs` is None for a library that is compiled for another
-    processor than this one's, `input_max_abs` where Pillow is not installed.
+    processor than this one's, `input_max_abs` where Pillow is not installed, or no image file goes in. `outputs`: the
+    difference of each; of integers, the share that differs.
     """
 
     output_max_abs: float | None
     input_max_abs: float | None
+    outputs: dict[str, float]
 
 
 def verify_files(folder: Path) -> Manifest:
@@ -75,7 +80,7 @@ def verify_golden(folder: Path, manifest: Manifest) -> GoldenCheck:
     chosen = model_format(manifest.format)
     model = folder / manifest.file
     try:
-        found = _differences(folder, model, chosen, runs_here(manifest))
+        found = _differences(folder, manifest, chosen)
     except HwnasError as error:
         here = package_versions(chosen)
         others = [
@@ -89,11 +94,13 @@ def verify_golden(folder: Path, manifest: Manifest) -> GoldenCheck:
             ) from error
         raise
     limits = manifest.golden
-    if found.output_max_abs is not None and not found.output_max_abs <= limits["output_tolerance"]:
-        raise ExportError(
-            f"{model} gives another output than when it was exported: it differs by {found.output_max_abs:.3g}"
-            f" from the golden one, at most {limits['output_tolerance']:.3g} expected"
-        )
+    for name, one in found.outputs.items():
+        most = limits.get("outputs", {}).get(name, limits["output_tolerance"])
+        if not one <= most:
+            raise ExportError(
+                f"{model} gives another output than when it was exported: {name} differs by {one:.3g} from the golden"
+                f" one, at most {most:.3g} expected"
+            )
     if found.input_max_abs is not None and not found.input_max_abs <= limits["input_tolerance"]:
         raise ExportError(
             f"{folder / PREPROCESSING_NAME} gives another input than training did: it differs by"
@@ -107,25 +114,44 @@ def runs_here(manifest: Manifest) -> bool:
     return manifest.tvm_target is None or manifest.tvm_target.startswith(f"{platform.machine()}-")
 
 
-def _differences(folder: Path, model: Path, chosen: ModelFormat, runs: bool) -> GoldenCheck:
-    with np.load(folder / GOLDEN_NAME) as golden:
-        given, expected = golden["input"], golden["output"]
-    difference = None
-    if runs:
-        prepared = given.transpose(0, 3, 1, 2) if chosen.layout == "NHWC" else given
-        difference = _largest(chosen.load_runner(model, 1)(np.ascontiguousarray(prepared)), expected)
-    if find_spec("PIL") is None:
-        return GoldenCheck(difference, None)
+def _differences(folder: Path, manifest: Manifest, chosen: ModelFormat) -> GoldenCheck:
+    ports, outputs = [Port.of(one) for one in manifest.inputs], [Port.of(one) for one in manifest.outputs]
+    inputs, expected = read_golden(folder, manifest)
+    found: dict[str, float] = {}
+    if runs_here(manifest):
+        pairs = zip(ports, inputs, strict=True)
+        given = chosen.open(folder / manifest.file, 1)([port.from_file(one, chosen.layout) for port, one in pairs])
+        found = {
+            port.name: _largest(port, one[0], golden)
+            for port, one, golden in zip(outputs, given, expected, strict=True)
+        }
+    largest = max(found.values()) if found else None
     path = folder / PREPROCESSING_NAME
     try:
-        sample = prepare_file(folder / SAMPLE_NAME, read_json(path, ExportError))
+        steps = read_json(path, ExportError)
+        if find_spec("PIL") is None or not takes_image_files(steps):
+            return GoldenCheck(largest, None, found)
+        sample = prepare_file(folder / SAMPLE_NAME, steps)
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise ExportError(f"{path} can't be followed ({type(error).__name__}: {error}): {_AGAIN}") from error
-    return GoldenCheck(difference, _largest(sample, given))
+    return GoldenCheck(largest, _largest(ports[0], sample, inputs[0]), found)
 
 
-def _largest(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
-    return float(np.abs(found - expected).max()) if found.shape == expected.shape else float("inf")
+def read_golden(folder: Path, manifest: Manifest) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
+    """The golden inputs and outputs, in the file's order and layout. Raises ExportError where one is missing."""
+    with np.load(folder / GOLDEN_NAME) as golden:
+        kept = {name: golden[name] for name in golden.files}
+    found = []
+    for kind, ports in (("input", manifest.inputs), ("output", manifest.outputs)):
+        keys = [kind if len(ports) == 1 else f"{kind}.{port['name']}" for port in ports]
+        if missing := [key for key in keys if key not in kept]:
+            raise ExportError(f"{folder / GOLDEN_NAME} has no {missing[0]!r}: {_AGAIN}")
+        found.append([kept[key] for key in keys])
+    return found[0], found[1]
+
+
+def _largest(port: Port, found: NDArray[Any], expected: NDArray[Any]) -> float:
+    return difference(port, found, expected) if found.shape == expected.shape else float("inf")
 
 
 def _listed(folder: Path) -> dict[str, str]:

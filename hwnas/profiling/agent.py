@@ -100,10 +100,10 @@ class OnnxRuntime:
         """A function of no arguments that runs the model once."""
         session = self.onnxruntime.InferenceSession(entry["file"], self.options, providers=["CPUExecutionProvider"])
         binding = session.io_binding()
-        for put in session.get_inputs():
+        for put, high in zip(session.get_inputs(), ranges(entry["shape"])):  # noqa: B905 - Python 3.8 has no strict
             dtype = {"tensor(float)": "float32", "tensor(float16)": "float16"}.get(put.type, put.type[7:-1])
-            shape = [size if isinstance(size, int) else 1 for size in put.shape]
-            value = self.onnxruntime.OrtValue.ortvalue_from_numpy(make_input(shape, dtype, rng))
+            sizes = [size if isinstance(size, int) else 1 for size in put.shape]
+            value = self.onnxruntime.OrtValue.ortvalue_from_numpy(make_input(sizes, dtype, rng, high))
             binding.bind_ortvalue_input(put.name, value)
         for put in session.get_outputs():
             binding.bind_output(put.name)
@@ -136,8 +136,10 @@ class LiteRt:
         """A function of no arguments that runs the model once."""
         interpreter = self.interpreter(model_path=entry["file"], num_threads=self.threads)
         interpreter.allocate_tensors()
-        for put in interpreter.get_input_details():
-            interpreter.set_tensor(put["index"], make_input(put["shape"], np.dtype(put["dtype"]).name, rng))
+        puts = interpreter.get_input_details()
+        for put, high in zip(puts, ranges(entry["shape"])):  # noqa: B905 - Python 3.8 has no strict
+            value = make_input(put["shape"], np.dtype(put["dtype"]).name, rng, high)
+            interpreter.set_tensor(put["index"], value)
         invoke: Callable[[], None] = interpreter.invoke
         return invoke
 
@@ -161,7 +163,7 @@ class Tvm:
     def load(self, entry: dict[str, Any], rng: np.random.Generator) -> Callable[[], None]:
         """A function of no arguments that runs the model once."""
         machine = self.machine(self.tvm.runtime.load_module(entry["file"]), self.tvm.cpu())
-        machine.set_input("main", self.tvm.runtime.tensor(make_input(entry["shape"], "float32", rng)))
+        machine.set_input("main", *map(self.tvm.runtime.tensor, make_inputs(entry["shape"], rng)))
         run = machine.module["invoke_stateful"]
 
         def invoke() -> None:
@@ -193,7 +195,7 @@ class ExecuTorch:
     def load(self, entry: dict[str, Any], rng: np.random.Generator) -> Callable[[], None]:
         """A function of no arguments that runs the model once."""
         program = self.runtime.load_program(entry["file"])
-        inputs = [self.torch.from_numpy(make_input(entry["shape"], "float32", rng))]
+        inputs = [self.torch.from_numpy(value) for value in make_inputs(entry["shape"], rng)]
         forward = program.load_method("forward")
 
         def invoke(_: Any = program) -> None:  # its methods live as long as the program
@@ -205,10 +207,24 @@ class ExecuTorch:
 RUNTIMES: dict[str, Any] = {"onnxruntime": OnnxRuntime, "litert": LiteRt, "tvm": Tvm, "executorch": ExecuTorch}
 
 
-def make_input(shape: Sequence[int], dtype: str, rng: np.random.Generator) -> Any:
-    """Standard normal floats, or integers over the type's range up to 127."""
+def make_inputs(shape: Sequence[Any] | None, rng: np.random.Generator) -> list[Any]:
+    """A value for each input. `shape`: the one float input's, or mappings with `shape`, `dtype` and `high`."""
+    entries: Any = [{"shape": shape}] if not shape or isinstance(shape[0], int) else shape
+    return [make_input(entry["shape"], entry.get("dtype", "float32"), rng, entry.get("high")) for entry in entries]
+
+
+def ranges(shape: Sequence[Any] | None) -> Iterator[int | None]:
+    """One above the largest integer that goes into each input, where that is said; without end."""
+    known = [] if not shape or isinstance(shape[0], int) else [entry.get("high") for entry in shape]
+    return itertools.chain(known, itertools.repeat(None))
+
+
+def make_input(shape: Sequence[int], dtype: str, rng: np.random.Generator, high: int | None = None) -> Any:
+    """Standard normal floats; integers from 0 to below `high`, or over the range of types of 8 bits up to 127."""
     if np.dtype(dtype).kind == "f":
         return rng.standard_normal(shape).astype(dtype)
+    if high is not None or np.dtype(dtype).itemsize > 1:  # indices, which a model may look up
+        return rng.integers(0, high or 2, shape).astype(dtype)
     low = -128 if np.dtype(dtype).kind == "i" else 0
     return rng.integers(low, 128, shape).astype(dtype)
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from hwnas.devices.process import Step, how_ended
-from hwnas.profiling.agent import announce, announce_import
+from hwnas.profiling.agent import announce, announce_import, make_inputs
 
 __all__ = ["BenchmarkModel", "TvmRpc", "make_driver"]
 
@@ -61,8 +61,8 @@ class TvmRpc:
         self._session.upload(str(path))
         machine = self._machine(self._session.load_module(path.name), self._device)
         self._session.remove(path.name)
-        value = rng.standard_normal(entry["shape"]).astype("float32")
-        machine.set_input("main", self._tensor(value, self._device))
+        values = make_inputs(entry["shape"], rng)
+        machine.set_input("main", *(self._tensor(value, self._device) for value in values))
         timers: dict[int, Any] = {}
 
         def sample(repeats: int) -> dict[str, Any]:

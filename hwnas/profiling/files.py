@@ -59,7 +59,7 @@ class FileLatencies:
 
 def measure_files(
     files: Mapping[str, Path],
-    shapes: Mapping[str, Sequence[int]],
+    shapes: Mapping[str, Sequence[Any]],
     transport: Transport,
     config: ProfilingConfig,
     work: Path,
@@ -67,7 +67,8 @@ def measure_files(
     progress: Progress,
     tvm_target: str | None = None,
 ) -> FileLatencies:
-    """The latency of model files of `config.runtime`, by name; `shapes` are their inputs, `[N, C, H, W]`.
+    """The latency of model files of `config.runtime`, by name; `shapes` are their inputs, `[N, C, H, W]`, or as
+    `hwnas.export.signature.fed_shape` has them.
 
     The reference is float32, whatever the files are. `work` is a folder with which a killed run goes on, and which is
     removed at the end. Raises DeviceError where the device does not answer, lacks the runtime or rejects all files.

@@ -36,7 +36,7 @@ def measure_models(
     journal: Journal,
     progress: Progress,
     reference_ms: float | None = None,
-    shapes: Mapping[str, Sequence[int]] | None = None,
+    shapes: Mapping[str, Sequence[Any]] | None = None,
 ) -> Measurements:
     """The latency of each model file, drift-corrected.
 
@@ -100,7 +100,7 @@ def _measure_rounds(
     journal: Journal,
     progress: Progress,
     rounds: Mapping[str, int],
-    shapes: Mapping[str, Sequence[int]],
+    shapes: Mapping[str, Sequence[Any]],
 ) -> None:
     """Measures each model in as many rounds as `rounds` asks, group after group, unless the journal holds them."""
     total = sum(rounds.values())
@@ -157,9 +157,9 @@ def _job(
     seed: int,
     staged: Mapping[str, str],
     todo: Mapping[str, list[int]],
-    shapes: Mapping[str, Sequence[int]],
+    shapes: Mapping[str, Sequence[Any]],
 ) -> dict[str, Any]:
-    def shape(name: str) -> list[int] | None:
+    def shape(name: str) -> list[Any] | None:
         return list(shapes[name]) if name in shapes else None
 
     return {

@@ -238,6 +238,94 @@ def test_module_without_images_says_so(tmp_path: Path) -> None:
     assert verify_files(bundle).input_shape == [1, 1, 20, 20]
 
 
+OWN = """
+import torch
+from torch import nn
+from backbone import WIDTH
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.linear = nn.Conv2d(3, WIDTH, 3, 2), nn.Linear(WIDTH + 5, 4)
+
+    def forward(self, image, meta):
+        print("printed by forward")
+        mapped = self.conv(image)
+        return {"map": mapped, "logits": self.linear(torch.cat([mapped.mean((2, 3)), meta], 1)), "loss": None}
+
+def small():
+    return nn.Sequential(nn.Conv2d(3, 4, 3, 4), nn.AdaptiveAvgPool2d(7), nn.Flatten(), nn.Linear(196, 10))
+"""
+
+
+def test_module_of_several_inputs_and_outputs(tmp_path: Path) -> None:
+    (tmp_path / "my_net.py").write_text(OWN)
+    (tmp_path / "backbone.py").write_text("WIDTH = 4\n")
+    arguments = (
+        "export.inputs={image: [1,3,24,40], meta: [1,5]}", "formats=[onnx,tflite]", "export.parity_images=8",
+        f"hydra.run.dir={tmp_path / 'out'}", *FAST,
+    )  # fmt: skip
+    done = run_hwnas("export", "module=my_net.py:Net", *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "printed by forward" not in done.stdout + done.stderr
+    for line in (
+        "not in the files, since no tensors: loss (NoneType)", "outputs map, logits: classes are told by logits",
+        "data=fashion_mnist is not read", "TRANSPOSE", "keepdim=True",
+    ):  # fmt: skip
+        assert line in done.stdout
+    for file in result_of(tmp_path / "out")["files"]:
+        assert set(file) >= KEYS
+        assert (file["parity_images"], file["parity_max_abs"] < 1e-5, file["accuracy"]) == (8, True, None)
+        assert file["latency_ms"] > 0, file["latency_reason"]
+        assert [port["name"] for port in file["outputs"]] == ["map", "logits"]
+        bundle = (tmp_path / "out" / file["path"]).parent
+        assert verify_files(bundle).data == {"name": "none", "licence": None, "real_images": False}
+        verified = verify(bundle, tmp_path, *FAST, "verify.latency_tolerance=20")
+        assert verified.returncode == 0, verified.stderr
+        assert "none: arrays go in, not image files" in verified.stdout
+        assert result_of(tmp_path / "verified")["latency"]["ratio"] > 0
+    # The same file by another spelling is the same net; another file beside it makes another.
+    again = run_hwnas("export", f"module={tmp_path}/./my_net.py:Net", *arguments)
+    assert "up to date" in again.stdout
+    (tmp_path / "backbone.py").write_text("WIDTH = 6\n")
+    again = run_hwnas("export", "module=my_net.py:Net", *arguments, cwd=tmp_path)
+    assert "files.module's backbone.py changed" in again.stdout
+    changed = verify_files((tmp_path / "out" / result_of(tmp_path / "out")["files"][0]["path"]).parent)
+    assert changed.outputs[0]["shape"] == [1, 6, 11, 19]
+
+
+@pytest.mark.parametrize(("name", "arguments", "message"), [
+    ("Net", (), "forward takes 2 inputs (image, meta): give their shapes, a batch of one, as export.inputs='{image: "
+     "[1, 3, 224, 224], meta: [1, …]}'"),
+    ("small", (), "it takes [1, 3, 224, 224]: give data=none data.image_size=224, or data of such images"),
+    ("smal", (), "my_net.py has no 'smal': did you mean 'small'?"),
+    ("small", ("data=none", "data.image_size=[24,40,3]"), "data.image_size: expected 1 or more pixels, or [height"),
+    ("small", ("data=none", "precisions=[int8]"), "int8 needs real, labelled images"),
+])  # fmt: skip
+def test_module_that_does_not_fit_is_told(name: str, arguments: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    (tmp_path / "my_net.py").write_text(OWN)
+    (tmp_path / "backbone.py").write_text("WIDTH = 4\n")
+    given = ("formats=[onnx]", "export.parity_images=4", *arguments, f"hydra.run.dir={tmp_path / 'out'}")
+    assert message in error_line(run_hwnas("export", f"module=my_net.py:{name}", *given, cwd=tmp_path))
+
+
+def test_module_of_a_size_that_is_not_square(tmp_path: Path) -> None:
+    (tmp_path / "my_net.py").write_text(OWN)
+    (tmp_path / "backbone.py").write_text("WIDTH = 4\n")
+    done = run_hwnas(
+        "export", "module=my_net.py:small", "data=none", "data.image_size=[96,160]", "formats=[onnx,tflite]",
+        "export.parity_images=8", f"hydra.run.dir={tmp_path / 'out'}", *FAST, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    shapes = []
+    for file in result_of(tmp_path / "out")["files"]:
+        manifest = verify_files((tmp_path / "out" / file["path"]).parent)
+        shapes.append(manifest.input_shape)
+        assert file["latency_ms"] > 0
+        assert len(manifest.classes) == 10
+    assert shapes == [[1, 3, 96, 160], [1, 96, 160, 3]]
+
+
 @pytest.mark.slow
 def test_killed_export_leaves_whole_bundles_and_goes_on(smoke: Path) -> None:
     folder = smoke / "export"

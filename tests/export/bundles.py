@@ -19,10 +19,21 @@ from hwnas.export.config import ExportConfig
 from hwnas.export.deploy import Examples, Subject, export_checked
 from hwnas.export.formats import model_format
 from hwnas.export.manifest import MANIFEST_NAME, SUMS_NAME, Manifest, package_versions, read_manifest
+from hwnas.export.signature import Port, Signature
 from hwnas.files import sha256_of_file
 from hwnas.progress import no_progress
 
-__all__ = ["CLASSES", "STORED", "examples", "resign", "run_example", "small_network", "write", "write_again"]
+__all__ = [
+    "CLASSES",
+    "STORED",
+    "examples",
+    "resign",
+    "run_example",
+    "small_network",
+    "write",
+    "write_again",
+    "write_of",
+]
 
 STORED = 40
 RESOLUTION = 24
@@ -61,31 +72,48 @@ def examples(channels: int = 3, crop_pct: float = 0.875) -> Examples:
 
 def write(folder: Path, format_name: str, channels: int = 3, precision: str = "fp32") -> Path:
     """The bundle, `folder/bundle`."""
-    given, config, chosen = examples(channels), ExportConfig(calibration_images=20), model_format(format_name)
-    subject = Subject.of(small_network(channels), RESOLUTION, {"module": "x:y"}, {}, given, config, no_progress)
+    given, config = examples(channels), ExportConfig(calibration_images=20)
+    return write_of(small_network(channels), folder, format_name, given, RESOLUTION, config, precision)
+
+
+def write_of(
+    module: nn.Module,
+    folder: Path,
+    format_name: str,
+    given: Examples,
+    size: int | tuple[int, int],
+    config: ExportConfig,
+    precision: str = "fp32",
+) -> Path:
+    """The bundle of any module, `folder/bundle`."""
+    chosen = model_format(format_name)
+    subject = Subject.of(module, size, {"module": "x:y"}, {}, given, config, no_progress)
     model = folder / f"made{chosen.suffix}"
     checked = export_checked(subject, format_name, precision, model, given, config, no_progress)
-    sizes = {"N": 1, "C": channels, "H": RESOLUTION, "W": RESOLUTION}
+    signature = checked.signature
+    inputs = [port.described(chosen.layout) for port in signature.inputs]
     manifest = Manifest(
         name="local-small", device="local", runtime=chosen.runtime, budget=None, file="", format=format_name,
         precision=precision, bytes=checked.bytes, sha256=checked.sha256, arch=checked.arch, space={},
-        classes=checked.classes, tvm_target=None, input_layout=chosen.layout,
-        input_shape=[sizes[axis] for axis in chosen.layout],
+        classes=checked.classes, tvm_target=None, input_layout=chosen.layout, input_shape=inputs[0]["shape"],
         parity=checked.parity, accuracy=checked.accuracy, float_layers=checked.float_layers, metrics={},
         latency={"median_ms": None, "threads": 1, "reason": "not asked for"}, preflight=[], golden={},
         data={"name": "pictures", "licence": None, "real_images": True}, files={}, versions=package_versions(chosen),
+        inputs=inputs, outputs=[port.described("NCHW") for port in signature.outputs], logits=checked.logits,
+        notes=checked.notes,
     )  # fmt: skip
-    write_bundle(
-        folder / "bundle", model, manifest, given.preprocessing, RESOLUTION, given.checking_images(1, 1), config
-    )
+    feed = given.feed(signature.inputs, 1, noise=config.inputs is not None)
+    write_bundle(folder / "bundle", model, manifest, given.preprocessing, signature, feed, config)
     return folder / "bundle"
 
 
 def write_again(bundle: Path, folder: Path) -> None:
     """Another bundle of the same model, in `folder`."""
     given, manifest = examples(), read_manifest(bundle)
-    images = given.checking_images(1, 1)
-    write_bundle(folder, bundle / manifest.file, manifest, given.preprocessing, RESOLUTION, images, ExportConfig())
+    ports = [[Port.of(one) for one in described] for described in (manifest.inputs, manifest.outputs)]
+    signature = Signature(tuple(ports[0]), tuple(ports[1]), manifest.logits)
+    feed = given.feed(signature.inputs, 1)
+    write_bundle(folder, bundle / manifest.file, manifest, given.preprocessing, signature, feed, ExportConfig())
 
 
 def resign(folder: Path) -> None:

@@ -15,7 +15,7 @@ from torch import nn
 
 from hwnas.errors import ExportError, StorageError
 from hwnas.export.config import ExportConfig
-from hwnas.export.formats import ModelFormat, Runner, model_format
+from hwnas.export.formats import LogitsRunner, ModelFormat, model_format
 from hwnas.export.quantise import export_quantised
 from hwnas.export.request import ExportRequest, ExportState
 
@@ -75,11 +75,11 @@ def request(net: nn.Module, precision: str = "int8", **changes: object) -> Expor
     return ExportRequest(net, torch.zeros(1, 3, 12, 12), precision, IMAGES[:64], config=config)
 
 
-def agreement(net: nn.Module) -> Callable[[Runner], float]:
+def agreement(net: nn.Module) -> Callable[[LogitsRunner], float]:
     with torch.no_grad():
         classes = net(torch.from_numpy(IMAGES)).argmax(1).numpy()
 
-    def accuracy(run: Runner) -> float:
+    def accuracy(run: LogitsRunner) -> float:
         logits: NDArray[np.float32] = run(IMAGES)
         return float((logits.argmax(1) == classes).mean())
 
@@ -175,7 +175,7 @@ def test_refusal_says_what_was_tried(tmp_path: Path) -> None:
 def test_without_mixed_precision_one_file_is_tried(tmp_path: Path) -> None:
     net, seen = with_outlier_weights(), []
 
-    def accuracy(run: Runner) -> float:
+    def accuracy(run: LogitsRunner) -> float:
         seen.append(run)
         return agreement(net)(run)
 
@@ -235,7 +235,7 @@ def test_allowed_drop_keeps_the_best(tmp_path: Path) -> None:
 
 
 def test_failure_while_measuring_leaves_nothing(tmp_path: Path) -> None:
-    def accuracy(_: Runner) -> float:
+    def accuracy(_: LogitsRunner) -> float:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from hwnas.cli.export_plan import plan_files, planned_targets
 from hwnas.cli.export_subjects import source_of
 from hwnas.cli.inputs import device_inputs
 from hwnas.cli.steps import files_digest, run_step
+from hwnas.data.config import NoDataConfig
+from hwnas.errors import ConfigError
 
 __all__ = ["run", "step"]
 
@@ -25,13 +28,13 @@ def run(config: PipelineConfig, folder: Path) -> None:
     rows = [
         (
             str(Path(entry["path"]).parent.relative_to("deploy")), f"{entry['bytes'] / 1024:.0f}",
-            f"{entry['parity_max_abs']:.1e}", f"{entry['top1_agreement']:.1%}", _cell(entry["accuracy"], ".4f"),
+            f"{entry['parity_max_abs']:.1e}", _cell(entry["top1_agreement"], ".1%"), _cell(entry["accuracy"], ".4f"),
             _cell(entry["accuracy_drop"], "+.4f"), _cell(entry["latency_ms"], ".4g"),
         )
         for entry in result["files"]
     ]  # fmt: skip
     reporter.table("exported files", COLUMNS, rows)
-    if any(not entry["real_images"] for entry in result["files"]):
+    if config.export.inputs is None and any(not entry["real_images"] for entry in result["files"]):
         reporter.say(
             "parity is of noise, not of real images: give data=… to have the files checked as they will be used"
         )
@@ -42,6 +45,7 @@ def run(config: PipelineConfig, folder: Path) -> None:
 
 def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, Any]:
     """The files' summary, made or read (see `hwnas.cli.steps`)."""
+    config = _as_checked(config, reporter)
     targets, files = planned_targets(config, folder)
     planned, left_out = plan_files(targets, config.formats, config.precisions)
     for what in left_out:
@@ -63,6 +67,18 @@ def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, 
         return {"files": export_files(config, planned, source, folder, reporter), "left_out": left_out}
 
     return run_step("export", folder, inputs, config.seed, work, reporter.say)
+
+
+def _as_checked(config: PipelineConfig, reporter: Reporter) -> PipelineConfig:
+    """Without data where inputs are given that no data set has. ConfigError for inputs of a network of a space."""
+    if config.export.inputs is None:
+        return config
+    if config.module is None:
+        raise ConfigError("export.inputs: networks of a space take images; expected module=… with it")
+    if not isinstance(config.data, NoDataConfig):
+        reporter.say(f"export: with export.inputs files are checked on noise; data={config.data.name} is not read")
+        config = replace(config, data=NoDataConfig())
+    return config
 
 
 def _cell(value: float | None, form: str) -> str:

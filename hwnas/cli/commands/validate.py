@@ -175,15 +175,16 @@ def _measure_latencies(
 def _accuracy_of_files(
     selected: Sequence[Mapping[str, Any]], models: Mapping[str, Path], data: ImageData, progress: Progress
 ) -> dict[str, float]:
+    from hwnas.export.answers import accuracy_of
+    from hwnas.export.feed import PixelFeed
     from hwnas.export.formats import format_of_file
-    from hwnas.export.parity import accuracy_of
 
     found = {}
     for number, target in enumerate(selected):
         progress(number / len(selected), target["id"])
         path = models[target["id"]]
         run = format_of_file(path).load_runner(path)
-        found[target["id"]] = accuracy_of(run, data.test, target["arch"]["r"], data.preprocessing)
+        found[target["id"]] = accuracy_of(run, PixelFeed(data.test, target["arch"]["r"], data.preprocessing))
     return found
 
 

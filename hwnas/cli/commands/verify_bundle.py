@@ -15,6 +15,7 @@ from hwnas.cli.latencies import TimedFile, measure_latencies
 from hwnas.cli.steps import write_result
 from hwnas.devices.profile import load_profile
 from hwnas.errors import ConfigError, DeviceError
+from hwnas.export.signature import Port, fed_shape
 from hwnas.export.verify import verify_files, verify_golden
 
 if TYPE_CHECKING:
@@ -40,9 +41,13 @@ def run(config: PipelineConfig, folder: Path) -> None:
     golden = verify_golden(bundle, manifest)
     limits = manifest.golden
     elsewhere = f"not run here: the library is for {manifest.tvm_target}; on the device: python run.py --check"
-    rows.append(("output", _text(golden.output_max_abs, limits["output_tolerance"], elsewhere)))
-    no_pillow = "not checked: Pillow is not installed"
-    rows.append(("preprocessing", _text(golden.input_max_abs, limits["input_tolerance"], no_pillow)))
+    for port in manifest.outputs:
+        name = "output" if len(manifest.outputs) == 1 else port["name"]
+        limit = limits.get("outputs", {}).get(port["name"], limits["output_tolerance"])
+        rows.append((name, _text(golden.outputs.get(port["name"]), limit, elsewhere)))
+    pictures = limits["input_tolerance"] is not None
+    unchecked = "not checked: Pillow is not installed" if pictures else "none: arrays go in, not image files"
+    rows.append(("preprocessing", _text(golden.input_max_abs, limits["input_tolerance"], unchecked)))
     with tempfile.TemporaryDirectory() as work:  # what an earlier, killed verification measured is of another hour
         latency = _latency(config, manifest, bundle / manifest.file, Path(work), reporter)
     rows.append(("latency", _latency_text(manifest, latency)))
@@ -70,8 +75,7 @@ def _latency(config: PipelineConfig, manifest: Manifest, model: Path, work: Path
     if "device.name" not in asked:
         config = replace(config, device=replace(config.device, name=manifest.device))
     device = load_profile(config.device.name).name
-    sizes = dict(zip(manifest.input_layout, manifest.input_shape, strict=True))
-    shape = tuple(sizes[axis] for axis in "NCHW")
+    shape = fed_shape([Port.of(one) for one in manifest.inputs])
     own = manifest.latency["threads"] or config.profiling.threads
     threads = config.profiling.threads if "profiling.threads" in asked else own
     timed = TimedFile("model", model, device, manifest.runtime, threads, shape)
@@ -96,8 +100,12 @@ def _latency(config: PipelineConfig, manifest: Manifest, model: Path, work: Path
     return {**measured, "drift": drift, "ratio": ratio, "reason": None}
 
 
-def _text(difference: float | None, limit: float, otherwise: str) -> str:
-    return otherwise if difference is None else f"differs by {difference:.2g}, at most {limit:.2g} expected"
+def _text(difference: float | None, limit: float | None, otherwise: str) -> str:
+    return (
+        otherwise
+        if difference is None or limit is None
+        else f"differs by {difference:.2g}, at most {limit:.2g} expected"
+    )
 
 
 def _latency_text(manifest: Manifest, latency: dict[str, Any]) -> str:

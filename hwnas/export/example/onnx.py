@@ -13,12 +13,12 @@ __all__ = ["load"]
 # ---- copied into the bundle's run.py from here on ----
 
 
-def load(path: str, threads: int) -> Callable[[NDArray[np.float32]], NDArray[Any]]:
-    """A function from the input [1, C, H, W] to the logits [classes]."""
+def load(path: str, threads: int) -> Callable[[list[NDArray[Any]]], list[NDArray[Any]]]:
+    """A function from the inputs, such as one image [1, C, H, W], to the outputs, such as logits [1, classes]."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    return lambda image: np.asarray(session.run(None, {name: image})[0][0])
+    names = [source.name for source in session.get_inputs()]
+    return lambda inputs: [np.asarray(given) for given in session.run(None, dict(zip(names, inputs, strict=True)))]

@@ -11,9 +11,14 @@ from numpy.typing import NDArray
 
 from hwnas.data.as_seen import as_rgb, orientation, read_image, turned
 
-__all__ = ["prepare_file"]
+__all__ = ["prepare_file", "takes_image_files"]
 
 # ---- copied into the bundle's run.py from here on ----
+
+
+def takes_image_files(description: dict[str, Any]) -> bool:
+    """Whether preprocessing.json starts at an image file."""
+    return any(step["step"] == "decode" for step in description["steps"])
 
 
 def prepare_file(path: Path | str, description: dict[str, Any]) -> NDArray[np.float32]:

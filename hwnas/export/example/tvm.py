@@ -13,8 +13,11 @@ __all__ = ["load"]
 # ---- copied into the bundle's run.py from here on ----
 
 
-def load(path: str, threads: int) -> Callable[[NDArray[np.float32]], NDArray[Any]]:
-    """A function from the input [1, C, H, W] to the logits [classes]. The library is for one kind of processor."""
+def load(path: str, threads: int) -> Callable[[list[NDArray[Any]]], list[NDArray[Any]]]:
+    """A function from the inputs, such as one image [1, C, H, W], to the outputs, such as logits [1, classes].
+
+    The library is for one kind of processor.
+    """
     import os
 
     os.environ["TVM_NUM_THREADS"] = str(threads)
@@ -23,8 +26,8 @@ def load(path: str, threads: int) -> Callable[[NDArray[np.float32]], NDArray[Any
 
     machine = relax.VirtualMachine(tvm.runtime.load_module(path), tvm.cpu())
 
-    def run(image: NDArray[np.float32]) -> NDArray[Any]:
-        found = machine["main"](tvm.runtime.tensor(image))
-        return np.asarray((found if hasattr(found, "numpy") else found[0]).numpy()[0])
+    def run(inputs: list[NDArray[Any]]) -> list[NDArray[Any]]:
+        found = machine["main"](*(tvm.runtime.tensor(np.ascontiguousarray(values)) for values in inputs))
+        return [np.asarray(one.numpy()) for one in ([found] if hasattr(found, "numpy") else found)]
 
     return run

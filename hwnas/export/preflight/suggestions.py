@@ -17,6 +17,8 @@ def suggestion(node: Node, delegate: Delegate, precision: str, space: Space | No
     """The next step, one clause: keys of `space` where they change the layer, else another precision or delegate."""
     if not delegate.takes(node):
         return f"choose precisions=[{'int8' if 'int8' in delegate.types else 'fp32'}]"
+    if node.operator == "TRANSPOSE":
+        return "keep height and width as axes up to the flattening (pool with keepdim=True), or measure what it costs"
     if delegate.types or node.operator not in (*HARD_SWISH, *SQUEEZE_EXCITE) or space is None:
         return _another_precision(node, delegate, precision)
     values = space.config()

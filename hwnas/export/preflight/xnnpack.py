@@ -17,6 +17,7 @@ DELEGATE = Delegate(
     title="XNNPACK",
     runtime="litert",
     cpu=True,
+    slow={(kind, "TRANSPOSE"): "it only moves values about, and the next operator waits" for kind in BOTH},
     sources=(
         # What each Visit…Node checks; read at commit f6745779.
         "https://github.com/google-ai-edge/LiteRT/blob/main/tflite/delegates/xnnpack/xnnpack_delegate.cc",
