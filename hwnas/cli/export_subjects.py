@@ -16,7 +16,7 @@ from hwnas.data.config import NoDataConfig
 from hwnas.devices.profile import DeviceProfile
 from hwnas.export.module import module_title
 from hwnas.export.preflight import Finding, preflight
-from hwnas.progress import Progress, no_progress, silent
+from hwnas.progress import Progress, silent
 
 if TYPE_CHECKING:
     from torch import nn
