@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -18,6 +19,9 @@ _USAGE = "usage: hwnas <command> [key=value …] [--help]"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status: 0 done, 1 error, 2 wrong usage, 130 interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a character gets its number
+            stream.reconfigure(errors="backslashreplace")
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         _print_help()
         return 0 if arguments else 2

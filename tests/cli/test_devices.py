@@ -20,6 +20,13 @@ from hwnas.spaces import OfaMbv3Config, make_space
 from tests.running import run_hwnas
 
 
+def test_output_that_knows_ascii_alone_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    done = run_hwnas("devices")
+    assert done.returncode == 0, done.stderr
+    assert "raspberry_pi_5" in done.stdout
+
+
 def test_devices_lists_every_profile() -> None:
     done = run_hwnas("devices")
     assert done.returncode == 0, done.stderr
