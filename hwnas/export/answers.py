@@ -170,6 +170,13 @@ def _stacked(network: nn.Module, inputs: Sequence[Tensor], together: bool) -> li
     if together:
         return [given[:, None] for given in run_network(network, inputs)]
     singles = [run_network(network, [values[i : i + 1] for values in inputs]) for i in range(len(inputs[0]))]
+    for values in zip(*singles, strict=True):
+        other = next((one for one in values if one.shape != values[0].shape), None)
+        if other is not None:
+            raise ExportError(
+                f"export: the network gives outputs of another shape for each input, such as {list(values[0].shape)}"
+                f" and {list(other.shape)}; expected fixed shapes: give all of them, and say apart which count"
+            )
     return [torch.stack(values) for values in zip(*singles, strict=True)]
 
 

@@ -187,7 +187,17 @@ def test_forward_of_any_parameters(forward: str, tmp_path: Path) -> None:
     export_checked(subject, "onnx", "fp32", path, noise(), ExportConfig(parity_images=6), no_progress)
 
 
+def test_weights_of_half_precision_are_exported_as_floats(tmp_path: Path) -> None:
+    module = own(tmp_path, "def forward(self, x):\n    return self.linear(self.conv(x).flatten(1))").half()
+    subject = subject_of(module)
+    assert subject.notes == ("weights of float16 are exported as float32",)
+    export_checked(subject, "onnx", "fp32", tmp_path / "a.onnx", noise(), ExportConfig(parity_images=6), no_progress)
+    assert next(module.parameters()).dtype == torch.float16  # the user's own
+
+
 @pytest.mark.parametrize(("forward", "message"), [
+    ("def forward(self, x):\n    return self.conv(x).relu().nonzero()", r"another shape for each input, .* \[\d+, 4\]"),
+    ("def forward(self, x):\n    return torch.fft.fft2(x)", r"got the output \(complex64\)"),
     ("def forward(self):\n    return 1", "takes no input"),
     ("def forward(self, x):\n    return None", r"gives tensors, got the output \(NoneType\)"),
     ("def forward(self, x):\n    return {'n': 3}", r"gives tensors, got n \(int\)"),
