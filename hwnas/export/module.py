@@ -12,11 +12,11 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from hwnas.errors import CheckpointError, ConfigError, ExportError, choices
-from hwnas.export.imports import imported_files
+from hwnas.export.imports import imported_files, is_own
 from hwnas.export.quiet import quiet
 from hwnas.export.reads import noted_reads
 from hwnas.export.told import told
-from hwnas.export.user_code import import_named, is_own, loaded_files, note_files, run_file
+from hwnas.export.user_code import import_named, loaded_files, note_files, run_file
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hwnas.export.user_code import is_own
+from hwnas.export.imports import is_own
 
 __all__ = ["Told", "told"]
 
