@@ -20,7 +20,7 @@ from hwnas.export.told import told
 __all__ = ["examined", "run_network"]
 
 _SHAPES = re.compile(
-    r"shape|size|dimension|channels|\dD|must match|too small|in_features|out of range|broadcast|number of elements"
+    r"shape|size|[Dd]imension|channels|\b[1-5]D\b|must match|too small|in_features|broadcast|number of elements"
 )
 _BATCHES = (2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 32, 64)
 _SIZES = (224, 32, 28, 64, 96, 128, 256, 299, 384, 512)

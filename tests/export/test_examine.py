@@ -55,6 +55,8 @@ def own(folder: Path, forward: str) -> nn.Module:
     ("def forward(self, x):\n    assert x.shape[1] == 4, 'four channels'", "AssertionError: four channels", 1),
     ("def forward(self, x):\n    assert x.shape[1] == 4", r"AssertionError: assert x.shape\[1\] == 4", 1),
     ("def forward(self, x):\n    return {}['features']", "failed with KeyError: 'features'", 1),
+    ("def forward(self, x):\n    return [x][3]", "failed with IndexError: list index out of range", 1),
+    ("def forward(self, x):\n    return x.mean((4, 5))", r"not take images .*Dimension out of range", 1),
     ("def forward(self, x):\n    y = self.conv(x)\n    return self.lin(y)", "AttributeError: 'Net' .* 'lin'", 2),
     ("def forward(self, x):\n    raise ValueError('wrong size\\nof images')", "ValueError: wrong size of images", 1),
     ("def forward(self, x):\n    return self.part(x)\n\ndef part(self, x):\n    return x / 'a'", "TypeError", 4),
