@@ -143,7 +143,7 @@ def _answers_together(network: nn.Module, feed: Feed, signature: Signature) -> b
         if not _alike(before, after):
             raise ExportError(
                 f"export: the network gives another {port.name} for the same input each time; expected one without"
-                " chance in eval mode, such as F.dropout(x, training=self.training)"
+                " chance or memory in eval mode, such as F.dropout(x, training=self.training)"
             )
     if len(pair[0]) < 2:
         pair = [torch.cat([values, values]) for values in pair]
