@@ -44,15 +44,26 @@ def preflight_networks(
 def tell_of_files(
     planned: Sequence[PlannedFile], found: Mapping[str, Sequence[Mapping[str, Any]]], reporter: Reporter
 ) -> None:
-    """Say what the files themselves have shown, `found` by their keys: of a user's module nothing is known before."""
+    """Say what the files themselves have shown, `found` by their keys: of a user's module nothing is known before.
+
+    Of many operators that fall back for reasons of their own, the names.
+    """
     for file in planned:
-        counts = Counter(
-            (one["operator"], one["severity"], one["delegate"], one["reason"], one["suggestion"])
-            for one in found[file.key]
-        )
-        for (operator, severity, delegate, reason, suggestion), count in counts.items():
-            times = f" (of {count} layers)" if count > 1 else ""
-            reporter.say(f"preflight: {file.key}: {operator}{times}: {severity} ({delegate}): {reason}; {suggestion}")
+        kinds: dict[tuple[str, str], Counter[tuple[str, str]]] = {}
+        for one in found[file.key]:
+            counts = kinds.setdefault((one["severity"], one["delegate"]), Counter())
+            counts[one["operator"], f"{one['reason']}; {one['suggestion']}"] += 1
+        for (severity, delegate), counts in kinds.items():
+            names = [
+                f"{operator}{f' (of {count} layers)' if count > 1 else ''}" for (operator, _), count in counts.items()
+            ]
+            if len(counts) > _SHOWN_LAYERS:
+                lines = [f"{', '.join(names)}: {severity} ({delegate}); why is in the manifest's preflight"]
+            else:
+                reasons = [reason for _, reason in counts]
+                lines = [f"{name}: {severity} ({delegate}): {why}" for name, why in zip(names, reasons, strict=True)]
+            for line in lines:
+                reporter.say(f"preflight: {file.key}: {line}")
 
 
 def preflight_file(config: PipelineConfig, file: PlannedFile, model: Path) -> list[dict[str, Any]]:

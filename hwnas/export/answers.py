@@ -143,7 +143,7 @@ def _answers_together(network: nn.Module, feed: Feed, signature: Signature) -> b
         if not _alike(before, after):
             raise ExportError(
                 f"export: the network gives another {port.name} for the same input each time; expected one without"
-                " chance in eval mode, such as F.dropout(x, training=self.training)"
+                " chance or memory in eval mode, such as F.dropout(x, training=self.training)"
             )
     if len(pair[0]) < 2:
         pair = [torch.cat([values, values]) for values in pair]
@@ -170,6 +170,13 @@ def _stacked(network: nn.Module, inputs: Sequence[Tensor], together: bool) -> li
     if together:
         return [given[:, None] for given in run_network(network, inputs)]
     singles = [run_network(network, [values[i : i + 1] for values in inputs]) for i in range(len(inputs[0]))]
+    for values in zip(*singles, strict=True):
+        other = next((one for one in values if one.shape != values[0].shape), None)
+        if other is not None:
+            raise ExportError(
+                f"export: the network gives outputs of another shape for each input, such as {list(values[0].shape)}"
+                f" and {list(other.shape)}; expected fixed shapes: give all of them, and say apart which count"
+            )
     return [torch.stack(values) for values in zip(*singles, strict=True)]
 
 

@@ -20,7 +20,7 @@ from hwnas.export.told import told
 __all__ = ["examined", "run_network"]
 
 _SHAPES = re.compile(
-    r"shape|size|dimension|channels|\dD|must match|too small|in_features|out of range|broadcast|number of elements"
+    r"shape|size|[Dd]imension|channels|\b[1-5]D\b|must match|too small|in_features|broadcast|number of elements"
 )
 _BATCHES = (2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 32, 64)
 _SIZES = (224, 32, 28, 64, 96, 128, 256, 299, 384, 512)
@@ -41,18 +41,25 @@ def examined(
     """
     bound = bind(module, given, image)
     inputs = first(bound.ports)
+    notes = []
+    if kinds := {str(one.dtype).removeprefix("torch.") for one in module.parameters() if _is_other_float(one)}:
+        floats = copied(module).float()
+        if _tried(floats, bound, inputs):  # else its forward casts, and counts on their type
+            module = floats
+            notes.append(f"weights of {', '.join(sorted(kinds))} are exported as float32")
     if any(map(is_lazy, (*module.parameters(), *module.buffers()))):
         _call(module, bound, inputs)  # makes the weights: for good, and the same for every copy
     found = list(leaves(_call(copied(module), bound, inputs)))
     kept = [leaf for leaf in found if is_tensor(leaf)]
-    left_out = [f"{leaf.name or 'the output'} ({type(leaf.value).__name__})" for leaf in found if not is_tensor(leaf)]
+    left_out = [f"{leaf.name or 'the output'} ({_kind(leaf.value)})" for leaf in found if not is_tensor(leaf)]
     if not kept:
         raise ExportError(
             f"export: expected a network that gives tensors, got {', '.join(left_out) or 'nothing'} from its forward"
         )
     outputs = output_ports(kept, bound.ports)
     signature = Signature(bound.ports, outputs, _logits(outputs, classes))
-    notes = [f"not in the files, since no tensors: {', '.join(left_out)}"] if left_out else []
+    if left_out:
+        notes.append(f"not in the files, since no tensors: {', '.join(left_out)}")
     if len(outputs) > 1:
         told_by = f"classes are told by {signature.logits}" if signature.logits else "none of them tells classes"
         notes.append(f"outputs {', '.join(port.name for port in outputs)}: {told_by}")
@@ -67,6 +74,14 @@ def run_network(network: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
     except Exception as error:  # the user's own code
         raise ExportError(f"export: the network's forward failed with {told(error)}") from error
     return list(given) if isinstance(given, (tuple, list)) else [given]
+
+
+def _kind(value: Any) -> str:
+    return str(value.dtype).removeprefix("torch.") if isinstance(value, Tensor) else type(value).__name__
+
+
+def _is_other_float(parameter: nn.Parameter) -> bool:
+    return parameter.is_floating_point() and parameter.dtype != torch.float32
 
 
 def _logits(outputs: Sequence[Port], classes: int) -> str | None:

@@ -1,12 +1,59 @@
-"""Which files a Python file imports, read off its text: what is imported only as a function runs is there too."""
+"""Which files are the user's own, and which of them a file imports, read off its text.
+
+What is imported only as a function runs is there too.
+"""
 
 from __future__ import annotations
 
 import ast
+import sysconfig
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 
-__all__ = ["imported_files"]
+__all__ = ["imported_files", "is_own", "package_of", "roots_of"]
+
+_INSTALLED = ("site-packages", "dist-packages")
+
+
+@lru_cache(maxsize=4096)
+def is_own(file: str) -> bool:
+    """Whether a file is the user's own: neither Python's, nor an installed package's, nor hwnas's."""
+    path = Path(file).resolve()
+    libraries = [Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib", "platstdlib")]
+    libraries.append(Path(__file__).resolve().parents[1])
+    installed = any(part in _INSTALLED for part in path.parts)
+    return path.is_file() and not installed and not any(path.is_relative_to(folder) for folder in libraries)
+
+
+def package_of(path: Path) -> str | None:
+    """The dotted name of a file that is a module of a package and says so: by a relative import."""
+    if not (path.parent / "__init__.py").is_file() or not _imports_relatively(path):
+        return None
+    resolved = path.resolve()
+    return ".".join(resolved.relative_to(_top(resolved)).with_suffix("").parts)
+
+
+def _imports_relatively(path: Path) -> bool:
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError):
+        return False
+    return any(isinstance(node, ast.ImportFrom) and node.level for node in ast.walk(tree))
+
+
+def _top(path: Path) -> Path:
+    """The folder that a package is imported from, for a file in it."""
+    folder = path.parent
+    while (folder / "__init__.py").is_file() and folder != folder.parent:
+        folder = folder.parent
+    return folder
+
+
+def roots_of(path: Path) -> list[Path]:
+    """Where the file's imports are looked for first."""
+    resolved = path.resolve()
+    return list(dict.fromkeys([resolved.parent, _top(resolved)]))
 
 
 def imported_files(path: Path, roots: Sequence[Path]) -> list[Path]:

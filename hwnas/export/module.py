@@ -5,20 +5,20 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from hwnas.errors import ConfigError, ExportError, choices
-from hwnas.export.imports import imported_files
+from hwnas.export.imports import imported_files, is_own
 from hwnas.export.quiet import quiet
 from hwnas.export.reads import noted_reads
 from hwnas.export.told import told
-from hwnas.export.user_code import import_named, is_own, loaded_files, note_files, run_file
+from hwnas.export.user_code import import_named, loaded_files, note_files, run_file
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torch import Tensor, nn
 
 __all__ = ["check_static", "load_module", "module_file", "module_files", "module_name", "module_title"]
@@ -38,7 +38,7 @@ def load_module(path: str, checkpoint: Path | None = None, seed: int = 0) -> nn.
     place, name = _split(path)
     main = module_file(path)
     folders = [Path.cwd(), *([] if main is None else [main.resolve().parent])]
-    with torch.random.fork_rng(devices=[]), noted_reads(folders) as read:
+    with _settings_kept(), noted_reads(folders) as read:
         torch.manual_seed(seed)
         loaded = _load(path, place)
         if not hasattr(loaded, name):
@@ -55,14 +55,18 @@ def load_module(path: str, checkpoint: Path | None = None, seed: int = 0) -> nn.
     return found.eval()
 
 
-def check_static(module: nn.Module, examples: Sequence[Tensor]) -> None:
-    """Raise ExportError where the network can't be written down once and for all, as its exporters need it."""
+def check_static(module: nn.Module, examples: Tensor | Sequence[Tensor]) -> None:
+    """Raise ExportError where the network can't be written down once and for all, as its exporters need it.
+
+    `examples`: its one input, or all of them.
+    """
     import torch
     from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
     try:
         with quiet("torch.export"):
-            torch.export.export(module, tuple(examples), strict=False)
+            inputs = (examples,) if isinstance(examples, torch.Tensor) else tuple(examples)
+            torch.export.export(module, inputs, strict=False)
     except GuardOnDataDependentSymNode as error:
         raise ExportError(
             "export: the network's forward depends on the values in its input (an if, a loop or .item() on a tensor)"
@@ -121,6 +125,20 @@ def module_files(path: str) -> dict[str, Path]:
     found = [*imported_files(main, roots), *(loaded if main in loaded else ())]
     files = dict.fromkeys([main, *(file for file in found if is_own(str(file)))])
     return {_from(main.parent, file): file for file in files}
+
+
+@contextmanager
+def _settings_kept() -> Iterator[None]:
+    """What the user's code may set for the whole process is afterwards as it was."""
+    import torch
+
+    dtype, folder = torch.get_default_dtype(), Path.cwd()
+    with torch.random.fork_rng(devices=[]):
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(dtype)
+            os.chdir(folder)
 
 
 def _split(path: str) -> tuple[str, str]:

@@ -19,7 +19,7 @@ from hwnas.export import synthetic_onnx
 from hwnas.export.calibrate_onnx import calibrate
 from hwnas.export.compress_onnx import half_precision, quantise_weights
 from hwnas.export.formats import Array, ModelFormat, Runner
-from hwnas.export.onnx_graph import constants_of, layers_of, name_nodes, pool_globally
+from hwnas.export.onnx_graph import constants_of, give_constants, layers_of, name_nodes, pool_globally
 from hwnas.export.passes import first_line, fold_batch_norm, on_cpu, order_weights, require
 from hwnas.export.quantise_onnx import quantise
 from hwnas.export.request import ExportState, Pass
@@ -200,6 +200,7 @@ TRACING: tuple[Pass, ...] = (
     ("order weights", order_weights),
     ("trace", _trace),
     ("name nodes", name_nodes),
+    ("give constants", give_constants),
     ("drop debug information", _drop_debug_information),
     ("pool globally", pool_globally),
     ("infer shapes", _infer_shapes),

@@ -10,7 +10,7 @@ from typing import Any
 
 from hwnas.export.request import ExportState
 
-__all__ = ["WEIGHTED", "constants_of", "layers_of", "name_nodes", "pool_globally"]
+__all__ = ["WEIGHTED", "constants_of", "give_constants", "layers_of", "name_nodes", "pool_globally"]
 
 WEIGHTED = ("Conv", "Gemm", "MatMul")
 """Operators whose second input holds weights; each is a layer."""
@@ -60,6 +60,24 @@ def _name(node: Any, constants: Mapping[str, Any]) -> str:
     modules = [scope for scope in ast.literal_eval(scopes)[:-1] if scope]  # the last one is the value's own name
     module = modules[-1].removeprefix(_WRAPPED) if modules else _WRAPPED[:-1]
     return str(node.op_type) if module == _WRAPPED[:-1] else f"{module}/{node.op_type}"
+
+
+def give_constants(state: ExportState) -> ExportState:
+    """Outputs that depend on no input come from a node: a graph may not give a constant itself."""
+    from onnx import helper
+
+    graph = state.model.graph
+    constants = constants_of(graph)
+    for output in graph.output:
+        if output.name in constants:
+            constants[output.name].name = f"{output.name}_constant"
+            for node in graph.node:
+                node.input[:] = [f"{name}_constant" if name == output.name else name for name in node.input]
+            identity = helper.make_node(
+                "Identity", [f"{output.name}_constant"], [output.name], f"{output.name}/Identity"
+            )
+            graph.node.append(identity)
+    return state
 
 
 def pool_globally(state: ExportState) -> ExportState:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hwnas.export.user_code import is_own
+from hwnas.export.imports import is_own
 
 __all__ = ["Told", "told"]
 
@@ -35,9 +35,20 @@ def told(error: BaseException) -> Told:
     message = " ".join(str(error).split())
     line = "" if found is None else linecache.getline(*found).strip()
     message = message or line
-    if len(message) > _LENGTH:
-        message = f"{message[:_LENGTH]}…"
+    message = _cut(message)
+    if error.__cause__ is not None and _own_words(error.__cause__) not in message:
+        message += f" (from {_cut(_own_words(error.__cause__))})"
     return Told(type(error).__name__, message, "" if found is None else f" at {_short(found[0])}:{found[1]}", line)
+
+
+def _own_words(error: BaseException) -> str:
+    while error.__cause__ is not None:  # the first cause says most
+        error = error.__cause__
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LENGTH else f"{text[:_LENGTH]}…"
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

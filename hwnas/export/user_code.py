@@ -8,39 +8,26 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-import sysconfig
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import CodeType, FrameType, ModuleType
 
-from hwnas.export.imports import imported_files
+from hwnas.export.imports import imported_files, is_own, package_of, roots_of
 
-__all__ = ["import_named", "is_own", "loaded_files", "note_files", "run_file"]
+__all__ = ["import_named", "loaded_files", "note_files", "run_file"]
 
-_INSTALLED = ("site-packages", "dist-packages")
 _NEVER_HIDDEN = (*sys.stdlib_module_names, "hwnas", "torch", "numpy", "__main__")
 """What is imported all the time, meanwhile too: a file by such a name is found only where Python's own is not."""
 
 
-@lru_cache(maxsize=4096)
-def is_own(file: str) -> bool:
-    """Whether a file is the user's own: neither Python's, nor an installed package's, nor hwnas's."""
-    path = Path(file).resolve()
-    libraries = [Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib", "platstdlib")]
-    libraries.append(Path(__file__).resolve().parents[1])
-    installed = any(part in _INSTALLED for part in path.parts)
-    return path.is_file() and not installed and not any(path.is_relative_to(folder) for folder in libraries)
-
-
 def run_file(path: Path) -> ModuleType:
     """The module that the file makes. Raises whatever its code does."""
-    name, package = f"hwnas_user_{path.stem}", _package_of(path)
+    name, package = f"hwnas_user_{path.stem}", package_of(path)
     if package is not None:
-        return _start(_roots(path), imported_files(path, _roots(path)), lambda _: importlib.import_module(package))
+        return _start(roots_of(path), imported_files(path, roots_of(path)), lambda _: importlib.import_module(package))
 
     def run(code: _OwnCode) -> ModuleType:
         spec = code.own(spec_from_file_location(name, path.resolve()))
@@ -51,7 +38,7 @@ def run_file(path: Path) -> ModuleType:
         spec.loader.exec_module(made)
         return made
 
-    return _start(_roots(path), imported_files(path, _roots(path)), run)
+    return _start(roots_of(path), imported_files(path, roots_of(path)), run)
 
 
 def import_named(name: str, folder: Path) -> ModuleType:
@@ -68,38 +55,6 @@ def note_files(files: Iterable[Path]) -> None:
     """Take `files` for loaded ones: what the code has read."""
     if _current is not None:
         _current.files.update(file.resolve() for file in files)
-
-
-def _package_of(path: Path) -> str | None:
-    """The dotted name of a file that is a module of a package and says so: by a relative import."""
-    if not (path.parent / "__init__.py").is_file() or not _imports_relatively(path):
-        return None
-    resolved = path.resolve()
-    return ".".join(resolved.relative_to(_top(resolved)).with_suffix("").parts)
-
-
-def _imports_relatively(path: Path) -> bool:
-    import ast
-
-    try:
-        tree = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError):
-        return False
-    return any(isinstance(node, ast.ImportFrom) and node.level for node in ast.walk(tree))
-
-
-def _top(path: Path) -> Path:
-    """The folder that a package is imported from, for a file in it."""
-    folder = path.parent
-    while (folder / "__init__.py").is_file() and folder != folder.parent:
-        folder = folder.parent
-    return folder
-
-
-def _roots(path: Path) -> list[Path]:
-    """Where the file's imports are looked for first."""
-    resolved = path.resolve()
-    return list(dict.fromkeys([resolved.parent, _top(resolved)]))
 
 
 class _Source(SourceFileLoader):

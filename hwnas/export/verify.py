@@ -121,6 +121,8 @@ def _differences(folder: Path, manifest: Manifest, chosen: ModelFormat) -> Golde
     if runs_here(manifest):
         pairs = zip(ports, inputs, strict=True)
         given = chosen.open(folder / manifest.file, 1)([port.from_file(one, chosen.layout) for port, one in pairs])
+        if len(given) != len(outputs):
+            raise ExportError(f"{folder / manifest.file} gives {len(given)} outputs, expected {len(outputs)}: {_AGAIN}")
         found = {
             port.name: _largest(port, one[0], golden)
             for port, one, golden in zip(outputs, given, expected, strict=True)

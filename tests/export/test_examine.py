@@ -55,6 +55,8 @@ def own(folder: Path, forward: str) -> nn.Module:
     ("def forward(self, x):\n    assert x.shape[1] == 4, 'four channels'", "AssertionError: four channels", 1),
     ("def forward(self, x):\n    assert x.shape[1] == 4", r"AssertionError: assert x.shape\[1\] == 4", 1),
     ("def forward(self, x):\n    return {}['features']", "failed with KeyError: 'features'", 1),
+    ("def forward(self, x):\n    return [x][3]", "failed with IndexError: list index out of range", 1),
+    ("def forward(self, x):\n    return x.mean((4, 5))", r"not take images .*Dimension out of range", 1),
     ("def forward(self, x):\n    y = self.conv(x)\n    return self.lin(y)", "AttributeError: 'Net' .* 'lin'", 2),
     ("def forward(self, x):\n    raise ValueError('wrong size\\nof images')", "ValueError: wrong size of images", 1),
     ("def forward(self, x):\n    return self.part(x)\n\ndef part(self, x):\n    return x / 'a'", "TypeError", 4),
@@ -187,7 +189,17 @@ def test_forward_of_any_parameters(forward: str, tmp_path: Path) -> None:
     export_checked(subject, "onnx", "fp32", path, noise(), ExportConfig(parity_images=6), no_progress)
 
 
+def test_weights_of_half_precision_are_exported_as_floats(tmp_path: Path) -> None:
+    module = own(tmp_path, "def forward(self, x):\n    return self.linear(self.conv(x).flatten(1))").half()
+    subject = subject_of(module)
+    assert subject.notes == ("weights of float16 are exported as float32",)
+    export_checked(subject, "onnx", "fp32", tmp_path / "a.onnx", noise(), ExportConfig(parity_images=6), no_progress)
+    assert next(module.parameters()).dtype == torch.float16  # the user's own
+
+
 @pytest.mark.parametrize(("forward", "message"), [
+    ("def forward(self, x):\n    return self.conv(x).relu().nonzero()", r"another shape for each input, .* \[\d+, 4\]"),
+    ("def forward(self, x):\n    return torch.fft.fft2(x)", r"got the output \(complex64\)"),
     ("def forward(self):\n    return 1", "takes no input"),
     ("def forward(self, x):\n    return None", r"gives tensors, got the output \(NoneType\)"),
     ("def forward(self, x):\n    return {'n': 3}", r"gives tensors, got n \(int\)"),

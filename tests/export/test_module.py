@@ -122,7 +122,7 @@ def test_pickled_module_is_not_run(file: Path, tmp_path: Path) -> None:
 
 def test_network_must_be_static(file: Path) -> None:
     example = torch.ones(1, 4)
-    check_static(load_module(f"{file}:make"), (example,))
+    check_static(load_module(f"{file}:make"), example)
     with pytest.raises(ExportError, match="depends on the values in its input"):
         check_static(load_module(f"{file}:Deciding"), (example,))
     with pytest.raises(ExportError, match="can't be traced"):
@@ -301,3 +301,15 @@ def test_files_that_it_reads_are_inputs_too(tmp_path: Path) -> None:
     )
     load_module(f"{tmp_path}/net.py:make")
     assert set(module_files(f"{tmp_path}/net.py:make")) == {"net.py", "settings.json", "weights.pt"}
+
+
+def test_settings_of_the_process_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(
+        "import os\nimport torch\ntorch.set_default_dtype(torch.float64)\nos.chdir('/')\n"
+        "def make():\n    return torch.nn.Linear(4, 3)\n"
+    )
+    state, folder = torch.get_rng_state(), Path.cwd()
+    load_module(f"{tmp_path}/net.py:make")
+    assert torch.get_default_dtype() == torch.float32
+    assert torch.equal(torch.get_rng_state(), state)
+    assert Path.cwd() == folder
