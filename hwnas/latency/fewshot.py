@@ -164,7 +164,8 @@ class FewShotSession:
             covariance = prior_covariance(self.prior, self._columns)
             return most_informative(covariance, noise, self._chosen, np.zeros((0, len(left))), left)
         posterior = self._adapted()
-        noise = posterior.noise * self.prior.noise_shape(self._mean + self._columns @ posterior.coefficients)
+        expected = self._mean + self._columns @ posterior.coefficients
+        noise = posterior.noise * self.prior.noise_shape(expected) + posterior.rounding
         scaled = self._columns * np.sqrt(posterior.diagonal)
         apart = posterior.disagreement(self._columns)
         return most_informative(scaled @ scaled.T, noise, self._chosen, apart, left)

@@ -35,7 +35,8 @@ ALONE, ALL, LIKE = 0, 1, 2
 KINDS = ("no_device", "all_devices", "some_devices")
 """Who teaches: what hypotheses are called, those from `LIKE` on together."""
 
-_DOMINANT, _FLAT = 0.07, 0.01
+_DOMINANT, _EVEN = 0.07, (0.0025, 0.01, 0.04)
+_EVEN_WEIGHT = 0.5  # of all rows where no device teaches
 _OTHERS = (5e-6, 5e-5, 5e-4, 5e-3)
 _WEIGHTS = (0.25, 0.5, 0.25)  # of each kind before measuring, whatever the number of its rows
 _CONSTANT, _COST, _DOMINANT_COST = 0.1, 0.05, 0.5
@@ -56,7 +57,7 @@ def assumed_widths(names: Sequence[str], costs: Floats) -> tuple[Floats, Floats]
     """Widths `[A, K]` and lines `[A, 1 + F]` where no device teaches, for groups of features with these names.
 
     In each row one group of totals carries most, or the costs do (half of a typical network's latency then rises with
-    them); in the last, none stands out.
+    them); in the last ones, none stands out.
     """
     totals = [number for number, name in enumerate(names) if not ("pair" in name or " by " in f" {name}")]
     flat = np.zeros(costs.shape[1])
@@ -70,9 +71,15 @@ def assumed_widths(names: Sequence[str], costs: Floats) -> tuple[Floats, Floats]
             row[GROUPS + number] = _DOMINANT if number >= 0 else _DOMINANT_COST
             rows.append(row)
             lines.append(flat if number >= 0 else half)
-    even = np.r_[rows[0][:GROUPS], np.full(len(names), _FLAT)]
-    even[COST] = _COST if len(costs) else 0.0
-    return np.stack([*rows, even]), np.stack([*lines, flat])
+    even = [np.r_[rows[0][:COST], _COST if len(costs) else 0.0, 0.0, np.full(len(names), each)] for each in _EVEN]
+    return np.stack([*rows, *even]), np.stack([*lines, *[flat] * len(even)])
+
+
+def _log_alone(rows: int) -> Floats:
+    """The logarithm of the weight of each row of `assumed_widths`."""
+    even = len(_EVEN)
+    share = np.r_[np.full(rows - even, (1 - _EVEN_WEIGHT) / (rows - even)), np.full(even, _EVEN_WEIGHT / even)]
+    return np.asarray(np.log(share))
 
 
 def hypotheses(
@@ -85,7 +92,7 @@ def hypotheses(
     """The rows of all hypotheses, kind by kind."""
     if widths is None or mean is None or like is None:
         kind = np.zeros(len(alone), dtype=np.int64)
-        return Hypotheses(alone_lines, alone, kind, np.full(len(alone), -np.log(len(alone))))
+        return Hypotheses(alone_lines, alone, kind, _log_alone(len(alone)))
     factors = len(_FACTORS)
     kind = np.r_[np.full(len(widths), ALL), LIKE + np.arange(len(like))]
     lines = np.concatenate([np.tile(mean, (len(widths), 1)), like])
@@ -93,11 +100,11 @@ def hypotheses(
     taught[:, GROUPS:] *= np.tile(_FACTORS, len(kind))[:, None]
     log_factor = -0.5 * np.log(_FACTORS) ** 2
     log_factor -= np.log(np.exp(log_factor).sum())
-    each = np.log(np.array(_WEIGHTS) / [len(alone), len(widths), len(like)])
+    each = np.log(np.array(_WEIGHTS) / [1, len(widths), len(like)])
     log_prior = each[np.minimum(kind, LIKE)][:, None] + log_factor
     return Hypotheses(
         np.concatenate([alone_lines, np.repeat(lines, factors, axis=0)]),
         np.concatenate([alone, taught]),
         np.r_[np.full(len(alone), ALONE), np.repeat(kind, factors)],
-        np.r_[np.full(len(alone), each[ALONE]), log_prior.ravel()],
+        np.r_[each[ALONE] + _log_alone(len(alone)), log_prior.ravel()],
     )

@@ -132,12 +132,11 @@ def adapt(prior: LatencyPrior, features: Floats, latency_ms: Floats, typical: Fl
     grid = _Grid.of(prior)
     kernel = np.einsum("hk,knm->hnm", grid.widths, prior.kernels(columns))
     expected = mean + grid.start @ columns.T
-    floor, predicted = 0.0, mean
+    floor, predicted = 0.0, np.maximum(mean, latency_ms / scale)
     for _ in range(_SCALE_STEPS):
         relative = latency_ms / scale
         floor = _ROUNDING_VARIANCE / scale**2 if rounded else 0.0
-        # Of what is measured and what is expected the larger: a latency far too low is no precise one.
-        variance = grid.noise[:, None] * prior.noise_shape(np.maximum(relative, predicted)) + floor
+        variance = grid.noise[:, None] * prior.noise_shape(predicted) + floor
         inverse, solved, log_evidence = _robust(kernel, variance, relative - expected)
         weights = np.exp(grid.log_prior + log_evidence - (grid.log_prior + log_evidence).max())
         weights /= weights.sum()

@@ -32,7 +32,7 @@ from hwnas.progress import Progress, no_progress
 from hwnas.spaces import Genotypes, Space
 from hwnas.spaces.space import Floats
 
-__all__ = ["Onboarded", "known_devices", "onboard", "prior_for"]
+__all__ = ["Onboarded", "known_devices", "learnt", "onboard", "prior_for"]
 
 _WORTH_SAYING, _NAMED, _MORE = 0.05, 4, 5
 _LEAST_ROWS = 30  # networks that a table of another device must have to teach anything
@@ -126,7 +126,7 @@ def onboard(
             break
     session.predictor()
     teachers = dict(zip(taught_by, session.taught().tolist(), strict=True))
-    say(_learnt(session, teachers))
+    say(learnt(session, teachers))
     checks = spread_networks(space, config.check_networks, rng, candidates[chosen]) if config.check_networks else None
     check_genotypes = candidates[:0] if checks is None else checks
     check_ms = np.array(meter.measure(list(check_genotypes)) if len(check_genotypes) else [])
@@ -150,7 +150,7 @@ def _knowledge(taught_by: Sequence[str]) -> str:
     )
 
 
-def _learnt(session: FewShotSession, teachers: Mapping[str, float]) -> str:
+def learnt(session: FewShotSession, teachers: Mapping[str, float]) -> str:
     """Which devices taught how much, what error is expected, and whether more measurements are worth their time."""
     taught = sorted((share, name) for name, share in teachers.items() if share >= _WORTH_SAYING)[::-1]
     none = session.hypotheses[KINDS[ALONE]]
