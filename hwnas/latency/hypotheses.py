@@ -36,7 +36,7 @@ KINDS = ("no_device", "all_devices", "some_devices")
 """Who teaches: what hypotheses are called, those from `LIKE` on together."""
 
 _DOMINANT, _EVEN = 0.07, (0.0025, 0.01, 0.04)
-_EVEN_WEIGHT = 0.5  # of all rows where no device teaches
+_EVEN_WEIGHTS = (0.08, 0.5)  # of all rows where no device teaches: where costs are known, and where they are not
 _OTHERS = (5e-6, 5e-5, 5e-4, 5e-3)
 _WEIGHTS = (0.25, 0.5, 0.25)  # of each kind before measuring, whatever the number of its rows
 _CONSTANT, _COST, _DOMINANT_COST = 0.1, 0.05, 0.5
@@ -53,8 +53,8 @@ class Hypotheses:
     log_prior: Floats
 
 
-def assumed_widths(names: Sequence[str], costs: Floats) -> tuple[Floats, Floats]:
-    """Widths `[A, K]` and lines `[A, 1 + F]` where no device teaches, for groups of features with these names.
+def assumed_widths(names: Sequence[str], costs: Floats) -> tuple[Floats, Floats, Floats]:
+    """Widths `[A, K]`, lines `[A, 1 + F]` and log weights `[A]` where no device teaches, for groups with these names.
 
     In each row one group of totals carries most, or the costs do (half of a typical network's latency then rises with
     them); in the last ones, none stands out.
@@ -72,19 +72,15 @@ def assumed_widths(names: Sequence[str], costs: Floats) -> tuple[Floats, Floats]
             rows.append(row)
             lines.append(flat if number >= 0 else half)
     even = [np.r_[rows[0][:COST], _COST if len(costs) else 0.0, 0.0, np.full(len(names), each)] for each in _EVEN]
-    return np.stack([*rows, *even]), np.stack([*lines, *[flat] * len(even)])
-
-
-def _log_alone(rows: int) -> Floats:
-    """The logarithm of the weight of each row of `assumed_widths`."""
-    even = len(_EVEN)
-    share = np.r_[np.full(rows - even, (1 - _EVEN_WEIGHT) / (rows - even)), np.full(even, _EVEN_WEIGHT / even)]
-    return np.asarray(np.log(share))
+    share = _EVEN_WEIGHTS[0 if len(costs) else 1]
+    weights = np.r_[np.full(len(rows), (1 - share) / len(rows)), np.full(len(even), share / len(even))]
+    return np.stack([*rows, *even]), np.stack([*lines, *[flat] * len(even)]), np.log(weights)
 
 
 def hypotheses(
     alone: Floats,
     alone_lines: Floats,
+    alone_log: Floats,
     widths: Floats | None = None,
     mean: Floats | None = None,
     like: Floats | None = None,
@@ -92,7 +88,7 @@ def hypotheses(
     """The rows of all hypotheses, kind by kind."""
     if widths is None or mean is None or like is None:
         kind = np.zeros(len(alone), dtype=np.int64)
-        return Hypotheses(alone_lines, alone, kind, _log_alone(len(alone)))
+        return Hypotheses(alone_lines, alone, kind, alone_log)
     factors = len(_FACTORS)
     kind = np.r_[np.full(len(widths), ALL), LIKE + np.arange(len(like))]
     lines = np.concatenate([np.tile(mean, (len(widths), 1)), like])
@@ -106,5 +102,5 @@ def hypotheses(
         np.concatenate([alone_lines, np.repeat(lines, factors, axis=0)]),
         np.concatenate([alone, taught]),
         np.r_[np.full(len(alone), ALONE), np.repeat(kind, factors)],
-        np.r_[each[ALONE] + _log_alone(len(alone)), log_prior.ravel()],
+        np.r_[each[ALONE] + alone_log, log_prior.ravel()],
     )

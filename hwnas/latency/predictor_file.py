@@ -90,6 +90,7 @@ def _brought_up(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         "prior.widths": widths,
         "prior.alone": widths,
         "prior.alone_lines": lines,
+        "prior.alone_log": np.full(len(lines), -np.log(len(lines))),
         "prior.groups": np.eye(len(devices)),
         "prior.spread": np.tile(arrays["prior.spread"], (2, 1)),
         "posterior.noise": np.asarray(arrays["posterior.noise"] / TAIL),

@@ -49,7 +49,8 @@ class LatencyPrior:
     what networks cost without a measurement, likewise. `mean` `[1 + F]`: m. `widths` `[., K]`: variances of the
     coefficients of the mean, the constant, the stretch, the figures and the devices, then of each group's; one row for
     what all training devices share, and one for each left-out device by itself. `alone` `[., K]`: where no device
-    teaches; `alone_lines` `[., 1 + F]`: the line each of these expects. `groups` `[., D]`: which devices are alike.
+    teaches; `alone_lines` `[., 1 + F]` and `alone_log`: the line that each expects, and the logarithm of its weight
+    among these. `groups` `[., D]`: which devices are alike.
     `noise`: mean and standard deviation of the logarithm of the noise variance, relative to latency². `spread`
     `[2, .]`: by how much standard deviations have to be multiplied for 90 % intervals to hold on left-out devices where
     none teaches, and where some do, after each of `SPREAD_COUNTS` measurements.
@@ -64,6 +65,7 @@ class LatencyPrior:
     widths: Floats
     alone: Floats
     alone_lines: Floats
+    alone_log: Floats
     groups: Floats
     noise: Floats
     spread: Floats
@@ -78,9 +80,9 @@ class LatencyPrior:
     def hypotheses(self) -> Hypotheses:
         """What may be true of a new device, as rows of a grid."""
         if not len(self.devices):
-            return hypotheses(self.alone, self.alone_lines)
+            return hypotheses(self.alone, self.alone_lines, self.alone_log)
         like = self.groups @ self.devices / self.groups.sum(axis=1, keepdims=True)
-        return hypotheses(self.alone, self.alone_lines, self.widths, self.mean, like)
+        return hypotheses(self.alone, self.alone_lines, self.alone_log, self.widths, self.mean, like)
 
     @property
     def reference_widths(self) -> Floats:
@@ -159,10 +161,9 @@ def without(prior: LatencyPrior, device: int, features: Floats) -> LatencyPrior:
 
 def least_like(prior: LatencyPrior, others: LatencyPrior, device: int, features: Floats) -> LatencyPrior:
     """`others` with the half of its devices, at least `MIN_DEVICES`, that is least like a device of `prior`."""
-    inputs = (features - prior.centre) * prior.scale
-    own, *known = (line[0] + inputs @ line[1:] for line in (prior.devices[device], *others.devices))
-    likeness = [float(np.corrcoef(own, one)[0, 1]) for one in known]
-    kept = np.sort(np.argsort(likeness)[: max(MIN_DEVICES, len(known) // 2)])
+    both = np.concatenate([prior.devices[device][None], others.devices])
+    likeness = _likeness(prior, both, features)[0, 1:]
+    kept = np.sort(np.argsort(likeness)[: max(MIN_DEVICES, len(likeness) // 2)])
     return of_devices(others, others.devices[kept], features)
 
 
@@ -191,6 +192,9 @@ def of_devices(prior: LatencyPrior, devices: Floats, features: Floats) -> Latenc
 
 
 def _likeness(prior: LatencyPrior, devices: Floats, features: Floats) -> Floats:
-    """Correlations `[D, D]` of what devices are predicted to take."""
+    """Correlations `[D, D]` of what devices are predicted to take; 0 with one that takes the same for all."""
     inputs = (features - prior.centre) * prior.scale
-    return np.asarray(np.atleast_2d(np.corrcoef((devices[:, 0] + inputs @ devices[:, 1:].T).T)))
+    predicted = inputs @ devices[:, 1:].T
+    predicted -= predicted.mean(axis=0)
+    size = np.sqrt(np.square(predicted).sum(axis=0))
+    return np.asarray(predicted.T @ predicted / np.maximum(np.outer(size, size), 1e-12))

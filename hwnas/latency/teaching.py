@@ -48,14 +48,14 @@ def fit_prior(space: Space, genotypes: Genotypes, latency_ms: Floats, rng: np.ra
     scale = 1 / np.sqrt(np.maximum(energy, 1e-12))[group]
     inputs = (features - centre) * scale
     costs = _cost_lines(cost_figures(space, genotypes), inputs)
-    alone, alone_lines = assumed_widths(list(groups), costs)
+    alone, alone_lines, alone_log = assumed_widths(list(groups), costs)
     flat = np.zeros(1 + len(group))
     flat[0] = 1.0
     nothing = np.zeros((0, 1 + len(group)))
     alike = np.zeros((0, 0))
     prior = LatencyPrior(
-        centre, scale, group, nothing, costs, flat, alone[:1], alone, alone_lines, alike, np.array(DEFAULT_NOISE),
-        np.array([_DEFAULT_SPREAD, _DEFAULT_SPREAD]),
+        centre, scale, group, nothing, costs, flat, alone[:1], alone, alone_lines, alone_log, alike,
+        np.array(DEFAULT_NOISE), np.array([_DEFAULT_SPREAD, _DEFAULT_SPREAD]),
     )  # fmt: skip
     if latency_ms.shape[1] < MIN_DEVICES:
         return prior

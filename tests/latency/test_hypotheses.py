@@ -226,3 +226,12 @@ def test_parts_of_the_prior_stand_in_the_order_of_its_columns(
     inputs = (features - prior.centre) * prior.scale
     expected = lines[:, :1] + lines[:, 1:] @ inputs.T
     np.testing.assert_allclose(mean + prior.starting(lines) @ columns.T, expected, rtol=1e-9)
+
+
+def test_a_teacher_that_takes_the_same_for_all_teaches_nothing() -> None:
+    genotypes, latency = odd_family(4)
+    teachers = np.column_stack([latency[:, :2], np.full(ROWS, 3.0)])
+    prior = taught_prior(SPACE, genotypes[:60], teachers[:60], np.random.default_rng(0))
+    session = session_of(prior, genotypes[:60], latency[:60, 2], 6)
+    assert np.isfinite(session.predictor().latency_ms(genotypes)).all()
+    assert session.taught()[2] < 0.2
