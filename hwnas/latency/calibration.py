@@ -71,6 +71,8 @@ def taught_prior(space: Space, genotypes: Genotypes, latency_ms: Floats, rng: np
 def _holding(needed: Floats) -> Floats:
     """Of rows of spreads that devices needed, by number of measurements: what most of them need."""
     known = ~np.isnan(needed).all(axis=0)
+    if not known.any():
+        return np.ones(needed.shape[1])
     found = np.nanquantile(needed[:, known], _DEVICE_SHARE, axis=0)
     return np.asarray(np.interp(np.arange(needed.shape[1]), np.flatnonzero(known), found))
 
@@ -78,14 +80,21 @@ def _holding(needed: Floats) -> Floats:
 def _needed_spread(
     space: Space, prior: LatencyPrior, genotypes: Genotypes, latency_ms: Floats, counts: list[int]
 ) -> dict[int, float]:
-    """What standard deviations must be multiplied by on the rows not measured, after each of `counts` measurements."""
+    """What standard deviations must be multiplied by on the rows not measured, after each of `counts` measurements.
+
+    Nothing of a device whose measurements are all the same.
+    """
     session = FewShotSession(space, replace(prior, spread=np.ones_like(prior.spread)), genotypes)
     unseen = np.ones(len(genotypes), dtype=bool)
-    found = {}
+    found: dict[int, float] = {}
+    told = []
     for count in range(1, max(counts, default=0) + 1):
         chosen = session.next()
         unseen[chosen] = False
         session.tell(chosen, latency_ms[chosen])
+        told.append(latency_ms[chosen])
+        if count >= MIN_MEASUREMENTS and np.ptp(told) == 0:  # too coarse a clock to learn from
+            return found
         if count >= MIN_MEASUREMENTS and count in counts:
             estimate = session.predictor().estimate(genotypes[unseen])
             errors = np.abs(estimate.mean_ms - latency_ms[unseen]) / estimate.std_ms

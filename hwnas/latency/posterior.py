@@ -73,14 +73,15 @@ class Posterior:
     def taught(self, prior: LatencyPrior) -> Floats:
         """How much each device teaches, `[D]`: shares that sum to the weight of the hypotheses that any does.
 
-        Where all teach, a share goes by the size of the device's coefficient in what is predicted.
+        Where all teach, a share goes by the size of what the device adds to differences that are predicted.
         """
         if not len(prior.devices):
             return np.zeros(0)
         natural = self.by_kind[ALL] * prior.unit
         own = natural[prior.part == DEVICES]
         used = np.abs((1 + natural[0] + natural[2] - own.sum()) / len(own) + own)
-        shares = self.kinds[ALL] * used / used.sum()
+        used *= np.linalg.norm(prior.devices[:, 1:], axis=1)
+        shares = self.kinds[ALL] * used / max(float(used.sum()), 1e-12)
         members = prior.groups / prior.groups.sum(axis=1, keepdims=True)
         return np.asarray(shares + self.kinds[LIKE:] @ members)
 
