@@ -15,15 +15,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hwnas.latency.roofline import operator_kernels
 from hwnas.spaces import Genotypes, Space
 from hwnas.spaces.categorical import CategoricalSpace
 from hwnas.spaces.mobile import MobileSpace
-from hwnas.spaces.nasbench201 import EDGE_OPERATORS, NasBench201Space
+from hwnas.spaces.nasbench201 import EDGE_OPERATORS, STAGES, NasBench201Space
 from hwnas.spaces.space import Floats
 
-__all__ = ["Groups", "WordSums", "feature_groups"]
+__all__ = ["Groups", "WordSums", "cost_figures", "feature_groups"]
 
 Groups = dict[str, Floats]
+
+_BALANCES = (4, 16, 64)  # multiplications per number moved
+_PARTS = 4  # of a long chain of genes with the same choices, whose counts are features each
+_MOST_ONE_HOT = 10  # values of a numeric gene of which each is a feature of its own
 
 
 def feature_groups(space: Space) -> Callable[[Genotypes], Groups]:
@@ -31,13 +36,52 @@ def feature_groups(space: Space) -> Callable[[Genotypes], Groups]:
 
     A cell space counts operators as built and as left after dead code is removed. A once-for-all space counts
     kernels and expansions, as they are and times the feature map's area, since batched inference pays by the pixel
-    and small batches by the call. Any other space has its genes one-hot, and where genes share their choices, counts.
+    and small batches by the call. Any other space has its genes one-hot, and where genes share their choices, counts;
+    numeric genes as numbers, and their products.
     """
     if isinstance(space, NasBench201Space):
         return lambda genotypes: _cell(space, genotypes)
     if isinstance(space, MobileSpace):
         return lambda genotypes: _once_for_all(space, genotypes)
     return lambda genotypes: _categorical(space, genotypes)
+
+
+def cost_figures(space: Space, genotypes: Genotypes) -> Floats:
+    """What a network costs without a measurement, each relative to the mean of `genotypes`: `[N, C]`, rising ratios.
+
+    Multiplications; numbers read and written; rooflines of devices that multiply so many times as often as they move
+    a number; and the number of kernels. In a cell space of the cell as built, then of what is live. A space that knows
+    no operators has none.
+    """
+    if isinstance(space, NasBench201Space):
+        built = _one_hot(genotypes, len(EDGE_OPERATORS))
+        costs = _edge_costs()
+        live = built * space.live(genotypes)[:, :, None]
+        figures = np.concatenate([built.sum(axis=1) @ costs, live.sum(axis=1) @ costs], axis=1)
+    elif space.operators:
+        values = np.stack([_kernel_costs(list(operator_kernels(operator))) for operator in space.operators])
+        figures = np.stack([space.sum_over_operators(genotypes, column) for column in values.T], axis=1)
+    else:
+        return np.zeros((len(genotypes), 0))
+    return np.asarray(figures / np.maximum(figures.mean(axis=0), 1e-12))
+
+
+def _kernel_costs(kernels: list[tuple[float, float]]) -> Floats:
+    macs, moved = np.array(kernels, dtype=np.float64).reshape(-1, 2).T
+    rooflines = [np.maximum(macs / balance, moved).sum() for balance in _BALANCES]
+    return np.array([macs.sum(), moved.sum(), *rooflines, len(macs)])
+
+
+def _edge_costs() -> Floats:
+    """The costs of an edge's operators, summed over stages, `[operator, figure]`: pooling and additions move too."""
+    found = np.zeros((len(EDGE_OPERATORS), 3 + len(_BALANCES)))
+    for size, width in STAGES:
+        numbers = size * size * width
+        for number, (taps, reads) in enumerate([(0, 0), (0, 2), (1, 3), (9, 3), (9 / width, 3)]):
+            if number:
+                macs = numbers * taps * width
+                found[number] += _kernel_costs([(macs, numbers * reads + (width * width * taps if number < 4 else 0))])
+    return found
 
 
 @dataclass(frozen=True)
@@ -138,18 +182,49 @@ def _pair_counts(kernels: int, expands: int, deepest: list[int]) -> list[Floats]
 
 
 def _categorical(space: Space, genotypes: Genotypes) -> Groups:
-    groups = {"genes": space.features(genotypes)}
+    numbers = _numbers(space)
+    many = [gene for gene, values in numbers.items() if len(values) > _MOST_ONE_HOT]
+    groups: Groups = {}
+    if len(many) < len(space.genes):
+        kept = np.repeat([column not in many for column in range(len(space.genes))], space.cardinalities)
+        groups["genes"] = space.features(genotypes)[:, kept]
+    if numbers:
+        columns = [own[genotypes[:, gene]] / max(float(own.std()), 1e-12) for gene, own in numbers.items()]
+        groups["numbers"] = np.stack(columns, axis=1)
+        groups["pairs of numbers"] = _products(groups["numbers"])
     shared: dict[tuple[object, ...], list[int]] = {}
     for column, gene in enumerate(space.genes):
-        named = space.values[gene.name] if isinstance(space, CategoricalSpace) else gene.choices
-        shared.setdefault(tuple(named), []).append(column)
+        choices = space.values[gene.name] if isinstance(space, CategoricalSpace) else gene.choices
+        if column not in many:
+            shared.setdefault(tuple(choices), []).append(column)
     alike = [(values, columns) for values, columns in shared.items() if len(columns) > 1]
     active = space.active(genotypes)[:, :, None]
     counts = [(_one_hot(genotypes[:, own], len(values)) * active[:, own]).sum(axis=1) for values, own in alike]
     for number, own in enumerate(counts):
         groups[f"counts {number}"] = own
         groups[f"pairs {number}"] = _products(own)
+    for number, (named, own) in enumerate(alike):
+        if len(own) >= 2 * _PARTS:  # genes stand in the order in which they run
+            parts = np.array_split(own, _PARTS)
+            held = [(_one_hot(genotypes[:, part], len(named)) * active[:, part]).sum(axis=1) for part in parts]
+            groups[f"parts {number}"] = np.concatenate(held, axis=1)
     return groups
+
+
+def _numbers(space: Space) -> dict[int, Floats]:
+    """The values of each gene of a user's own space that are numbers, such as widths: by the gene's column.
+
+    Whole numbers from 0 on without a gap are codes: no more is said by 4 than by 2.
+    """
+    found = {}
+    for column, named in enumerate(space.values.values() if isinstance(space, CategoricalSpace) else ()):
+        try:
+            values = np.array([float(value) for value in named])
+        except ValueError:
+            continue
+        if len(values) > 1 and np.isfinite(values).all() and not np.array_equal(values, np.arange(len(values))):
+            found[column] = values
+    return found
 
 
 def _one_hot(choices: NDArray[np.int64], size: int) -> Floats:

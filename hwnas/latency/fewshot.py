@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.errors import DataError
+from hwnas.latency.choosing import most_informative, prior_covariance
 from hwnas.latency.estimate import LatencyEstimate
 from hwnas.latency.features import WordSums, feature_groups
-from hwnas.latency.posterior import Posterior, adapt, most_informative
+from hwnas.latency.posterior import Posterior, adapt
 from hwnas.latency.prior import MIN_DEVICES, LatencyPrior, joined
 from hwnas.latency.word_lookup import WordLookup
 from hwnas.spaces import Genotypes, Operator, Space
@@ -28,6 +29,7 @@ __all__ = ["MIN_MEASUREMENTS", "FewShotPredictor", "FewShotSession", "check_meas
 
 MIN_MEASUREMENTS = 3
 _BLOCK = 2048
+_DECIDED, _DISAGREE = 0.9, 0.3
 _SEARCH_SAMPLES, _SEARCH_STEPS = 2000, 60
 
 
@@ -72,8 +74,8 @@ class FewShotPredictor:
         """The latency of `[N, G]` genotypes, with the standard deviation of a measurement."""
         covered = np.ones(len(genotypes), dtype=bool)
         if self._lookup:
-            relative, expected = self._lookup.means(genotypes)
-            shape = self.prior.noise_shape(relative)
+            expected = self._lookup.mean(genotypes)
+            shape = self.prior.noise_shape(expected)
             variance = self._lookup.variance(genotypes)
             return LatencyEstimate(
                 self.posterior.expected_ms(expected), self.posterior.std_ms(variance, shape), covered
@@ -83,14 +85,13 @@ class FewShotPredictor:
         for start in range(0, len(genotypes), _BLOCK):
             rows = slice(start, start + _BLOCK)
             relative, columns = self.prior.basis(joined(groups(genotypes[rows])))
-            shape = self.prior.noise_shape(relative)
-            mean[rows], std[rows] = self.posterior.moments(relative, columns, shape)
+            mean[rows], std[rows] = self.posterior.moments(relative, columns)
         return LatencyEstimate(mean, std, covered)
 
     def latency_ms(self, genotypes: Genotypes) -> Floats:
         """The mean of `estimate` alone, `[N]`."""
         if self._lookup:
-            return self.posterior.expected_ms(self._lookup.means(genotypes)[1])
+            return self.posterior.expected_ms(self._lookup.mean(genotypes))
         groups = feature_groups(self.space)
         constant, weights = self.prior.collapsed(self.posterior.coefficients)
         mean = np.empty(len(genotypes))
@@ -143,7 +144,6 @@ class FewShotSession:
         self._features = joined(feature_groups(space)(candidates))
         self._mean, self._columns = prior.basis(self._features)
         self._typical = self._columns.mean(axis=0)
-        self._noise_shape = prior.noise_shape(self._mean)
         self._chosen: list[int] = []
         self._latency_ms: list[float] = []
         self._posterior: Posterior | None = None
@@ -157,13 +157,18 @@ class FewShotSession:
         """The index of the candidate to measure next. Raises DataError where none is left."""
         if len(self._chosen) == len(self.candidates):
             raise DataError(f"all {len(self.candidates)} candidates are measured: give more of them")
-        noise, columns = float(np.exp(self.prior.noise[0])), self._columns
-        if self.measured >= MIN_MEASUREMENTS:
-            posterior = self._adapted()
-            noise, columns = posterior.noise, columns * np.sqrt(posterior.diagonal)
-        variance, left = noise * self._noise_shape, np.ones(len(self.candidates))
+        left = np.ones(len(self.candidates))
         left[self._chosen] = 0
-        return most_informative(columns, variance, columns[self._chosen], variance[self._chosen], left)
+        if self.measured < MIN_MEASUREMENTS:
+            noise = float(np.exp(self.prior.noise[0])) * self.prior.noise_shape(self._mean)
+            covariance = prior_covariance(self.prior, self._columns)
+            return most_informative(covariance, noise, self._chosen, np.zeros((0, len(left))), left)
+        posterior = self._adapted()
+        expected = self._mean + self._columns @ posterior.coefficients
+        noise = posterior.noise * self.prior.noise_shape(expected) + posterior.rounding
+        scaled = self._columns * np.sqrt(posterior.diagonal)
+        apart = posterior.disagreement(self._columns)
+        return most_informative(scaled @ scaled.T, noise, self._chosen, apart, left)
 
     def tell(self, index: int, latency_ms: float) -> None:
         """The latency that candidate `index` was measured at. Raises DataError unless it is a positive number."""
@@ -180,8 +185,29 @@ class FewShotSession:
 
     def expected_mape(self) -> float:
         """The mean absolute relative error, a fraction, that the predictor expects on the candidates."""
-        mean, std = self._adapted().moments(self._mean, self._columns, self._noise_shape)
+        mean, std = self._adapted().moments(self._mean, self._columns)
         return float(np.sqrt(2 / np.pi) * np.mean(std / mean))
+
+    @property
+    def hypotheses(self) -> dict[str, float]:
+        """How probable it is after measuring that no device teaches, that all do, that some do; sums to 1."""
+        return self._adapted().hypotheses
+
+    def taught(self) -> Floats:
+        """How much each device of the prior taught, `[D]`, shares of what is believed; 0 where none teaches."""
+        return self._adapted().taught(self.prior)
+
+    def disagreement(self) -> float:
+        """By how much hypotheses differ in what they predict for the candidates: a relative error, a fraction."""
+        posterior = self._adapted()
+        mean = np.maximum(self._mean + self._columns @ posterior.coefficients, 0.01)
+        apart = posterior.disagreement(self._columns)
+        return float(np.sqrt(2 / np.pi) * np.mean(np.sqrt(np.square(apart).sum(axis=0)) / mean))
+
+    @property
+    def undecided(self) -> bool:
+        """Whether hypotheses differ so much that a few more measurements lower the error, by telling them apart."""
+        return max(self.hypotheses.values()) < _DECIDED and self.disagreement() > _DISAGREE * self.expected_mape()
 
     @property
     def uses_devices(self) -> bool:

@@ -7,6 +7,7 @@ the measurements alone, and the training device whose latencies fit the measurem
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,7 +21,8 @@ from hwnas.latency.dataset import LatencyData
 from hwnas.latency.estimate import LatencyEstimate
 from hwnas.latency.features import feature_groups
 from hwnas.latency.fewshot import FewShotSession, check_measurements
-from hwnas.latency.prior import MIN_DEVICES, LatencyPrior, fit_prior, joined
+from hwnas.latency.prior import MIN_DEVICES, LatencyPrior, joined
+from hwnas.latency.teaching import fit_prior
 from hwnas.progress import Progress
 from hwnas.spaces import Genotypes, Space
 from hwnas.spaces.space import Floats
@@ -56,11 +58,22 @@ class Target:
 
 
 class Adapted(Protocol):
-    """A predictor of one device."""
+    """A predictor of one device. It may say in `hypotheses` how probable each of its hypotheses is."""
 
     def __call__(self, genotypes: Genotypes) -> LatencyEstimate:
         """The latency of `[N, G]` genotypes."""
         ...
+
+
+@dataclass(frozen=True)
+class _OfSession:
+    """A few-shot predictor, and how probable each hypothesis is."""
+
+    estimate: Adapted
+    hypotheses: dict[str, float]
+
+    def __call__(self, genotypes: Genotypes) -> LatencyEstimate:
+        return self.estimate(genotypes)
 
 
 class Method(Protocol):
@@ -110,7 +123,7 @@ class FewShotMethod:
         for _ in range(count):
             chosen = session.next()
             session.tell(chosen, target(int(rows[chosen])))
-        return session.predictor().estimate
+        return _OfSession(session.predictor().estimate, session.hypotheses)
 
 
 def few_devices_note(devices: int) -> str:

@@ -23,18 +23,20 @@ __all__ = ["ProtocolResult", "Trial", "run_protocol"]
 
 @dataclass(frozen=True)
 class Trial:
-    """One device and seed: its scores, and how many latencies of it were seen."""
+    """One device and seed: its scores, how many latencies of it were seen, and the weight of each hypothesis."""
 
     device: str
     seed: int
     scores: Scores
     measurements_used: int
     rows: tuple[int, ...]
+    hypotheses: dict[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "device": self.device, "seed": self.seed, **self.scores.to_dict(),
             "measurements_used": self.measurements_used, "rows": list(self.rows),
+            "hypotheses": self.hypotheses,
         }  # fmt: skip
 
 
@@ -46,7 +48,10 @@ class ProtocolResult:
     notes: tuple[str, ...] = field(default=())
 
     def to_dict(self) -> dict[str, Any]:
-        """Means over devices and seeds; `ci95` is of the mean Spearman over devices, from one seed to the next."""
+        """Means over devices and seeds; `ci95` is of the mean Spearman over devices, from one seed to the next.
+
+        `hypotheses`: the mean weight of each, where the method has some.
+        """
         devices = list(dict.fromkeys(trial.device for trial in self.trials))
         seeds = sorted({trial.seed for trial in self.trials})
         by_seed = [np.mean([t.scores.spearman for t in self.trials if t.seed == seed]) for seed in seeds]
@@ -58,6 +63,7 @@ class ProtocolResult:
             "interval_coverage": _mean(self.trials, "interval_coverage"),
             "measurements_used": max(trial.measurements_used for trial in self.trials),
             "per_device": {device: self._device(device) for device in devices},
+            "hypotheses": _mean_weights(self.trials),
             "seeds": len(seeds),
             "trials": [trial.to_dict() for trial in self.trials],
             "notes": list(self.notes),
@@ -66,6 +72,7 @@ class ProtocolResult:
     def _device(self, device: str) -> dict[str, Any]:
         own = tuple(trial for trial in self.trials if trial.device == device)
         found: dict[str, Any] = {key: _mean(own, key) for key in asdict(own[0].scores)}
+        found["hypotheses"] = _mean_weights(own)
         return found | {"ci95": interval_of_mean(np.array([trial.scores.spearman for trial in own]))}
 
 
@@ -98,10 +105,16 @@ def run_protocol(
         predict = method.adapt(target, measurements, rng)
         rows = data.test_rows(device)
         scores = score_estimate(predict(data.genotypes[rows]), latency_ms[rows], method.in_ms)
-        trials.append(Trial(device, number, scores, len(target.rows), tuple(target.rows)))
+        hypotheses: dict[str, float] = getattr(predict, "hypotheses", {})
+        trials.append(Trial(device, number, scores, len(target.rows), tuple(target.rows), hypotheses))
     return ProtocolResult(tuple(trials), tuple(method.notes))
 
 
 def _mean(trials: tuple[Trial, ...], key: str) -> float | None:
     values = [getattr(trial.scores, key) for trial in trials]
     return None if any(value is None for value in values) else float(np.mean(values))
+
+
+def _mean_weights(trials: tuple[Trial, ...]) -> dict[str, float]:
+    """The mean weight of each hypothesis; none for methods that have none."""
+    return {name: float(np.mean([trial.hypotheses[name] for trial in trials])) for name in trials[0].hypotheses}

@@ -25,9 +25,9 @@ __all__ = ["WordLookup"]
 
 @dataclass(frozen=True)
 class WordLookup:
-    """Sums of `prior` and `expected` (relative latency before and after measuring) and of its variance.
+    """Sums of relative latency after measuring, and of its variance.
 
-    Each is `constant` `[R, 3]`, `by_word` `[R, W, 3]`; the variance has `by_pair` `[R, W, W]` besides.
+    Each is `constant` `[R, 2]`, `by_word` `[R, W, 2]`; the variance has `by_pair` `[R, W, W]` besides.
     """
 
     sums: WordSums
@@ -55,22 +55,21 @@ class WordLookup:
         return cls(
             sums,
             posterior,
-            np.stack([mean, mean + expected, constant], axis=1),
-            np.stack([word_mean, word_mean + word_expected, linear + own], axis=2),
+            np.stack([mean + expected, constant], axis=1),
+            np.stack([word_mean + word_expected, linear + own], axis=2),
             2 * by_pair,
         )
 
-    def means(self, genotypes: Genotypes) -> tuple[Floats, Floats]:
-        """Relative latency `[N]` before and after measuring."""
+    def mean(self, genotypes: Genotypes) -> Floats:
+        """Relative latency `[N]`."""
         resolution, words = self.sums.words(genotypes)
-        before, after = (self._summed(resolution, words, number) for number in (0, 1))
-        return before, after
+        return self._summed(resolution, words, 0)
 
     def variance(self, genotypes: Genotypes) -> Floats:
         """The variance of relative latency after measuring `[N]`, without the noise of a measurement."""
         resolution, words = self.sums.words(genotypes)
         count = self.by_pair.shape[1]
-        found = self._summed(resolution, words, 2)
+        found = self._summed(resolution, words, 1)
         pairs = self.by_pair.reshape(-1)
         columns = np.ascontiguousarray(words.T)
         starts = (resolution * count + columns) * count

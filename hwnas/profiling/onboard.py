@@ -18,8 +18,10 @@ from hwnas.files import packaged
 from hwnas.latency.calibration import taught_prior
 from hwnas.latency.config import OnboardConfig
 from hwnas.latency.fewshot import MIN_MEASUREMENTS, FewShotSession
-from hwnas.latency.prior import MIN_DEVICES, LatencyPrior, fit_prior
+from hwnas.latency.hypotheses import ALONE, KINDS
+from hwnas.latency.prior import MIN_DEVICES, LatencyPrior
 from hwnas.latency.table import read_table
+from hwnas.latency.teaching import fit_prior
 from hwnas.profiling.agent import REFERENCE
 from hwnas.profiling.config import ProfilingConfig
 from hwnas.profiling.journal import Journal
@@ -30,8 +32,9 @@ from hwnas.progress import Progress, no_progress
 from hwnas.spaces import Genotypes, Space
 from hwnas.spaces.space import Floats
 
-__all__ = ["Onboarded", "known_devices", "onboard", "prior_for"]
+__all__ = ["Onboarded", "known_devices", "learnt", "onboard", "prior_for"]
 
+_WORTH_SAYING, _NAMED, _MORE = 0.05, 4, 5
 _LEAST_ROWS = 30  # networks that a table of another device must have to teach anything
 
 
@@ -122,12 +125,18 @@ def onboard(
         if enough and session.expected_mape() <= float(config.target_mape or 0):
             break
     session.predictor()
+    teachers = dict(zip(taught_by, session.taught().tolist(), strict=True))
+    say(learnt(session, teachers))
     checks = spread_networks(space, config.check_networks, rng, candidates[chosen]) if config.check_networks else None
     check_genotypes = candidates[:0] if checks is None else checks
     check_ms = np.array(meter.measure(list(check_genotypes)) if len(check_genotypes) else [])
     return Onboarded(
         session, candidates[chosen], np.array(latency_ms), check_genotypes, check_ms,
-        {**meter.facts, "taught_by": taught_by}, session.measured < measurements, time.monotonic() - started,
+        {
+            **meter.facts, "taught_by": taught_by, "hypotheses": session.hypotheses, "teachers": teachers,
+            "disagreement": session.disagreement(), "undecided": session.undecided,
+        },
+        session.measured < measurements, time.monotonic() - started,
     )  # fmt: skip
 
 
@@ -139,6 +148,26 @@ def _knowledge(taught_by: Sequence[str]) -> str:
         f" some; those of one x86 machine are in {packaged('latency_tables')}); starting from MACs and the"
         " architecture's features alone"
     )
+
+
+def learnt(session: FewShotSession, teachers: Mapping[str, float]) -> str:
+    """Which devices taught how much, what error is expected, and whether more measurements are worth their time."""
+    taught = sorted((share, name) for name, share in teachers.items() if share >= _WORTH_SAYING)[::-1]
+    none = session.hypotheses[KINDS[ALONE]]
+    if not teachers:
+        source = "learnt from these measurements and the architecture's features alone"
+    elif none > 0.5 or not taught:
+        source = f"known devices teach little about this one ({none:.0%} sure): predicted from its own measurements"
+    else:
+        source = "taught by " + ", ".join(f"{name} {share:.0%}" for share, name in taught[:_NAMED])
+        source += f" ({none:.0%}: by none)" if none >= _WORTH_SAYING else ""
+    said = f"{source}; expected error {session.expected_mape():.1%}"
+    if session.undecided:
+        said += (
+            f"; whom to believe is not decided yet, which makes {session.disagreement():.1%} of it:"
+            f" measurements={session.measured + _MORE} would tell"
+        )
+    return said
 
 
 class _DeviceMeter:

@@ -17,11 +17,11 @@ from hwnas.spaces.arch import Arch
 from hwnas.spaces.operators import Operator
 from hwnas.spaces.space import Gene, Genotypes, Slot, Space
 
-__all__ = ["EDGES", "EDGE_OPERATORS", "NasBench201Space"]
+__all__ = ["EDGES", "EDGE_OPERATORS", "STAGES", "NasBench201Space"]
 
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 EDGE_OPERATORS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
-_STAGES = ((32, 16), (16, 32), (8, 64))  # resolution, channels
+STAGES = ((32, 16), (16, 32), (8, 64))  # resolution, channels
 _CELLS_PER_STAGE = 5
 _OUTPUT = 3
 _FORM = "|op~0|+|op~0|op~1|+|op~0|op~1|op~2|"
@@ -97,8 +97,8 @@ def _build_slots(classes: int) -> tuple[tuple[Operator, ...], tuple[Slot, ...]]:
         position = found.setdefault(operator, len(found))
         return Slot(name, (0,), np.full(len(EDGE_OPERATORS), position, dtype=np.int64))
 
-    slots = [fixed("stem", Operator("conv", 32, 32, 3, _STAGES[0][1], kernel=3))]
-    for stage, (size, width) in enumerate(_STAGES):
+    slots = [fixed("stem", Operator("conv", 32, 32, 3, STAGES[0][1], kernel=3))]
+    for stage, (size, width) in enumerate(STAGES):
         if stage:
             # The residual block between stages: two 3×3 convolutions, and a 1×1 one beside them after pooling.
             before = width // 2

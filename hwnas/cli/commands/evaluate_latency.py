@@ -27,6 +27,8 @@ def run(config: PipelineConfig, folder: Path) -> None:
         f" {config.protocol.scaling} protocol"
     )
     reporter.table(title, ("device", "Spearman", "95 %", "Kendall τ-b", "MAPE", "in 90 % interval"), rows)
+    if result.get("hypotheses"):
+        reporter.say("weights: " + ", ".join(f"{name} {share:.0%}" for name, share in result["hypotheses"].items()))
     for note in result["notes"]:
         reporter.say(f"note: {note}")
     reporter.say(f"result: {folder / 'result.json'}")

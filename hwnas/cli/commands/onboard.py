@@ -78,7 +78,7 @@ def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, 
             "precision": settings.precision,
             "threads": settings.threads,
             "expected_mape": found.session.expected_mape(),
-            "taught_by": found.facts["taught_by"],
+            **{key: found.facts[key] for key in ("taught_by", "teachers", "hypotheses", "disagreement", "undecided")},
             "measured": [
                 {"arch": space.arch(genotype).to_dict(), "latency_ms": float(ms)}
                 for genotype, ms in zip(found.genotypes, found.latency_ms, strict=True)
