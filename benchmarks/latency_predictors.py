@@ -209,7 +209,7 @@ def genotypes_per_s(data: LatencyData, count: int = 100_000) -> dict[str, float]
     The second of two calls, as in a search; `one thread` only where OPENBLAS_NUM_THREADS=1.
     """
     rng = np.random.default_rng(0)
-    prior = taught_prior(data.space, data.genotypes[: data.pool], data.train_pool_ms, rng)
+    prior = taught_prior(data.space, data.genotypes[: data.pool], data.train_pool, rng)
     session = FewShotSession(data.space, prior, data.genotypes[:300])
     for _ in range(10):
         chosen = session.next()

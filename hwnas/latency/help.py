@@ -56,7 +56,12 @@ class HelpMethod:
         self._pool = data.pool
         self._encoding = encoding_of(data.space)
         self.references = self._choose_references(data, rng)
-        self._train_ms = data.train_pool_ms if data.train_devices else np.zeros((data.pool, 0))
+        if missing := int(np.isnan(data.train_pool).any(axis=1).sum() if data.train_devices else 0):
+            raise DataError(
+                f"latency=help needs every row on every training device, and {missing} of the pool's lack some: use"
+                " latency=fewshot, or leave those rows out"
+            )
+        self._train_ms = data.train_pool if data.train_devices else np.zeros((data.pool, 0))
         rows = np.array([data.pool_rows(device) for device in data.train_devices], dtype=np.int64)
         trimmed_ms = np.take_along_axis(self._train_ms.T, rows, axis=1) if len(rows) else self._train_ms.T
         self._ranges_ms = trimmed_ms.min(axis=1), trimmed_ms.max(axis=1)

@@ -33,7 +33,7 @@ _CANDIDATES = 300
 
 
 class Target:
-    """A new device: hands out its latencies one by one, and counts them.
+    """A new device: hands out its latencies one by one, and counts them. `pool`: rows that may be measured.
 
     `pool_rows` are its pool's, trimmed by its latency, under the published protocol, where `allowed` counts the
     reference architectures as well, and `pool_range_ms` is their smallest and largest latency. Both are None under
@@ -48,11 +48,16 @@ class Target:
         if pool_rows is not None:
             self.pool_range_ms = float(latency_ms[pool_rows].min()), float(latency_ms[pool_rows].max())
         self.rows: list[int] = []
+        self.pool = np.flatnonzero(np.isfinite(latency_ms[:pool]))
 
     def __call__(self, row: int) -> float:
-        """The latency of a row, in ms. Raises ValueError where a predictor asks for more than it may."""
+        """The latency of a row, in ms. Raises ValueError where a predictor asks for more than it may, DataError for a
+        row that has none on this device.
+        """
         if len(self.rows) >= self._allowed or row >= len(self._latency_ms):
             raise ValueError(f"row {row} may not be measured: {len(self.rows)} of {self._allowed} measurements used")
+        if not np.isfinite(self._latency_ms[row]):
+            raise DataError(f"row {row}, which this predictor measures on any device, has no value on this one")
         self.rows.append(int(row))
         return float(self._latency_ms[row])
 
@@ -113,12 +118,12 @@ class FewShotMethod:
             self.notes = (few_devices_note(len(data.train_devices)),)
             latency_ms = np.zeros((len(pool), 0))
         else:
-            latency_ms = data.train_pool_ms
+            latency_ms = data.train_pool
         self._space, self._pool = data.space, pool
         self._prior: LatencyPrior = taught_prior(data.space, pool, latency_ms, rng)
 
     def adapt(self, target: Target, count: int, rng: np.random.Generator) -> Adapted:
-        rows = rng.choice(len(self._pool), min(max(_CANDIDATES, count), len(self._pool)), replace=False)
+        rows = rng.choice(target.pool, min(max(_CANDIDATES, count), len(target.pool)), replace=False)
         session = FewShotSession(self._space, self._prior, self._pool[rows])
         for _ in range(count):
             chosen = session.next()
@@ -191,7 +196,7 @@ class _NearestDevice:
         if not data.train_devices:
             raise DataError("latency=nearest_device: expected at least one of data.train_devices, got none")
         self._space, self._pool = data.space, data.genotypes[: data.pool]
-        latency_ms = data.train_pool_ms
+        latency_ms = data.train_pool
         doubled = latency_ms if latency_ms.shape[1] > 1 else np.repeat(latency_ms, 2, axis=1)
         self._prior = fit_prior(data.space, self._pool, doubled, rng)
 
@@ -212,7 +217,7 @@ class _NearestDevice:
 def _measured(
     target: Target, space: Space, pool: Genotypes, count: int, rng: np.random.Generator, least: int
 ) -> tuple[np.ndarray, Floats]:
-    rows = rng.choice(len(pool), count, replace=False)
+    rows = rng.choice(target.pool, count, replace=False)
     latency_ms = np.array([target(int(row)) for row in rows])
     check_measurements(space, pool[rows], latency_ms, least)
     return rows, latency_ms

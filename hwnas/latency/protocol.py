@@ -20,6 +20,8 @@ from hwnas.progress import Progress
 
 __all__ = ["ProtocolResult", "Trial", "run_protocol"]
 
+_LEAST_TEST_ROWS = 3
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -101,13 +103,18 @@ def run_protocol(
         latency_ms = data.column(device)
         pool_rows = data.pool_rows(device) if published else None
         target = Target(latency_ms, data.pool, measurements + method.extra_measurements, pool_rows)
+        rows = data.test_rows(device)
+        if measurements > len(target.pool) or len(rows) < _LEAST_TEST_ROWS:
+            raise DataError(
+                f"{device} has {len(target.pool)} values among the pool's rows and {len(rows)} among the test rows;"
+                f" expected at least the {measurements} measurements and {_LEAST_TEST_ROWS}"
+            )
         rng = np.random.default_rng([number, list(data.test_devices).index(device)])
         predict = method.adapt(target, measurements, rng)
-        rows = data.test_rows(device)
         scores = score_estimate(predict(data.genotypes[rows]), latency_ms[rows], method.in_ms)
         hypotheses: dict[str, float] = getattr(predict, "hypotheses", {})
         trials.append(Trial(device, number, scores, len(target.rows), tuple(target.rows), hypotheses))
-    return ProtocolResult(tuple(trials), tuple(method.notes))
+    return ProtocolResult(tuple(trials), (*data.notes, *method.notes))
 
 
 def _mean(trials: tuple[Trial, ...], key: str) -> float | None:

@@ -119,8 +119,6 @@ def cell(path: Path, line: int, column: int, value: str) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda path: cell(path, 3, 7, "nan"), "dev1 are no positive numbers, such as nan in lines 3"),
-        (lambda path: cell(path, 9, 11, "0"), "dev5 are no positive numbers, such as 0.0 in lines 9"),
         (lambda path: cell(path, 4, 6, "fast"), "line 4: latency on dev0 is 'fast'"),
         (lambda path: cell(path, 5, 2, ""), "line 5: gene c has no value"),
         (lambda path: cell(path, 1, 11, "dev6"), "no column for device 'dev5'; did you mean"),
@@ -156,7 +154,7 @@ def test_a_table_may_have_been_through_a_spreadsheet(table: Path, tmp_path: Path
         path.write_text("".join(f"{number - 1 if number else ''},{line}\n" for number, line in enumerate(lines)))
     else:
         path.write_text("\n\n".join(line.replace(",", " , ") for line in lines) + "\n,\n\n")
-    np.testing.assert_array_equal(load_latency_data(config_of(path)).latency_ms, expected.latency_ms)
+    np.testing.assert_array_equal(load_latency_data(config_of(path)).measured, expected.measured)
 
 
 def test_a_constant_device_teaches_nothing(table: Path, tmp_path: Path) -> None:
@@ -191,3 +189,80 @@ def test_an_unknown_operator_is_named(tmp_path: Path) -> None:
     path.write_text("arch,x,y\n|conv~0|+|none~0|none~1|+|none~0|none~1|none~2|,1.0,2.0\n")
     with pytest.raises(DataError, match=r"line 2: .*operator 'conv' unknown"):
         load_latency_data(LatencyDataConfig(path=str(path), train_devices=("x",), test_devices=("y",)))
+
+
+def edited(table: Path, path: Path, changes: dict[tuple[int, str], str], header: dict[str, str] | None = None) -> Path:
+    """The table with other texts in some cells, by row of the data and column, and other names of columns."""
+    lines = [line.split(",") for line in table.read_text().splitlines()]
+    for (row, column), text in changes.items():
+        lines[row + 1][lines[0].index(column)] = text
+    lines[0] = [(header or {}).get(name, name) for name in lines[0]]
+    path.write_text("\n".join(map(",".join, lines)) + "\n")
+    return path
+
+
+def test_devices_may_have_measured_different_rows(table: Path, tmp_path: Path) -> None:
+    holes = {(row, f"dev{row % 5}"): "" for row in range(150)} | {(row, "dev5"): "" for row in range(100, 190)}
+    data = load_latency_data(config_of(edited(table, tmp_path / "holes.csv", holes)))
+    assert np.isnan(data.train_pool).sum() == 150
+    assert data.notes[0] == "dev0: 30 of 260 rows left out: 30 empty"
+    assert data.test_rows("dev5").min() >= 190
+    result = run_protocol(data, make_method("fewshot"), 10, 1, 0, False, no_progress)
+    assert all(row < 100 for trial in result.trials for row in trial.rows)
+    assert result.to_dict()["mean_spearman"] > 0.9
+    assert data.notes[0] in result.to_dict()["notes"]
+    with pytest.raises(DataError, match="latency=help needs every row on every training device, and 150"):
+        run_protocol(data, make_method("help"), 10, 1, 0, False, no_progress)
+
+
+def test_failed_measurements_are_named_and_left_out(table: Path, tmp_path: Path) -> None:
+    failures = {(2, "dev5"): "0", (7, "dev5"): "-1", (8, "dev5"): "-1", (9, "dev5"): "nan", (200, "dev5"): "failed"}
+    data = load_latency_data(config_of(edited(table, tmp_path / "failed.csv", failures)))
+    assert data.notes == (
+        "dev5: 5 of 260 rows left out: 1 failed (0) in lines 4; 2 failed (-1) in lines 9, 10; 1 failed (nan) in lines"
+        " 11; 1 failed (failed) in lines 202",
+    )
+    assert np.flatnonzero(np.isnan(data.column("dev5"))).tolist() == [2, 7, 8, 9, 200]
+    assert not {2, 7, 8, 9, 200} & set(data.test_rows("dev5"))
+
+
+def test_another_quantity_has_a_unit_and_its_own_columns(table: Path, tmp_path: Path) -> None:
+    names = {f"dev{number}": f"dev{number}_energy" for number in range(6)}
+    path = edited(table, tmp_path / "energy.csv", {}, names)
+    data = load_latency_data(config_of(path, quantity="energy", unit="mJ"))
+    assert (data.quantity, data.unit) == ("energy", "mJ")
+    np.testing.assert_array_equal(data.measured, load_latency_data(config_of(table)).measured)
+    with pytest.raises(ConfigError, match=r"data\.quantity=energy: in which unit is it\? give data\.unit="):
+        config_of(path, quantity="energy")
+    bad = edited(table, tmp_path / "bad.csv", {(3, "dev5"): "x"}, names)
+    with pytest.raises(DataError, match=r"energy on dev5 is 'x', expected a number of mJ"):
+        load_latency_data(config_of(bad, quantity="energy", unit="mJ"))
+    devices = {"train_devices": tuple(names.values())[:5], "test_devices": ("dev5_energy",)}
+    with pytest.raises(DataError, match=r"'dev0_energy' reads like an energy, not a latency"):
+        load_latency_data(config_of(path, **devices))
+
+
+def test_too_few_rows_of_a_device(table: Path, tmp_path: Path) -> None:
+    rows = {(row, "dev0"): "" for row in range(5, 260)} | {(row, "dev1"): "" for row in range(160)}
+    with pytest.raises(DataError, match="device 'dev1' has a latency for none of the first 160 rows"):
+        load_latency_data(config_of(edited(table, tmp_path / "none.csv", rows)))
+    few = {place: text for place, text in rows.items() if place[1] == "dev0"}
+    data = load_latency_data(config_of(edited(table, tmp_path / "few.csv", few)))
+    assert data.train_devices == ("dev1", "dev2", "dev3", "dev4")
+    assert "dev0: teaches nothing, since it has 5 of the pool's rows, and 10 are needed" in data.notes
+    all_failed = edited(table, tmp_path / "all.csv", {(row, "dev5"): "0" for row in range(260)})
+    with pytest.raises(
+        DataError, match=r"no row has a latency on dev5: 260 failed \(0\) in lines 2, 3, 4, 5, 6 and 255"
+    ):
+        load_latency_data(config_of(all_failed))
+    early = edited(table, tmp_path / "early.csv", {(row, "dev5"): "" for row in range(6, 160)})
+    with pytest.raises(DataError, match="dev5 has 6 values among the pool's rows"):
+        run_protocol(load_latency_data(config_of(early)), make_method("fewshot"), 10, 1, 0, False, no_progress)
+
+
+def test_a_numeric_gene_with_a_word_in_it(table: Path, tmp_path: Path) -> None:
+    path = edited(table, tmp_path / "word.csv", {(4, "b"): "wide"})
+    with pytest.raises(DataError, match=r"line 6: gene b is 'wide', expected a number: it is one of data\.numeric"):
+        load_latency_data(config_of(path, numeric=("a", "b")))
+    with pytest.raises(ConfigError, match=r"data\.numeric: 'z' is none of data\.genes"):
+        config_of(path, numeric=("z",))

@@ -26,7 +26,7 @@ def test_sources_agree_with_each_other_and_not_with_the_target(splits: list) -> 
     for split in splits:
         if not split.name.startswith("cells"):
             continue  # the others are correlated by latency per multiplication
-        pool = split.data.latency_ms[: split.data.pool]
+        pool = split.data.measured[: split.data.pool]
         columns = pool[:, [split.data.devices.index(name) for name in split.data.train_devices]]
         target = pool[:, split.data.devices.index(split.data.test_devices[0])]
         known = ~np.isnan(target)

@@ -24,7 +24,7 @@ def run(config: PipelineConfig, folder: Path) -> None:
     rows.append(("mean", *_figures({**result, "spearman": result["mean_spearman"]} | _tau(result))))
     title = (
         f"{config.latency.format}, {result['measurements_used']} measurements, {result['seeds']} seeds,"
-        f" {config.protocol.scaling} protocol"
+        f" {config.protocol.scaling} protocol: {result['quantity']} in {result['unit']}"
     )
     reporter.table(title, ("device", "Spearman", "95 %", "Kendall τ-b", "MAPE", "in 90 % interval"), rows)
     if result.get("hypotheses"):
@@ -66,7 +66,7 @@ def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, 
             result = run_protocol(data, method, config.measurements, config.seeds, config.seed, published, progress)
         if hasattr(method, "save") and file is None:
             method.save(folder / "help.safetensors")
-        return result.to_dict()
+        return {**result.to_dict(), "quantity": data.quantity, "unit": data.unit}
 
     return run_step("evaluate-latency", folder, inputs, config.seed, work, reporter.say)
 
