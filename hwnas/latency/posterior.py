@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.latency.hypotheses import ALL, ALONE, DEVICES, KINDS, LIKE
-from hwnas.latency.prior import LatencyPrior
+from hwnas.latency.prior import DEFAULT_NOISE, LatencyPrior
 from hwnas.spaces.space import Floats
 
 __all__ = ["TAIL", "Posterior", "adapt"]
@@ -109,10 +109,12 @@ class _Grid:
     @classmethod
     def of(cls, prior: LatencyPrior) -> _Grid:
         rows, noises = prior.hypotheses, len(_NOISE_STEPS)
-        levels = np.exp(prior.noise[0] + prior.noise[1] * _NOISE_STEPS)
+        # Where no device teaches, none teaches how noisy this one is either.
+        centre, width = np.where(rows.kind[:, None] == ALONE, DEFAULT_NOISE, prior.noise).T[:, :, None]
+        levels = np.exp(centre + width * _NOISE_STEPS)
         widths = np.repeat(rows.widths, noises, axis=0)
         return cls(
-            np.tile(levels, len(rows.kind)),
+            levels.ravel(),
             widths,
             (widths / prior.reference_widths)[:, prior.part],
             np.repeat(prior.starting(rows.lines), noises, axis=0),
