@@ -112,7 +112,7 @@ def test_one_bad_layer_stays_float(chosen: ModelFormat, precision: str, tmp_path
     assert float(texts[0].split()[-1]) < 0.8  # what was lost without it
 
 
-@pytest.mark.parametrize("chosen", [ONNX, EXECUTORCH], ids=named)
+@pytest.mark.parametrize("chosen", [ONNX, pytest.param(EXECUTORCH, marks=pytest.mark.slow)], ids=named)
 def test_layers_on_either_side_of_a_bad_tensor_stay_float(chosen: ModelFormat, tmp_path: Path) -> None:
     net = with_outlier_channel()
     file = export_quantised(chosen, request(net), tmp_path / f"x{chosen.suffix}", agreement(net), 1.0)
@@ -120,7 +120,7 @@ def test_layers_on_either_side_of_a_bad_tensor_stay_float(chosen: ModelFormat, t
     assert file.accuracy_drop <= 0.15
 
 
-@pytest.mark.parametrize("chosen", [ONNX, EXECUTORCH], ids=named)
+@pytest.mark.parametrize("chosen", [ONNX, pytest.param(EXECUTORCH, marks=pytest.mark.slow)], ids=named)
 def test_errors_of_layers_are_ranked_by_what_they_cost(chosen: ModelFormat, tmp_path: Path) -> None:
     net = with_outlier_weights()
     state = chosen.start(request(net))
@@ -138,9 +138,12 @@ def test_errors_of_layers_are_ranked_by_what_they_cost(chosen: ModelFormat, tmp_
 
 @pytest.mark.parametrize(
     ("chosen", "precision"),
-    [(ONNX, "int8"), (ONNX, "int8_dynamic"), (TFLITE, "int8"), (TFLITE, "int8_dynamic"), (EXECUTORCH, "int8")],
+    [
+        (ONNX, "int8"), (ONNX, "int8_dynamic"), (TFLITE, "int8"), (TFLITE, "int8_dynamic"),
+        pytest.param(EXECUTORCH, "int8", marks=pytest.mark.slow),
+    ],
     ids=named,
-)
+)  # fmt: skip
 def test_files_of_one_state_are_those_of_one_export_each(chosen: ModelFormat, precision: str, tmp_path: Path) -> None:
     asked, paths = request(Net(), precision), iter(tmp_path / f"{number}{chosen.suffix}" for number in range(5))
     state = chosen.start(asked)
