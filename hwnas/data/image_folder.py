@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -12,7 +11,7 @@ import torch
 
 from hwnas.data.config import ImageFolderConfig
 from hwnas.data.decode import require_pillow
-from hwnas.data.folders import listed, printable
+from hwnas.data.folders import listed
 from hwnas.data.image_files import ClassFolder, list_images
 from hwnas.data.image_set import LabelledImages
 from hwnas.data.image_tree import find_tree
@@ -22,8 +21,6 @@ from hwnas.errors import DataError
 from hwnas.progress import Progress, part
 
 __all__ = ["FolderParts", "read"]
-
-_log = logging.getLogger(__name__)
 
 
 class FolderParts(NamedTuple):
@@ -60,8 +57,6 @@ def read(config: ImageFolderConfig, rng: np.random.Generator, progress: Progress
     kept, held = drawn_split(learn.labels.numpy(), config.held_out, rng, tree.classes)
     parts = learn.subset(kept), learn.subset(held), test.subset(drawn_order(len(test)))
     notes = (*files.notes, *_missing(tree.classes, held_out=parts[1], test=parts[2]))
-    for note in notes:
-        _log.warning("%s: %s", printable(config.root or ""), note)
     if not _in_memory(sum(map(len, parts)), config):
         return FolderParts(*parts, files.left_out, notes)
     decoded = [one.decode_all(part(progress, number, 3)) for number, one in enumerate(parts)]
