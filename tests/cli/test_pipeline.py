@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from hwnas.export.verify import verify_files
-from tests.running import run_hwnas
+from tests.running import held_by_another, run_hwnas
 
 STEPS = ("train", "evaluate", "profile", "search", "export", "validate", "report")
 
@@ -103,6 +103,13 @@ def test_second_run_does_nothing_again(smoke: Path) -> None:
 def test_what_a_run_lacks_is_said_before_it_trains(tmp_path: Path, arguments: list[str], expected: str) -> None:
     done = run_hwnas("run", "experiment=smoke", f"hydra.run.dir={tmp_path / 'run'}", *arguments)
     assert expected in error_line(done)
+    assert "train:" not in done.stdout
+
+
+def test_a_run_holds_the_folders_of_all_its_steps(tmp_path: Path) -> None:
+    with held_by_another(tmp_path / "export" / ".lock"):
+        done = run_hwnas("run", "experiment=smoke", f"hydra.run.dir={tmp_path}")
+    assert f"{tmp_path / 'export'} is being written by another hwnas process" in error_line(done)
     assert "train:" not in done.stdout
 
 

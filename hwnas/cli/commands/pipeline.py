@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,16 +33,15 @@ def run(config: PipelineConfig, folder: Path) -> None:
     steps = {
         step.__name__.rpartition(".")[2]: step for step in (train, evaluate, profile, search, *tuning, export, validate)
     }
-    settings, known = json.loads(json.dumps(to_plain(config))), folder / "inputs.json"
-    if not (all((folder / name / "result.json").exists() for name in steps) and read_or_none(known) == settings):
-        check_run(config, folder, list(steps))
-        write_json(known, settings)
-    for name, step in steps.items():
-        with held(folder / name):
+    with ExitStack() as holds:
+        for name in steps:  # all of them: what another process did meanwhile would be of other settings
+            holds.enter_context(held(folder / name))
+        _check_once(config, folder, list(steps))
+        for name, step in steps.items():
             step.step(config, folder / name, reporter)
-        if step in (search, *tuning):
-            config = replace(config, targets=str(folder / name / "result.json"))
-    report.step(config, folder / "report", reporter, folder)
+            if step in (search, *tuning):
+                config = replace(config, targets=str(folder / name / "result.json"))
+        report.step(config, folder / "report", reporter, folder)
     result = report.collect(folder)
     path = folder / "result.json"
     if not path.exists() or read_result(path) != result:  # a run that finds everything done leaves its own time
@@ -51,3 +52,12 @@ def run(config: PipelineConfig, folder: Path) -> None:
     reporter.say(f"result: {folder / 'result.json'}")
     for target in result["targets"]:
         reporter.say(f"model:  {target['file']}")
+
+
+def _check_once(config: PipelineConfig, folder: Path, steps: Sequence[str]) -> None:
+    """`check_run`, unless a run with the same settings is finished: what it found is shown without its device."""
+    settings, known = json.loads(json.dumps(to_plain(config))), folder / "inputs.json"
+    finished = all((folder / name / "result.json").exists() for name in steps)
+    if not finished or read_or_none(known) != settings:
+        check_run(config, folder, steps)
+        write_json(known, settings)
