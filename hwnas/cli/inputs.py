@@ -151,7 +151,10 @@ def load_images(
     if space is not None:
         _check_fit(space, data.name, len(data.classes), data.channels)
     trained = None if checkpoint is None else read_trained_on(checkpoint)
-    return data if trained is None else trained.preprocessed(data, config.data_config, say)
+    if trained is None:
+        return data
+    trained.tell_of_seed(config.seed, say)
+    return trained.preprocessed(data, config.data_config, say)
 
 
 def _check_fit(space: Space | SpaceConfig, data_name: str, classes: int, channels: int) -> None:

@@ -26,13 +26,14 @@ _GREY_LEVEL = 1 / 255
 @dataclass(frozen=True)
 class TrainedOn:
     """Classes, the folders that they came from (those of older checkpoints: the classes), and `preprocessing` as
-    `hwnas.data.preprocess.Preprocessing.to_dict` gives it.
+    `hwnas.data.preprocess.Preprocessing.to_dict` gives it. `seed` drew the images that were held out.
     """
 
     path: Path
     classes: tuple[str, ...]
     folders: tuple[str, ...]
     preprocessing: Mapping[str, Any]
+    seed: int | None = None
 
     def check_classes(self, data: DataDescription) -> None:
         """Raise CheckpointError where the data's classes are others, or in another order: labels would be wrong.
@@ -48,6 +49,14 @@ class TrainedOn:
             f" has {len(data.folders)} ({_listed(data.folders)}): only there: {there}; only in the data: {here}; give"
             " the data that it was trained on, or train on these"
         )
+
+    def tell_of_seed(self, seed: int, say: Callable[[str], None]) -> None:
+        """Say where another seed holds other images out: scores on them are then of images that were learnt, too."""
+        if self.seed is not None and self.seed != seed:
+            say(
+                f"{self.path} was trained with seed={self.seed}: with seed={seed} other images are held out, and some"
+                " of them were trained on; accuracies on held-out images are too good"
+            )
 
     def preprocessed(self, data: ImageData, config: DataConfig, say: Callable[[str], None]) -> ImageData:
         """`data` with the mean and deviation that the weights were trained with, unless `config` gives others.
@@ -79,7 +88,8 @@ def read_trained_on(path: Path) -> TrainedOn | None:
         classes, preprocessing = tuple(header["classes"]), dict(header["preprocessing"])
     except (SafetensorError, OSError, ValueError, KeyError, TypeError):
         return None
-    return TrainedOn(path, classes, tuple(header.get("folders", classes)), preprocessing)
+    seed = (header.get("identity") or {}).get("seed")
+    return TrainedOn(path, classes, tuple(header.get("folders", classes)), preprocessing, seed)
 
 
 def _listed(names: Sequence[str], most: int = 6) -> str:

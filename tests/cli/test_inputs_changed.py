@@ -179,6 +179,14 @@ def test_pixels_are_normalised_as_in_the_training_and_a_difference_is_said(train
     ]
 
 
+def test_another_seed_is_said_since_it_holds_other_images_out(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    few = ("evaluation.subnets=20", "evaluation.measure.calibration_images=12")
+    for seed in (0, 1):
+        assert hwnas("evaluate", own / "run", own / "photos", f"seed={seed}", *few) == 0
+        said = "was trained with seed=0: with seed=1 other images are held out" in capsys.readouterr().out
+        assert said == (seed == 1)
+
+
 def test_of_fashion_mnist_the_files_count_not_their_place(tmp_path: Path) -> None:
     names = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
     for name in names:
