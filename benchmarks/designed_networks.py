@@ -18,12 +18,13 @@ import numpy as np
 
 from hwnas.cli.commands import COMMANDS
 from hwnas.cli.compose import compose_config
-from hwnas.cli.config import PipelineConfig, to_pipeline_config
-from hwnas.cli.inputs import given_arch, resolve_space
+from hwnas.cli.config import to_pipeline_config
 from hwnas.devices.config import DeviceConfig
 from hwnas.devices.connect import connect
 from hwnas.devices.profile import load_profile
 from hwnas.files import read_json, sha256_of_json, write_json
+from hwnas.pipeline.config import PipelineConfig
+from hwnas.pipeline.inputs import given_arch, resolve_space
 from hwnas.profiling.config import ProfilingConfig
 from hwnas.profiling.journal import Journal
 from hwnas.profiling.measure import measure_models

@@ -30,8 +30,7 @@ from torch import nn
 
 from hwnas.accuracy.measure import calibrate_subnet
 from hwnas.cli.compose import compose_config
-from hwnas.cli.config import PipelineConfig, register_schemas, to_pipeline_config
-from hwnas.cli.inputs import load_images, load_network, resolve_space
+from hwnas.cli.config import register_schemas, to_pipeline_config
 from hwnas.data.load import ImageData
 from hwnas.devices.config import DeviceConfig
 from hwnas.devices.connect import connect
@@ -41,6 +40,8 @@ from hwnas.export.deploy import Examples, Subject, export_checked
 from hwnas.export.formats import FORMATS, model_format
 from hwnas.export.quiet import quiet
 from hwnas.files import write_json, write_text
+from hwnas.pipeline.config import PipelineConfig
+from hwnas.pipeline.inputs import load_images, load_network, resolve_space
 from hwnas.profiling.config import ProfilingConfig
 from hwnas.profiling.journal import Journal
 from hwnas.profiling.measure import measure_models

@@ -36,7 +36,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.stats import spearmanr
 
 from hwnas.files import read_json
-from hwnas.latency.dataset import LatencyData
+from hwnas.latency.predictors.dataset import LatencyData
 from hwnas.profiling.onboard import known_devices
 from hwnas.spaces import Genotypes, Space, space_from_dict
 from hwnas.spaces.categorical import CategoricalSpace

@@ -31,15 +31,15 @@ from machine import about, described
 from hwnas.cli.compose import compose_config
 from hwnas.cli.config import register_schemas, to_pipeline_config
 from hwnas.files import read_json, sha256_of_file, write_json, write_text
-from hwnas.latency.calibration import taught_prior
-from hwnas.latency.dataset import LatencyData, load_latency_data
 from hwnas.latency.estimate import LatencyEstimate
-from hwnas.latency.fewshot import FewShotSession
-from hwnas.latency.help import HelpMethod
-from hwnas.latency.methods import make_method
-from hwnas.latency.metrics import score_estimate
-from hwnas.latency.protocol import run_protocol
-from hwnas.latency.table import read_table
+from hwnas.latency.fewshot.calibration import taught_prior
+from hwnas.latency.fewshot.method import FewShotSession
+from hwnas.latency.help.method import HelpMethod
+from hwnas.latency.predictors.dataset import LatencyData, load_latency_data
+from hwnas.latency.predictors.metrics import score_estimate
+from hwnas.latency.predictors.protocol import run_protocol
+from hwnas.latency.predictors.registry import make_method
+from hwnas.latency.tables.table import read_table
 from hwnas.profiling.onboard import known_devices
 from hwnas.progress import no_progress
 from hwnas.spaces import space_from_dict

@@ -22,8 +22,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 from machine import about
 
-from hwnas.latency.lookup import TableEstimator
-from hwnas.latency.table import LatencyTable, NetworkRows, OperatorRows
+from hwnas.latency.tables.lookup import TableEstimator
+from hwnas.latency.tables.table import LatencyTable, NetworkRows, OperatorRows
 from hwnas.profiling.config import ProfilingConfig
 from hwnas.profiling.runtimes import model_writer, runtime_named
 from hwnas.spaces import OfaMbv3Config, Space, make_space

@@ -25,9 +25,9 @@ from machine import about, described
 from search_peers import nsga2_front, published_search
 
 from hwnas.accuracy.published import PublishedPredictor
-from hwnas.latency.ofa_table import OfaTableEstimator
+from hwnas.latency.tables.ofa_table import OfaTableEstimator
 from hwnas.search.config import IslandsConfig, SearchConfig
-from hwnas.search.guided import network_slopes
+from hwnas.search.methods.guided import network_slopes
 from hwnas.search.pareto import front, hypervolume
 from hwnas.search.problem import Problem
 from hwnas.search.searchers import search_budgets

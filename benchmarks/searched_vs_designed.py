@@ -32,11 +32,11 @@ from machine import about, described
 
 from hwnas.accuracy.measure import calibrate_subnet, measure_accuracy
 from hwnas.cli.config import register_schemas
-from hwnas.cli.inputs import chosen_networks, load_images, load_network, resolve_space
 from hwnas.data.load import ImageData
 from hwnas.export.formats import format_of_runtime
 from hwnas.export.request import ExportRequest
 from hwnas.files import read_json, write_json, write_text
+from hwnas.pipeline.inputs import chosen_networks, load_images, load_network, resolve_space
 from hwnas.profiling.config import ProfilingConfig
 from hwnas.profiling.runtimes import model_writer, runtime_named
 from hwnas.progress import no_progress

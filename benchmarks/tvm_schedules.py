@@ -23,8 +23,9 @@ os.environ["TVM_NUM_THREADS"] = "1"
 
 from machine import about, described
 
-from hwnas.export import synthetic_onnx, tvm_build
-from hwnas.export.tvm_tune import tune
+from hwnas.export.synthetic import onnx as synthetic_onnx
+from hwnas.export.tvm import build as tvm_build
+from hwnas.export.tvm.tune import tune
 from hwnas.spaces import OfaMbv3Config, OfaMbv3Space, Operator
 
 SLICE_S = 3e-3

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
 
-__all__ = ["Progress", "no_progress", "part", "silent"]
+__all__ = ["SILENT", "Progress", "Reporter", "no_progress", "part", "silent"]
 
 Progress = Callable[[float, str], None]
 """Called with the share done, in [0, 1], and a short status such as `loss 0.41`."""
@@ -21,3 +23,33 @@ def silent(message: str) -> None:
 def part(progress: Progress, number: int, parts: int) -> Progress:
     """The progress of one of equal parts: its shares are put where it stands in the whole."""
     return lambda share, status: progress((number + share) / parts, status)
+
+
+class Reporter(Protocol):
+    """What a step tells while it works. The command line prints it; a caller without a terminal takes `SILENT`."""
+
+    def say(self, text: str) -> None:
+        """One line."""
+        ...
+
+    def note(self, text: str) -> None:
+        """One line, once, however many steps come upon it."""
+        ...
+
+    def step(self, title: str) -> AbstractContextManager[Progress]:
+        """What is begun, until the context ends, and how far it is."""
+        ...
+
+
+class _Silent:
+    def say(self, text: str) -> None:
+        """Nothing is shown."""
+
+    def note(self, text: str) -> None:
+        """Nothing is shown."""
+
+    def step(self, title: str) -> AbstractContextManager[Progress]:  # noqa: ARG002
+        return nullcontext(no_progress)
+
+
+SILENT: Reporter = _Silent()

@@ -28,9 +28,9 @@ from hwnas.cli.compose import (
     with_own_experiment,
 )
 from hwnas.cli.config import CONFIG_FOLDER, register_schemas, to_pipeline_config
-from hwnas.cli.steps import held
 from hwnas.cli.sweeps import sweep_settings
 from hwnas.errors import ConfigError, HwnasError
+from hwnas.pipeline.steps import held
 from hwnas.training.torchrun import is_first_process
 
 __all__ = ["run_command"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -11,7 +10,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from hwnas.errors import ConfigError
 
-__all__ = ["from_hydra", "schema", "to_plain", "without_path"]
+__all__ = ["from_hydra", "schema"]
 
 T = TypeVar("T")
 
@@ -35,22 +34,6 @@ def from_hydra(config: DictConfig, kind: type[T]) -> T:
         raise TypeError(f"expected a config of {kind.__name__}, got {type(made).__name__}")
     checked: T = _with_tuples(made)
     return checked
-
-
-def to_plain(config: Any) -> Any:
-    """Dataclasses as dicts and tuples as lists, JSON-able: what a step's inputs are compared by."""
-    if dataclasses.is_dataclass(config) and not isinstance(config, type):
-        return {field.name: to_plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
-    if isinstance(config, Mapping):
-        return {key: to_plain(value) for key, value in config.items()}
-    if isinstance(config, (list, tuple)):
-        return [to_plain(value) for value in config]
-    return config
-
-
-def without_path(config: Any) -> Any:
-    """`to_plain` of settings with a `path`, which is no input of a step: the file that lies there is."""
-    return {key: value for key, value in to_plain(config).items() if key != "path"}
 
 
 def _with_tuples(value: Any) -> Any:

@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 from hwnas.errors import ExportError
+from hwnas.export.bundle.manifest import file_metadata
 from hwnas.export.calibration import calibration_images
+from hwnas.export.check.parity import check_parity
 from hwnas.export.config import ExportConfig
 from hwnas.export.formats import LogitsRunner, model_format
-from hwnas.export.manifest import file_metadata
-from hwnas.export.parity import check_parity
 from hwnas.export.quantise import export_quantised
 from hwnas.export.request import ExportRequest
 from hwnas.export.signature import Port, Signature
@@ -31,7 +31,7 @@ FLOAT_PRECISIONS = ("fp32", "fp16")
 
 @dataclass(frozen=True)
 class CheckedFile:
-    """What is known of a file once it has passed; JSON-able. See `hwnas.export.manifest.Manifest`.
+    """What is known of a file once it has passed; JSON-able. See `hwnas.export.bundle.manifest.Manifest`.
 
     `preflight` is for whoever knows the device to fill in. `inputs` and `outputs` as `Port`s are.
     """

@@ -44,10 +44,10 @@ LogitsRunner = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """Prepared images `[N, C, H, W]` to logits `[N, classes]`, for networks that take and give nothing else."""
 
 FORMATS: dict[str, str] = {
-    "onnx": "hwnas.export.onnx",
-    "tflite": "hwnas.export.tflite",
-    "tvm": "hwnas.export.tvm",
-    "executorch": "hwnas.export.executorch",
+    "onnx": "hwnas.export.onnx.format",
+    "tflite": "hwnas.export.tflite.format",
+    "tvm": "hwnas.export.tvm.format",
+    "executorch": "hwnas.export.executorch.format",
 }
 
 

@@ -82,7 +82,7 @@ def check_calibration(format_name: str, request: ExportRequest, image: tuple[int
 
 def on_cpu(state: ExportState) -> ExportState:
     """A copy of the module on the CPU, in eval mode: exporting leaves the caller's network as it was."""
-    from hwnas.export.copies import copied
+    from hwnas.export.module.copies import copied
 
     return replace(state, module=copied(state.module))
 

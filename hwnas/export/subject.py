@@ -11,10 +11,10 @@ from torch import nn
 from hwnas.data.image_set import LabelledImages
 from hwnas.data.preprocess import Preprocessing
 from hwnas.errors import ExportError
-from hwnas.export.answers import Answers, torch_answers
+from hwnas.export.check.answers import Answers, torch_answers
+from hwnas.export.check.examine import examined
+from hwnas.export.check.feed import Feed, NoiseFeed, PixelFeed, noise_images
 from hwnas.export.config import ExportConfig
-from hwnas.export.examine import examined
-from hwnas.export.feed import Feed, NoiseFeed, PixelFeed, noise_images
 from hwnas.export.signature import IMAGE, Port, Signature, given_inputs
 from hwnas.progress import Progress
 

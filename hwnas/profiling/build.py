@@ -17,8 +17,8 @@ from hwnas.devices.profile import DeviceProfile
 from hwnas.devices.transport import Transport
 from hwnas.errors import TableError
 from hwnas.files import locked, sha256_of_file, sha256_of_json, write_text
-from hwnas.latency.correction import cross_validate, fit_correction
-from hwnas.latency.table import LatencyTable, NetworkRows, OperatorRows, read_table, table_path, write_table
+from hwnas.latency.tables.correction import cross_validate, fit_correction
+from hwnas.latency.tables.table import LatencyTable, NetworkRows, OperatorRows, read_table, table_path, write_table
 from hwnas.profiling.agent import REFERENCE
 from hwnas.profiling.config import ProfilingConfig
 from hwnas.profiling.journal import Journal

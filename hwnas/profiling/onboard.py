@@ -15,13 +15,13 @@ from hwnas.devices.profile import DeviceProfile
 from hwnas.devices.transport import Transport
 from hwnas.errors import ArchError, DeviceError, TableError
 from hwnas.files import packaged
-from hwnas.latency.calibration import taught_prior
 from hwnas.latency.config import OnboardConfig
-from hwnas.latency.fewshot import MIN_MEASUREMENTS, FewShotSession
-from hwnas.latency.hypotheses import ALONE, KINDS
-from hwnas.latency.prior import MIN_DEVICES, LatencyPrior
-from hwnas.latency.table import read_table
-from hwnas.latency.teaching import fit_prior
+from hwnas.latency.fewshot.calibration import taught_prior
+from hwnas.latency.fewshot.hypotheses import ALONE, KINDS
+from hwnas.latency.fewshot.method import MIN_MEASUREMENTS, FewShotSession
+from hwnas.latency.fewshot.prior import MIN_DEVICES, LatencyPrior
+from hwnas.latency.fewshot.teaching import fit_prior
+from hwnas.latency.tables.table import read_table
 from hwnas.profiling.agent import REFERENCE
 from hwnas.profiling.config import ProfilingConfig
 from hwnas.profiling.journal import Journal

@@ -47,10 +47,10 @@ class Runtime:
 RUNTIMES: dict[str, Runtime] = {
     runtime.name: runtime
     for runtime in (
-        Runtime("onnxruntime", "onnxruntime", "onnxruntime", "onnxruntime", ".onnx", "hwnas.export.synthetic_onnx"),
-        Runtime("litert", "ai-edge-litert", "litert", "ai_edge_litert", ".tflite", "hwnas.export.synthetic_tflite"),
-        Runtime("tvm", "apache-tvm", "tvm", "tvm", ".so", "hwnas.export.synthetic_tvm"),
-        Runtime("executorch", "executorch", "executorch", "executorch", ".pte", "hwnas.export.synthetic_executorch"),
+        Runtime("onnxruntime", "onnxruntime", "onnxruntime", "onnxruntime", ".onnx", "hwnas.export.synthetic.onnx"),
+        Runtime("litert", "ai-edge-litert", "litert", "ai_edge_litert", ".tflite", "hwnas.export.synthetic.tflite"),
+        Runtime("tvm", "apache-tvm", "tvm", "tvm", ".so", "hwnas.export.synthetic.tvm"),
+        Runtime("executorch", "executorch", "executorch", "executorch", ".pte", "hwnas.export.synthetic.executorch"),
     )
 }
 

@@ -30,7 +30,8 @@ class EvolutionConfig:
     `population`: children a generation, and the first random population. `parents`: the share of the population that
     survives and breeds, the best first. `mutations`: the share of children made by mutation, the rest by crossover.
     `mutation_probability`: of each gene group. `local_search`: whether the best is improved at the end until none of
-    its neighbours is better (see `hwnas.search.local`); `local_pairs`: how many pairs of changes a round of it tries.
+    its neighbours is better (see `hwnas.search.methods.local`); `local_pairs`: how many pairs of changes
+    a round of it tries.
     """
 
     population: int = 100
@@ -66,14 +67,14 @@ class EvolutionConfig:
 
 @dataclass(frozen=True)
 class IslandsConfig:
-    """Evolution of all budgets at once (see `hwnas.search.islands`).
+    """Evolution of all budgets at once (see `hwnas.search.methods.islands`).
 
     `population`: of each budget on each island; before the islands are merged, networks of one resolution and depths
     take a share of `most_alike`, no more (see `hwnas.search.selection`). `children`: a generation's for each budget,
     over all islands, and as many guided ones where the predictor has slopes, `guided_children` of each parent. `apart`:
     the share of the generations before the islands are merged. `pressure`: 1 draws parents evenly, more favours the
     best. `local_starts` of each budget's best are climbed from at the end, with `local_pairs` exchanges a round (see
-    `hwnas.search.local`).
+    `hwnas.search.methods.local`).
     """
 
     generations: int = 200
@@ -112,7 +113,7 @@ class IslandsConfig:
 
 @dataclass(frozen=True)
 class NsgaConfig:
-    """NSGA-II (see `hwnas.search.nsga2`): `population` children a generation, `mutation_probability` of each group."""
+    """NSGA-II: `population` children a generation, `mutation_probability` of each group."""
 
     population: int = 200
     generations: int = 300
@@ -143,7 +144,7 @@ class RandomSearchConfig:
 
 @dataclass(frozen=True)
 class RegularizedConfig:
-    """Regularised evolution (Real et al., AAAI 2019); see `hwnas.search.regularized`.
+    """Regularised evolution (Real et al., AAAI 2019); see `hwnas.search.methods.regularized`.
 
     Of `population` networks, `tournament` random ones compete for each child, which one mutation makes; the oldest
     dies. `children` are made at a time, as if by so many workers. Ends after `evaluations`.
@@ -172,7 +173,7 @@ class RegularizedConfig:
 
 @dataclass(frozen=True)
 class LocalSearchConfig:
-    """Local search (see `hwnas.search.local`) from `starts` random networks, one after another.
+    """Local search (see `hwnas.search.methods.local`) from `starts` random networks, one after another.
 
     `pairs`: how many exchanges of two gene groups a round tries where no single change helps; 0 for none.
     """
@@ -189,7 +190,7 @@ class LocalSearchConfig:
 
 @dataclass(frozen=True)
 class BananasConfig:
-    """Bayesian optimisation as BANANAS does it (White et al., AAAI 2021); see `hwnas.search.bananas`.
+    """Bayesian optimisation as BANANAS does it (White et al., AAAI 2021); see `hwnas.search.methods.bananas`.
 
     `initial` random networks, then `batch` at a time up to `evaluations`, chosen by independent Thompson sampling
     among mutations of the best `parents`, `candidates` of them; each has 1 to `mutations` genes groups redrawn.
@@ -217,17 +218,17 @@ class BananasConfig:
 class SearchConfig:
     """What is searched for on each device.
 
-    `objectives` by name (see `hwnas.search.quantities`): the first is what the network of each budget is the best
-    of, all of them make up the front. `constraints`: name to the most (of accuracy: the least) that is allowed, for
-    every network; `latency_ms` on the target itself is what `budgets` are for, `latency_ms@DEVICE` is another's.
-    `budgets`: latency budgets. Where empty, `budget_quantiles` of the latency of `budget_samples` random networks
-    stand in for them, so that one config fits every device. `comparison_networks` random networks whose latency is
-    within `comparison_tolerance` (a fraction) of the chosen network's are what the result is compared with.
-    `confidence`: the probability with which a network's latency has to be within the budget, for estimates that have
-    a standard deviation; 0.5 compares the mean. `upper_bound` asks for the proof of how much better any network could
-    be, where accuracy and latency add up (`predictor.method=ridge`, a table without slowdown): see
-    `hwnas.search.exact`, which also adds its network to the search. `evaluate_top`: so many of each budget's best
-    networks are measured with the supernet's weights on held-out images, and the best of these is chosen; 0 for none.
+    `objectives` by name (see `hwnas.search.quantities`): the first is what the network of each budget is the best of,
+    all of them make up the front. `constraints`: name to the most (of accuracy: the least) that is allowed, for every
+    network; `latency_ms` on the target itself is what `budgets` are for, `latency_ms@DEVICE` is another's. `budgets`:
+    latency budgets. Where empty, `budget_quantiles` of the latency of `budget_samples` random networks stand in for
+    them, so that one config fits every device. `comparison_networks` random networks whose latency is within
+    `comparison_tolerance` (a fraction) of the chosen network's are what the result is compared with. `confidence`: the
+    probability with which a network's latency has to be within the budget, for estimates that have a standard
+    deviation; 0.5 compares the mean. `upper_bound` asks for the proof of how much better any network could be, where
+    accuracy and latency add up (`predictor.method=ridge`, a table without slowdown): see `hwnas.search.methods.exact`,
+    which also adds its network to the search. `evaluate_top`: so many of each budget's best networks are measured with
+    the supernet's weights on held-out images, and the best of these is chosen; 0 for none.
     """
 
     method: str = "islands"

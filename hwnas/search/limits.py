@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwnas.errors import HwnasError, InfeasibleBudgetError
-from hwnas.search.local import changes
+from hwnas.search.methods.local import changes
 from hwnas.search.problem import Objective
 from hwnas.spaces import Genotypes, Space
 from hwnas.spaces.elimination import Factor, minimise_sum

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from hwnas.progress import Progress, no_progress, part
-from hwnas.search.bananas import Surrogate, bananas
 from hwnas.search.config import SearchConfig
-from hwnas.search.evolution import evolve
-from hwnas.search.guided import Slopes
-from hwnas.search.islands import evolve_islands
-from hwnas.search.local_search import local_search
-from hwnas.search.nsga2 import nsga2
+from hwnas.search.methods.bananas import Surrogate, bananas
+from hwnas.search.methods.evolution import evolve
+from hwnas.search.methods.guided import Slopes
+from hwnas.search.methods.islands import evolve_islands
+from hwnas.search.methods.local_search import local_search
+from hwnas.search.methods.nsga2 import nsga2
+from hwnas.search.methods.random_search import random_search
+from hwnas.search.methods.regularized import regularized_evolution
 from hwnas.search.problem import Objective, Problem
-from hwnas.search.random_search import random_search
-from hwnas.search.regularized import regularized_evolution
 from hwnas.search.result import SearchResult
 from hwnas.spaces import Genotypes
 
@@ -36,7 +36,7 @@ def search(
 ) -> SearchResult:
     """The most accurate network within the budget by `config.method`; everything else as in `evolve`.
 
-    `slopes`, where the predictor has them, are for `islands` (see `hwnas.search.guided`); `more` objectives, of
+    `slopes`, where the predictor has them, are for `islands` (see `hwnas.search.methods.guided`); `more` objectives, of
     which less is better, for `nsga2`; `surrogate` is what `bananas` learns with, and needs.
     """
     if config.method == "random":

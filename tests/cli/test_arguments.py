@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from hwnas.cli.arguments import in_hydras_syntax, quoted
 from hwnas.cli.compose import compose_config, compose_jobs, group_names, tree
-from hwnas.cli.config import PipelineConfig, register_schemas, to_pipeline_config
+from hwnas.cli.config import register_schemas, to_pipeline_config
 from hwnas.cli.main import main
 from hwnas.errors import ConfigError
+from hwnas.pipeline.config import PipelineConfig
 
 
 def typed(command: str, *arguments: str, positional: str | None = None) -> PipelineConfig:

@@ -8,9 +8,10 @@ import pytest
 
 from hwnas.cli.commands import COMMANDS
 from hwnas.cli.compose import compose_config
-from hwnas.cli.config import CONFIG_FOLDER, PipelineConfig, register_schemas, to_pipeline_config
+from hwnas.cli.config import CONFIG_FOLDER, register_schemas, to_pipeline_config
 from hwnas.cli.main import main
 from hwnas.data.config import DigitsConfig
+from hwnas.pipeline.config import PipelineConfig
 from hwnas.spaces import make_space
 
 GROUPS = sorted((folder.name, file.stem) for folder in CONFIG_FOLDER.iterdir() for file in folder.glob("*.yaml"))

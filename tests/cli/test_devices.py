@@ -13,9 +13,9 @@ import pytest
 from hwnas.cli.commands import devices
 from hwnas.cli.compose import compose_config
 from hwnas.cli.config import register_schemas, to_pipeline_config
-from hwnas.cli.sources import latency_targets
 from hwnas.devices.profile import load_profile, profile_names
 from hwnas.errors import ConfigError, DeviceError
+from hwnas.pipeline.search.sources import latency_targets
 from hwnas.spaces import OfaMbv3Config, make_space
 from tests.running import run_hwnas
 

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from hwnas.export.verify import verify_files, verify_golden
+from hwnas.export.bundle.verify import verify_files, verify_golden
 from tests.cli.test_pipeline import error_line, result_of, step
 from tests.export.bundles import resign
 from tests.running import run_hwnas

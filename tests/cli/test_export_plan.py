@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from hwnas.cli.export_plan import Target, plan_files
 from hwnas.errors import ConfigError, MissingExtraError
 from hwnas.export import passes
 from hwnas.export.formats import FORMATS, model_format
+from hwnas.pipeline.export.plan import Target, plan_files
 
 
 def target(

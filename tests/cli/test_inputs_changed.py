@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 import torch
 
-from hwnas.cli.inputs import data_inputs, device_inputs
 from hwnas.cli.main import main
-from hwnas.cli.trained_on import TrainedOn, read_trained_on
 from hwnas.data.config import DataDescription, FashionMnistConfig, ImageFolderConfig
 from hwnas.data.load import ImageData, load_data
 from hwnas.devices.config import DeviceConfig
 from hwnas.errors import CheckpointError
+from hwnas.pipeline.inputs import data_inputs, device_inputs
+from hwnas.pipeline.trained_on import TrainedOn, read_trained_on
 from hwnas.progress import no_progress
 from hwnas.training.checkpoint import read_checkpoint, write_checkpoint
 from tests.data.trees import make_tree

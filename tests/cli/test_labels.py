@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hwnas.cli.labels import Labels
 from hwnas.errors import StorageError
+from hwnas.pipeline.labels import Labels
 from hwnas.spaces import OfaMbv3Config, make_space
 
 SPACE = make_space(OfaMbv3Config())

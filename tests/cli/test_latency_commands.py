@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hwnas.latency.predictor_file import load_predictor_file
+from hwnas.latency.fewshot.predictor_file import load_predictor_file
 from hwnas.spaces import make_space
 from tests.cli.test_config import composed
 from tests.latency.families import cell_devices
@@ -94,7 +94,7 @@ def test_a_device_is_onboarded_and_searched_with(tmp_path: Path) -> None:
     assert result["measurements_used"] == 6
     assert len(result["measured"]) == 6
     config = composed("experiment=smoke")
-    from hwnas.cli.inputs import resolve_space
+    from hwnas.pipeline.inputs import resolve_space
 
     space = resolve_space(config)
     predictor, facts = load_predictor_file(folder / "predictor.safetensors", make_space(space.settings))

@@ -6,8 +6,8 @@ import logging
 
 import pytest
 
-from hwnas.cli.logged_work import LoggedWork, relay
 from hwnas.errors import ExportError
+from hwnas.pipeline.logged_work import LoggedWork, relay
 from hwnas.workers import WorkerPool
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from hwnas.export.verify import verify_files
+from hwnas.export.bundle.verify import verify_files
 from tests.running import held_by_another, run_hwnas
 
 STEPS = ("train", "evaluate", "profile", "search", "export", "validate", "report")

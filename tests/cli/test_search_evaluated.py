@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 
 from hwnas.accuracy.measure import measure_accuracy
-from hwnas.cli.commands import import_table, profile, search
 from hwnas.cli.compose import compose_config
 from hwnas.cli.config import register_schemas, to_pipeline_config
 from hwnas.cli.console import Reporter
-from hwnas.cli.inputs import load_images, load_network, resolve_space
 from hwnas.errors import ConfigError
-from hwnas.latency.table import read_table
+from hwnas.latency.tables.table import read_table
+from hwnas.pipeline.import_table import import_published
+from hwnas.pipeline.inputs import load_images, load_network, resolve_space
+from hwnas.pipeline.profile import profile
+from hwnas.pipeline.search.step import search
 from hwnas.progress import no_progress
 
 PUBLISHED = ("space=ofa_mbv3", "space.width_mult=1.2")
@@ -27,7 +29,7 @@ def test_the_best_by_measured_accuracy_is_chosen(smoke: Path) -> None:
         "search.islands.generations=5", "search.evaluate_top=3",
     )  # fmt: skip
     config = to_pipeline_config(compose_config("search", settings))
-    (entry,) = search.step(config, smoke / "again", Reporter())["selected"]
+    (entry,) = search(config, smoke / "again", Reporter())["selected"]
     measured = entry["evaluated"]["accuracy_measured"]
     assert len(measured) == len(entry["evaluated"]["accuracy_predicted"]) == 3
     assert entry["accuracy_measured"] == max(measured)
@@ -43,16 +45,14 @@ def test_what_is_searched_for_int8_is_judged_as_int8(smoke: Path) -> None:
     register_schemas()
     common = ("experiment=smoke", "runtime=onnxruntime", "profiling.precision=int8")
     quick = ("profiling.networks=10", "profiling.rounds=2", "profiling.max_rounds=2", "profiling.slice_ms=0.5")
-    profiled = profile.step(
-        to_pipeline_config(compose_config("profile", [*common, *quick])), smoke / "tables", Reporter()
-    )
+    profiled = profile(to_pipeline_config(compose_config("profile", [*common, *quick])), smoke / "tables", Reporter())
     assert (profiled["precision"], Path(profiled["file"]).name) == ("int8", "onnxruntime-int8-1t.csv")
     settings = (
         *common, f"latency.path={smoke / 'tables'}", "search.budget_quantiles=[0.5]", "search.comparison_networks=0",
         "search.islands.generations=5", "search.evaluate_top=3",
     )  # fmt: skip
     config = to_pipeline_config(compose_config("search", settings))
-    (entry,) = search.step(config, smoke / "int8", Reporter())["selected"]
+    (entry,) = search(config, smoke / "int8", Reporter())["selected"]
     assert entry["precision"] == "int8"
     assert entry["id"] == f"{entry['device']}-onnxruntime-int8-{entry['budget']}"
     assert entry["accuracy_measured_as"] == "int8"
@@ -77,7 +77,7 @@ def test_an_imported_table_is_searched_with(reference_data: Path, tmp_path: Path
     register_schemas()
     published = reference_data / "ofa"
     asked = ("format=ofa", f"path={published}", *PUBLISHED)
-    summary = import_table.step(
+    summary = import_published(
         to_pipeline_config(compose_config("import-table", asked)), tmp_path / "tables", Reporter()
     )
     assert (summary["device"], summary["missing"]) == ("note10", [])
@@ -86,7 +86,7 @@ def test_an_imported_table_is_searched_with(reference_data: Path, tmp_path: Path
         *PUBLISHED, f"latency.path={tmp_path / 'tables'}", "accuracy=ofa", "search.islands.generations=5",
         f"accuracy.path={published / 'accuracy_predictor.npz'}", "search.budgets=[25]", "search.comparison_networks=0",
     )  # fmt: skip
-    result = search.step(to_pipeline_config(compose_config("search", settings)), tmp_path / "search", Reporter())
+    result = search(to_pipeline_config(compose_config("search", settings)), tmp_path / "search", Reporter())
     (entry,) = result["selected"]
     assert entry["id"] == "note10-published-25ms"
     assert 20 < entry["latency_ms"] <= 25
@@ -98,6 +98,6 @@ def test_an_imported_table_is_searched_with(reference_data: Path, tmp_path: Path
 def test_what_is_to_be_imported_must_be_said(asked: tuple[str, ...], message: str, tmp_path: Path) -> None:
     register_schemas()
     with pytest.raises(ConfigError, match=message):
-        import_table.step(
+        import_published(
             to_pipeline_config(compose_config("import-table", [*PUBLISHED, *asked])), tmp_path / "tables", Reporter()
         )

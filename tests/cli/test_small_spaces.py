@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from hwnas.cli.commands import evaluate
 from hwnas.errors import DataError
+from hwnas.pipeline import evaluate
 from tests.running import run_hwnas
 
 SHORT = ("experiment=smoke", "formats=[onnx]", "runtime=[onnxruntime]", "profiling.rounds=2")

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from hwnas.cli.steps import changed_keys, files_digest, read_result, run_step
 from hwnas.errors import StorageError
+from hwnas.pipeline.steps import changed_keys, files_digest, read_result, run_step
 
 
 class Work:

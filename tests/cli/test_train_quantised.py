@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from hwnas.cli.commands import train
 from hwnas.cli.compose import compose_config
 from hwnas.cli.config import register_schemas, to_pipeline_config
 from hwnas.cli.console import Reporter
-from hwnas.cli.inputs import load_network, resolve_space
 from hwnas.errors import ConfigError
+from hwnas.pipeline.inputs import load_network, resolve_space
+from hwnas.pipeline.train import train
 from hwnas.supernet.single import SingleNetwork
 
 PHASE = "[{name: q, epochs: 1, learning_rate: 1.0e-3, teacher: start}]"
@@ -28,7 +28,7 @@ def test_a_chosen_subnet_is_tuned_for_int8(smoke: Path) -> None:
         f"checkpoint={smoke / 'train' / 'supernet.safetensors'}", f"arch={smoke / 'arch.json'}",
     )  # fmt: skip
     config = to_pipeline_config(compose_config("train", settings))
-    result = train.step(config, smoke / "tuned", Reporter())
+    result = train(config, smoke / "tuned", Reporter())
     subnet = result["subnet"]
     assert subnet["arch"] == selected[0]["arch"]
     for one in (subnet, subnet["int8"], subnet["before"], subnet["before"]["int8"]):
@@ -45,4 +45,4 @@ def test_what_it_starts_from_must_be_said(tmp_path: Path) -> None:
     register_schemas()
     config = to_pipeline_config(compose_config("train", ("experiment=smoke", "training=quantisation_aware")))
     with pytest.raises(ConfigError, match="expected checkpoint=PATH"):
-        train.step(config, tmp_path / "train", Reporter())
+        train(config, tmp_path / "train", Reporter())

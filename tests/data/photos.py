@@ -10,9 +10,9 @@ from PIL import Image
 
 from hwnas.data.decode import decode
 from hwnas.data.preprocess import Preprocessing
-from hwnas.export.example.preprocess import decode as example_decode
+from hwnas.export.bundle.example.preprocess import decode as example_decode
+from hwnas.export.bundle.golden import preprocessing_steps
 from hwnas.export.formats import model_format
-from hwnas.export.golden import preprocessing_steps
 
 __all__ = ["SIDE", "Pixels", "both", "photo", "steps_of"]
 

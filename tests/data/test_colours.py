@@ -14,7 +14,7 @@ from PIL import Image, TiffImagePlugin, features
 from hwnas.data.as_seen import eight_bits
 from hwnas.data.decode import decode
 from hwnas.errors import DataError
-from hwnas.export.example.preprocess import decode as example_decode
+from hwnas.export.bundle.example.preprocess import decode as example_decode
 from tests.data.photos import SIDE, both, steps_of
 
 

@@ -14,11 +14,11 @@ from torch import nn
 
 from hwnas.data.image_set import ImageSet
 from hwnas.data.preprocess import Preprocessing
-from hwnas.export.bundle import write_bundle
+from hwnas.export.bundle.manifest import MANIFEST_NAME, SUMS_NAME, Manifest, package_versions, read_manifest
+from hwnas.export.bundle.write import write_bundle
 from hwnas.export.config import ExportConfig
 from hwnas.export.deploy import Examples, Subject, export_checked
 from hwnas.export.formats import model_format
-from hwnas.export.manifest import MANIFEST_NAME, SUMS_NAME, Manifest, package_versions, read_manifest
 from hwnas.export.signature import Port, Signature
 from hwnas.files import sha256_of_file
 from hwnas.progress import no_progress

@@ -19,11 +19,11 @@ from PIL import Image
 from hwnas.data.decode import decode
 from hwnas.data.preprocess import Preprocessing, prepare
 from hwnas.errors import StorageError
-from hwnas.export.bundle_names import bundle_folder
-from hwnas.export.example.preprocess import prepare_file
+from hwnas.export.bundle.example.preprocess import prepare_file
+from hwnas.export.bundle.golden import preprocessing_steps
+from hwnas.export.bundle.names import bundle_folder
+from hwnas.export.bundle.verify import verify_files, verify_golden
 from hwnas.export.formats import FORMATS, model_format
-from hwnas.export.golden import preprocessing_steps
-from hwnas.export.verify import verify_files, verify_golden
 from tests.export.bundles import CLASSES, STORED, run_example, small_network, write
 
 CONTENT = [
@@ -217,7 +217,7 @@ _KILLED = """
 import os, sys
 from pathlib import Path
 import onnxruntime, torch, PIL.Image
-import hwnas.export.bundle, hwnas.export.onnx
+import hwnas.export.bundle.write, hwnas.export.onnx.format
 from tests.export import bundles
 folder = Path(sys.argv[1])
 process = os.fork()

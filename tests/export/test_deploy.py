@@ -17,14 +17,14 @@ from hwnas.data.image_set import LabelledImages
 from hwnas.data.load import ImageData, ImageSet, load_data
 from hwnas.data.preprocess import prepare
 from hwnas.errors import ConfigError, DataError, ExportError
-from hwnas.export.answers import Answers, accuracy_of, torch_answers
+from hwnas.export.bundle.manifest import file_metadata
 from hwnas.export.calibration import calibration_images
+from hwnas.export.check.answers import Answers, accuracy_of, torch_answers
+from hwnas.export.check.feed import PixelFeed
+from hwnas.export.check.parity import check_parity
 from hwnas.export.config import ExportConfig, VerifyConfig
 from hwnas.export.deploy import FLOAT_PRECISIONS, Examples, Subject, export_checked
-from hwnas.export.feed import PixelFeed
 from hwnas.export.formats import FORMATS, LogitsRunner, format_of_file, model_format
-from hwnas.export.manifest import file_metadata
-from hwnas.export.parity import check_parity
 from hwnas.export.signature import Port, Signature
 from hwnas.files import sha256_of_file
 from hwnas.progress import no_progress

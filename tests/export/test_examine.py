@@ -14,10 +14,10 @@ from torch import nn
 from hwnas.data.preprocess import Preprocessing
 from hwnas.errors import ExportError
 from hwnas.export.config import ExportConfig
-from hwnas.export.copies import copied
 from hwnas.export.deploy import Examples, Subject, export_checked
 from hwnas.export.formats import model_format
-from hwnas.export.module import load_module
+from hwnas.export.module.copies import copied
+from hwnas.export.module.load import load_module
 from hwnas.progress import no_progress
 from tests.export.bundles import CLASSES, examples
 

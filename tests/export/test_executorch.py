@@ -10,17 +10,17 @@ import pytest
 import torch
 
 from hwnas.errors import ConfigError, ExportError
-from hwnas.export import synthetic_executorch
 from hwnas.export.formats import model_format
 from hwnas.export.request import ExportRequest
+from hwnas.export.synthetic import executorch as synthetic_executorch
 from hwnas.spaces import OfaMbv3Space, Operator
 from tests.export.conftest import network
 from tests.export.test_tvm import TINY
 
 pytest.importorskip("executorch", reason="executorch missing: pip install 'hwnas[executorch]'")
 
-from hwnas.export.depthwise_torch import split_depthwise
-from hwnas.export.executorch import read_metadata
+from hwnas.export.executorch.depthwise import split_depthwise
+from hwnas.export.executorch.format import read_metadata
 from hwnas.export.request import ExportState
 
 

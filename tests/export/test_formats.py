@@ -17,10 +17,10 @@ import torch
 from torch import nn
 
 from hwnas.errors import ConfigError, ExportError, MissingExtraError, StorageError
-from hwnas.export.flatbuffer import operator_names, read_metadata
 from hwnas.export.formats import FORMATS, format_of_file, format_of_runtime, model_format
 from hwnas.export.request import ExportRequest, ExportState
-from hwnas.export.synthetic_onnx import OPSET
+from hwnas.export.synthetic.onnx import OPSET
+from hwnas.export.tflite.flatbuffer import operator_names, read_metadata
 from hwnas.spaces import Operator
 from tests.export.conftest import Exported
 

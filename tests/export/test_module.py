@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from hwnas.errors import CheckpointError, ConfigError, ExportError
-from hwnas.export.module import check_static, load_module, module_files, module_name, module_title
+from hwnas.export.module.load import check_static, load_module, module_files, module_name, module_title
 
 SOURCE = """
 import torch

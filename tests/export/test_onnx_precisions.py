@@ -17,7 +17,7 @@ from torch import nn
 from hwnas.errors import ConfigError, ExportError
 from hwnas.export.config import ExportConfig
 from hwnas.export.formats import model_format
-from hwnas.export.onnx_graph import layers_of
+from hwnas.export.onnx.graph import layers_of
 from hwnas.export.request import ExportRequest
 from tests.export.conftest import Exported
 

@@ -20,10 +20,10 @@ from hwnas.data.config import NoDataConfig
 from hwnas.data.image_set import ImageSet
 from hwnas.data.preprocess import Preprocessing
 from hwnas.errors import ConfigError, ExportError
+from hwnas.export.bundle.verify import verify_files, verify_golden
 from hwnas.export.config import ExportConfig
 from hwnas.export.deploy import Examples, Subject, export_checked
 from hwnas.export.formats import model_format
-from hwnas.export.verify import verify_files, verify_golden
 from hwnas.progress import no_progress
 from tests.export.bundles import CLASSES, examples, run_example, write, write_of
 

@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwnas.errors import StorageError
-from hwnas.export import synthetic_onnx, synthetic_tflite
-from hwnas.export.flatbuffer import ALIGNMENT, unpack
 from hwnas.export.formats import FORMATS, model_format
 from hwnas.export.request import ExportRequest
+from hwnas.export.synthetic import onnx as synthetic_onnx
+from hwnas.export.synthetic import tflite as synthetic_tflite
+from hwnas.export.tflite.flatbuffer import ALIGNMENT, unpack
 from hwnas.spaces import OfaMbv3Space, Operator
 from tests.export.conftest import SPACES, Exported
 

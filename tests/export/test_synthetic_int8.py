@@ -12,10 +12,12 @@ from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from hwnas.errors import ConfigError
-from hwnas.export import synthetic_onnx, synthetic_tflite, synthetic_tvm
 from hwnas.export.formats import model_format
 from hwnas.export.request import ExportRequest
-from hwnas.export.synthetic_int8 import GATE, SIGNED, Range, quantise_weight
+from hwnas.export.synthetic import onnx as synthetic_onnx
+from hwnas.export.synthetic import tflite as synthetic_tflite
+from hwnas.export.synthetic import tvm as synthetic_tvm
+from hwnas.export.synthetic.int8 import GATE, SIGNED, Range, quantise_weight
 from hwnas.spaces import OfaMbv3Space, Operator
 from tests.export.conftest import SPACES, Exported
 

@@ -19,9 +19,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from hwnas.errors import ConfigError, ExportError, MissingExtraError
-from hwnas.export import synthetic_tflite
-from hwnas.export.depthwise_tflite import row_groups, split_depthwise
-from hwnas.export.flatbuffer import (
+from hwnas.export.formats import model_format
+from hwnas.export.quiet import quiet
+from hwnas.export.request import ExportRequest, ExportState
+from hwnas.export.synthetic import tflite as synthetic_tflite
+from hwnas.export.tflite.activations import lower_activations
+from hwnas.export.tflite.depthwise import row_groups, split_depthwise
+from hwnas.export.tflite.flatbuffer import (
     layer_of,
     operator_layers,
     operator_names,
@@ -30,11 +34,7 @@ from hwnas.export.flatbuffer import (
     read_metadata,
     unpack,
 )
-from hwnas.export.formats import model_format
-from hwnas.export.lower_tflite import lower_activations
-from hwnas.export.quantise_tflite import dynamic_integer, float16, full_integer, layer_errors, read_ranges
-from hwnas.export.quiet import quiet
-from hwnas.export.request import ExportRequest, ExportState
+from hwnas.export.tflite.quantise import dynamic_integer, float16, full_integer, layer_errors, read_ranges
 from hwnas.spaces import OfaMbv3Space, Operator
 from hwnas.supernet.build import build_subnet
 from tests.export.conftest import SMALL
@@ -382,7 +382,7 @@ def test_synthetic_large_kernels_compute_the_same_as_one_convolution(tmp_path: P
     image = np.random.default_rng(0).standard_normal((1, 12, 12, 8)).astype(np.float32)
     import onnxruntime
 
-    from hwnas.export import synthetic_onnx
+    from hwnas.export.synthetic import onnx as synthetic_onnx
 
     session = onnxruntime.InferenceSession(
         synthetic_onnx.write([operator], tmp_path / "x.onnx"), providers=["CPUExecutionProvider"]

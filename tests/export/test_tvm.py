@@ -18,18 +18,20 @@ import torch
 from torch import nn
 
 from hwnas.errors import ConfigError, ExportError
-from hwnas.export import synthetic_onnx, synthetic_tvm, tvm_build
 from hwnas.export.config import ExportConfig
 from hwnas.export.formats import model_format
 from hwnas.export.request import ExportRequest
-from hwnas.export.tvm_schedule import VectorUnit, candidate_tiles, schedule
+from hwnas.export.synthetic import onnx as synthetic_onnx
+from hwnas.export.synthetic import tvm as synthetic_tvm
+from hwnas.export.tvm import build as tvm_build
+from hwnas.export.tvm.schedule import VectorUnit, candidate_tiles, schedule
 from hwnas.spaces import OfaMbv3Config, OfaMbv3Space, OfaResNet50Config, Operator, make_space
 from tests.export.conftest import network
 
 tvm = pytest.importorskip("tvm", reason="apache-tvm missing: pip install 'hwnas[tvm]'")
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="no g++: install g++ (Debian: apt-get install g++)")
 
-from hwnas.export.tvm import read_metadata  # noqa: E402
+from hwnas.export.tvm.format import read_metadata  # noqa: E402
 
 TINY = OfaMbv3Config(
     name="tiny", resolution=(16,), widths=(8, 8, 16, 24, 24), strides=(1, 2), activations=("relu", "h_swish"),

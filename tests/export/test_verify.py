@@ -13,8 +13,8 @@ import pytest
 from onnx import numpy_helper
 
 from hwnas.errors import ExportError, HwnasError
-from hwnas.export.manifest import MANIFEST_NAME, SUMS_NAME
-from hwnas.export.verify import verify_files, verify_golden
+from hwnas.export.bundle.manifest import MANIFEST_NAME, SUMS_NAME
+from hwnas.export.bundle.verify import verify_files, verify_golden
 from tests.export.bundles import resign, write
 
 

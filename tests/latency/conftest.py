@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hwnas.latency.table import LatencyTable, NetworkRows, OperatorRows
+from hwnas.latency.tables.table import LatencyTable, NetworkRows, OperatorRows
 from hwnas.spaces import OfaMbv3Config, OfaMbv3Space, make_space
 
 SMALL = OfaMbv3Config(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hwnas.latency.correction import Slowdown, cross_validate, fit_correction
+from hwnas.latency.tables.correction import Slowdown, cross_validate, fit_correction
 from hwnas.spaces import OfaMbv3Space
 
 NOISE = 0.01

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from hwnas.errors import ConfigError, DataError, HwnasError
-from hwnas.latency.dataset import load_latency_data
-from hwnas.latency.dataset_config import LatencyDataConfig
-from hwnas.latency.methods import METHODS, make_method
-from hwnas.latency.protocol import run_protocol
+from hwnas.latency.predictors.dataset import load_latency_data
+from hwnas.latency.predictors.dataset_config import LatencyDataConfig
+from hwnas.latency.predictors.protocol import run_protocol
+from hwnas.latency.predictors.registry import METHODS, make_method
 from hwnas.progress import no_progress
 from tests.latency.families import cell_devices
 
@@ -70,8 +70,8 @@ def test_methods_see_what_they_may_and_rank_a_new_device(table: Path, name: str)
 
 def test_help_learns_and_keeps_to_its_measurements(table: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    from hwnas.latency.help import HelpMethod
-    from hwnas.latency.help_training import HelpConfig
+    from hwnas.latency.help.method import HelpMethod
+    from hwnas.latency.help.training import HelpConfig
 
     data = load_latency_data(config_of(table))
     short = HelpConfig(episodes=120, devices=4, query=60, learning_rate=3e-3)

@@ -9,11 +9,11 @@ import pytest
 from scipy.stats import spearmanr
 
 from hwnas.errors import CheckpointError, DataError
-from hwnas.latency.calibration import taught_prior
-from hwnas.latency.fewshot import FewShotSession
-from hwnas.latency.predictor_file import load_predictor_file, save_predictor_file
-from hwnas.latency.prior import LatencyPrior
-from hwnas.latency.teaching import fit_prior
+from hwnas.latency.fewshot.calibration import taught_prior
+from hwnas.latency.fewshot.method import FewShotSession
+from hwnas.latency.fewshot.predictor_file import load_predictor_file, save_predictor_file
+from hwnas.latency.fewshot.prior import LatencyPrior
+from hwnas.latency.fewshot.teaching import fit_prior
 from hwnas.spaces import OfaMbv3Config, make_space
 from hwnas.spaces.nasbench201 import NasBench201Space
 from tests.latency.families import cell_devices

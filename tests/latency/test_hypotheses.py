@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from hwnas.latency.calibration import taught_prior
-from hwnas.latency.dataset import LatencyData
-from hwnas.latency.features import cost_figures, feature_groups
-from hwnas.latency.fewshot import FewShotPredictor, FewShotSession
-from hwnas.latency.hypotheses import GROUPS, KINDS
-from hwnas.latency.methods import make_method
-from hwnas.latency.predictor_file import load_predictor_file, save_predictor_file
-from hwnas.latency.prior import LatencyPrior, joined, without
-from hwnas.latency.protocol import run_protocol
-from hwnas.latency.teaching import fit_prior
+from hwnas.latency.fewshot.calibration import taught_prior
+from hwnas.latency.fewshot.features import cost_figures, feature_groups
+from hwnas.latency.fewshot.hypotheses import GROUPS, KINDS
+from hwnas.latency.fewshot.method import FewShotPredictor, FewShotSession
+from hwnas.latency.fewshot.predictor_file import load_predictor_file, save_predictor_file
+from hwnas.latency.fewshot.prior import LatencyPrior, joined, without
+from hwnas.latency.fewshot.teaching import fit_prior
+from hwnas.latency.predictors.dataset import LatencyData
+from hwnas.latency.predictors.protocol import run_protocol
+from hwnas.latency.predictors.registry import make_method
 from hwnas.progress import no_progress
 from hwnas.spaces import OfaMbv3Config, Space, make_space
 from hwnas.spaces.categorical import CategoricalSpace

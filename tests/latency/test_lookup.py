@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from hwnas.errors import CoverageError, TableError
-from hwnas.latency.correction import Slowdown
-from hwnas.latency.lookup import TableEstimator
-from hwnas.latency.table import LatencyTable, OperatorRows
+from hwnas.latency.tables.correction import Slowdown
+from hwnas.latency.tables.lookup import TableEstimator
+from hwnas.latency.tables.table import LatencyTable, OperatorRows
 from hwnas.spaces import OfaMbv3Space, make_space
 
 

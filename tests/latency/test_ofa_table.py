@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from hwnas.errors import CoverageError, TableError
-from hwnas.latency.ofa_table import OfaTableEstimator, operator_key
+from hwnas.latency.tables.ofa_table import OfaTableEstimator, operator_key
 from hwnas.spaces import OfaMbv3Config, OfaMbv3Space, make_space
 
 PROXYLESS_KEY = "expanded_conv-input:28x28x32-output:28x28x32-expand:6-kernel:5-stride:1-idskip:1"

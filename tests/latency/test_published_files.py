@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from hwnas.errors import TableError
-from hwnas.latency.ofa_table import OfaTableEstimator, operator_key
-from hwnas.latency.published_files import device_folder, find_tables
-from hwnas.latency.published_rows import import_table, source_files
+from hwnas.latency.tables.ofa_table import OfaTableEstimator, operator_key
+from hwnas.latency.tables.published_files import device_folder, find_tables
+from hwnas.latency.tables.published_rows import import_table, source_files
 from hwnas.spaces import OfaMbv3Config, make_space
 
 SPACE = make_space(OfaMbv3Config(width_mult=1.2, resolution=(160, 224)))

@@ -10,10 +10,10 @@ import pytest
 import yaml
 
 from hwnas.errors import TableError
-from hwnas.latency.lookup import TableEstimator
-from hwnas.latency.ofa_table import operator_key
-from hwnas.latency.published_rows import import_table
-from hwnas.latency.table import read_table, write_table
+from hwnas.latency.tables.lookup import TableEstimator
+from hwnas.latency.tables.ofa_table import operator_key
+from hwnas.latency.tables.published_rows import import_table
+from hwnas.latency.tables.table import read_table, write_table
 from hwnas.spaces import OfaMbv3Config, Operator, make_space
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from hwnas.errors import TableError
-from hwnas.latency.published_rows import import_table
-from hwnas.latency.table import LatencyTable, read_table, table_path, write_table
+from hwnas.latency.tables.published_rows import import_table
+from hwnas.latency.tables.table import LatencyTable, read_table, table_path, write_table
 
 
 def test_what_is_written_is_read(table: LatencyTable, tmp_path: Path) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hwnas.latency.features import WordSums, feature_groups
-from hwnas.latency.fewshot import FewShotSession
-from hwnas.latency.prior import joined
-from hwnas.latency.teaching import fit_prior
-from hwnas.latency.word_lookup import WordLookup
+from hwnas.latency.fewshot.features import WordSums, feature_groups
+from hwnas.latency.fewshot.method import FewShotSession
+from hwnas.latency.fewshot.prior import joined
+from hwnas.latency.fewshot.teaching import fit_prior
+from hwnas.latency.fewshot.word_lookup import WordLookup
 from hwnas.spaces import OfaMbv3Config, OfaProxylessConfig, make_space
 from hwnas.spaces.mobile import MobileSpace
 

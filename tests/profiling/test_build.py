@@ -18,8 +18,8 @@ import pytest
 from hwnas.devices.profile import DeviceProfile
 from hwnas.devices.transport import Transport
 from hwnas.errors import ConfigError, DeviceError, StorageError
-from hwnas.latency.lookup import TableEstimator
-from hwnas.latency.table import LatencyTable, read_table, table_path
+from hwnas.latency.tables.lookup import TableEstimator
+from hwnas.latency.tables.table import LatencyTable, read_table, table_path
 from hwnas.profiling.build import build_table
 from hwnas.profiling.config import ProfilingConfig
 from hwnas.profiling.networks import reference_network

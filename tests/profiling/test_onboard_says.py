@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from hwnas.latency.fewshot import FewShotSession
-from hwnas.latency.teaching import fit_prior
+from hwnas.latency.fewshot.method import FewShotSession
+from hwnas.latency.fewshot.teaching import fit_prior
 from hwnas.profiling.onboard import learnt
 from hwnas.spaces.nasbench201 import NasBench201Space
 

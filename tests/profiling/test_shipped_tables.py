@@ -8,8 +8,8 @@ import pytest
 
 from hwnas.devices.profile import load_profile
 from hwnas.files import packaged
-from hwnas.latency.lookup import TableEstimator
-from hwnas.latency.table import LatencyTable, read_table
+from hwnas.latency.tables.lookup import TableEstimator
+from hwnas.latency.tables.table import LatencyTable, read_table
 from hwnas.profiling.onboard import known_devices
 from hwnas.spaces import OfaMbv3Config, make_space, space_from_dict
 

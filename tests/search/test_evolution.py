@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from hwnas.search.archive import Archive
 from hwnas.search.config import EvolutionConfig, RandomSearchConfig
-from hwnas.search.evolution import evolve
-from hwnas.search.local import changes, improve
-from hwnas.search.random_search import random_search
+from hwnas.search.methods.evolution import evolve
+from hwnas.search.methods.local import changes, improve
+from hwnas.search.methods.random_search import random_search
 
 
 def evolved(bench: Any, budget_ms: float, config: EvolutionConfig, seed: int = 0) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hwnas.errors import ConfigError
-from hwnas.search.exact import additive_weights, search_exact
+from hwnas.search.methods.exact import additive_weights, search_exact
 from hwnas.spaces import make_space
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from hwnas.search.config import IslandsConfig, NsgaConfig, SearchConfig
-from hwnas.search.guided import network_slopes
-from hwnas.search.nsga2 import crowding, nsga2, ranks
+from hwnas.search.methods.guided import network_slopes
+from hwnas.search.methods.nsga2 import crowding, nsga2, ranks
 from hwnas.search.pareto import hypervolume
 from hwnas.search.searchers import search_budgets
 

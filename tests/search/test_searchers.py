@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from hwnas.errors import ArchError, ConfigError, HwnasError, InfeasibleBudgetError
-from hwnas.search.bananas import Estimate
 from hwnas.search.config import (
     SEARCHERS,
     BananasConfig,
@@ -23,6 +22,7 @@ from hwnas.search.config import (
     RegularizedConfig,
     SearchConfig,
 )
+from hwnas.search.methods.bananas import Estimate
 from hwnas.search.problem import Problem
 from hwnas.search.result import SearchResult
 from hwnas.search.searchers import search

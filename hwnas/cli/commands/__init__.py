@@ -39,7 +39,7 @@ _JUDGE = ("evaluation", "predictor")
 
 COMMANDS = {
     "run": _command(
-        "pipeline",
+        "run",
         "The whole way: train, evaluate, profile, search, finetune, export, validate and report",
         *_TRAIN, *_JUDGE, *_DEVICE, "search", "finetune", "formats", "precisions", "export",
     ),

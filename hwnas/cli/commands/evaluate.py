@@ -3,128 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from hwnas.accuracy.known import equal_accuracy, holds_whole_space
-from hwnas.accuracy.predictor import AccuracyPredictor
-from hwnas.accuracy.scoring import cross_validate, nothing_scored
-from hwnas.cli.config import PipelineConfig
 from hwnas.cli.console import Reporter
-from hwnas.cli.convert import to_plain
-from hwnas.cli.inputs import data_inputs, load_images, load_network, resolve_space, trained_checkpoint
-from hwnas.cli.labels import Labels
-from hwnas.cli.steps import files_digest, run_step
-from hwnas.errors import DataError
-from hwnas.spaces import Genotypes, Space
-from hwnas.spaces.space import Floats
+from hwnas.pipeline.config import PipelineConfig
+from hwnas.pipeline.evaluate import ACCURACIES, PREDICTOR, evaluate
 
 if TYPE_CHECKING:
-    from hwnas.data.load import ImageData
+    pass
 
-__all__ = ["PREDICTOR", "run", "say_known", "step"]
 
-PREDICTOR = "predictor.safetensors"
-ACCURACIES = "accuracies.csv"
+__all__ = ["run"]
 
 
 def run(config: PipelineConfig, folder: Path) -> None:
     reporter = Reporter()
-    result = step(config, folder, reporter)
+    result = evaluate(config, folder, reporter)
     score = result["accuracy_predictor"]
     figures = [(name, score[name]) for name in ("kendall_tau", "spearman", "mae")]
     rows = [(name, "–" if value is None else f"{value:.4f}") for name, value in figures]
     reporter.table(f"accuracy predictor on unseen subnets, of {result['subnets']}", ("score", "value"), rows)
     reporter.say(f"predictor: {folder / PREDICTOR}; labels: {folder / ACCURACIES}")
-
-
-def step(config: PipelineConfig, folder: Path, reporter: Reporter) -> dict[str, Any]:
-    """The evaluation's result, made or read (see `hwnas.cli.steps`). Subnets measured before a kill are kept."""
-    space = resolve_space(config)
-    checkpoint = trained_checkpoint(config, folder)
-    inputs = {
-        "space": space.config(),
-        "data": data_inputs(config.data_config),
-        "evaluation": to_plain(config.evaluation),
-        "predictor": to_plain(config.predictor),
-        "files": files_digest({"checkpoint": checkpoint}),
-    }
-
-    def work() -> dict[str, Any]:
-        from hwnas.accuracy.measure import measure_accuracy
-
-        genotypes = _subnets(space, config.evaluation.subnets, np.random.default_rng(config.seed))
-        with reporter.step(f"evaluate: {len(genotypes)} subnets on held-out images, batch norm recalibrated") as bar:
-            supernet = load_network(checkpoint, space)
-            data = load_images(config, space, reporter.note, checkpoint)
-            labels = Labels(folder / ACCURACIES, space, genotypes)
-            accuracies = measure_accuracy(
-                supernet, genotypes, data, "held_out", config.evaluation.measure, bar, labels.known, labels.add
-            )
-            labels.write()
-            predictor, scored = _predictor(config, space, genotypes, accuracies, data)
-            predictor.save(folder / PREDICTOR)
-        say_known(predictor, reporter)
-        return {
-            "predictor": PREDICTOR,
-            "subnets": len(genotypes),
-            "accuracy_predictor": {**scored, "trained_on": len(genotypes)},
-        }
-
-    return run_step("evaluate", folder, inputs, config.seed, work, reporter.say)
-
-
-def say_known(predictor: object, reporter: Reporter) -> None:
-    """Says what a predictor knows rather than predicts, and what that means for a choice."""
-    if not isinstance(predictor, AccuracyPredictor) or not predictor.is_lookup:
-        return
-    count, equal = predictor.rows, predictor.equal_accuracy
-    if count == 1:
-        reporter.say(f"  one subnet, of accuracy {equal:.4f}: it is the answer to every budget that it meets")
-    elif equal is not None:
-        reporter.say(f"  all {count} subnets have the same accuracy, {equal:.4f}: among equals the fastest is chosen")
-    else:
-        reporter.say(f"  the space has {count} networks, all measured: their accuracies are looked up, not predicted")
-
-
-def _predictor(
-    config: PipelineConfig, space: Space, genotypes: Genotypes, accuracies: Floats, data: ImageData
-) -> tuple[AccuracyPredictor, dict[str, Any]]:
-    """The predictor, and its score as the result holds it: `measured` and `predicted` are of subnets held out."""
-    settings = config.predictor
-    equal = equal_accuracy(space, genotypes, accuracies)
-    whole = holds_whole_space(space, genotypes, settings.folds)
-    if equal is None and not whole:
-        rng = np.random.default_rng(config.seed)
-        validation = cross_validate(space, genotypes, accuracies, settings, rng)
-        lists = {"measured": validation.measured.tolist(), "predicted": validation.predicted.tolist()}
-        predictor = AccuracyPredictor.fit(space, genotypes, accuracies, settings, rng)
-        return predictor, {**validation.score.to_dict(), **lists}
-    if equal is not None and not whole:
-        _check_learnt(equal, len(genotypes), data)
-    lists = {
-        key: [] if equal is None or len(genotypes) < 2 else accuracies.tolist() for key in ("measured", "predicted")
-    }
-    predictor = AccuracyPredictor.known(space, genotypes, accuracies, settings)
-    return predictor, {**nothing_scored(accuracies).to_dict(), **lists}
-
-
-def _check_learnt(accuracy: float, count: int, data: ImageData) -> None:
-    """Raises DataError where all of `count` subnets are no better than to name one class always."""
-    labels = data.held_out.labels
-    chance = float(labels.bincount().max()) / len(labels)
-    if accuracy <= chance + 1e-9:
-        raise DataError(
-            f"accuracy predictor: all {count} subnets have the same accuracy {accuracy:g}, and naming one class always"
-            f" has {chance:g}, so there is nothing to learn; train the supernet longer, or evaluate on more images"
-        )
-
-
-def _subnets(space: Space, count: int, rng: np.random.Generator) -> Genotypes:
-    """The largest, the smallest and random ones, distinct; fewer than `count` only where the space has no more."""
-    every = space.every(4 * count)
-    if every is not None and len(every) <= count:
-        return every
-    ends = np.stack([space.extreme(True), space.extreme(False)])
-    return space.unique(np.concatenate([ends, space.sample(4 * count, rng)]))[:count]

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from hwnas.cli.asked import refuse_others
-from hwnas.cli.config import PipelineConfig
+from hwnas.cli.asked import given_keys
 from hwnas.cli.console import Reporter
-from hwnas.cli.convert import to_plain
-from hwnas.cli.inputs import device_inputs, table_files
-from hwnas.cli.steps import files_digest, run_step
-from hwnas.errors import TableError
-from hwnas.latency.table import LatencyTable, read_table
-from hwnas.profiling.config import ProfilingConfig
-from hwnas.spaces import space_from_dict
+from hwnas.pipeline.config import PipelineConfig
+from hwnas.pipeline.validate_table import PLOT, validate_table
 
-__all__ = ["run", "step"]
-
-PLOT = "predicted-measured.png"
+__all__ = ["run"]
 
 
 def run(config: PipelineConfig, folder: Path, table_file: Path) -> None:
     reporter = Reporter()
-    result = step(config, folder, table_file, reporter)
+    result = validate_table(config, folder, table_file, reporter, given_keys())
     row = (
         f"{result['device']} {result['setting']}", result["networks"], f"{result['mape']:.1%}",
         f"{result['mape_test_retest']:.1%}", "–" if result["spearman"] is None else f"{result['spearman']:.3f}",
@@ -34,67 +24,3 @@ def run(config: PipelineConfig, folder: Path, table_file: Path) -> None:
     reporter.table("networks that the table has not seen, drift divided out", columns, [row])
     reporter.say(f"plot: {folder / PLOT}")
     reporter.say(f"result: {folder / 'result.json'}")
-
-
-def step(config: PipelineConfig, folder: Path, table_file: Path, reporter: Reporter) -> dict[str, Any]:
-    """What was found, made or read (see `hwnas.cli.steps`). Space and setting are the table's own."""
-    table = read_table(table_file)
-    facts = table.provenance
-    own = {f"profiling.{key}": facts[key] for key in ("runtime", "precision", "threads")} | {
-        "runtime": facts["runtime"]
-    }
-    refuse_others(config, own, f"table {table_file}")
-    settings = _settings(config.profiling, table)
-    space = space_from_dict(table.provenance["spaces"][0])
-    inputs = {
-        "files": files_digest(table_files(table_file)),
-        "device": device_inputs(config.device),
-        "profiling": to_plain(settings),
-        "n": config.n,
-    }
-
-    def work() -> dict[str, Any]:
-        from hwnas.devices.connect import connect
-        from hwnas.devices.profile import load_profile
-        from hwnas.profiling.validate import validate_table
-        from hwnas.report.plots import plot_latency
-
-        device = load_profile(config.device.name)
-        if device.name != table.provenance["device"]:
-            reporter.say(f"the table is of device {table.provenance['device']}, measured is {device.name}")
-        title = f"validate: {config.n} whole networks of {space.name} on {device.name}, {settings.setting}"
-        with reporter.step(title) as progress, connect(device, config.device) as transport:
-            found = validate_table(table, space, config.n, transport, settings, folder, config.seed, progress)
-        latency_ms = [ms / drift for ms, drift in zip(found.measured_ms, found.drift, strict=True)]
-        networks = {"predicted_ms": list(found.predicted_ms), "measured_ms": latency_ms}
-        plot_latency({"device": device.name, "runtime": settings.setting, "networks": networks}, [], folder / PLOT)
-        return {
-            "device": device.name,
-            "setting": settings.setting,
-            "table": str(table_file),
-            "networks": config.n,
-            "mape": found.mape,
-            "mape_test_retest": found.mape_test_retest,
-            "spearman": found.spearman,
-            "within_10_percent": found.within_10_percent,
-            "rows": [
-                {"arch": arch.to_dict(), "predicted_ms": predicted, "measured_ms": measured, "drift": drift}
-                for arch, predicted, measured, drift in zip(
-                    found.archs, found.predicted_ms, found.measured_ms, found.drift, strict=True
-                )
-            ],
-            "plot": PLOT,
-        }
-
-    return run_step("validate", folder, inputs, config.seed, work, reporter.say)
-
-
-def _settings(config: ProfilingConfig, table: LatencyTable) -> ProfilingConfig:
-    """`config` with the table's runtime, precision, threads and batch."""
-    facts = table.provenance
-    if not facts.get("spaces"):
-        raise TableError("the table does not say of which space it is: measure it again with hwnas profile")
-    return replace(
-        config, runtime=facts["runtime"], precision=facts["precision"], threads=facts["threads"],
-        batch=facts.get("batch", 1),
-    )  # fmt: skip

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hwnas.export.chain import Affine, build_chain, same_is_symmetric
-from hwnas.export.depthwise_tflite import row_groups
 from hwnas.export.preflight.rules import Node
+from hwnas.export.synthetic.chain import Affine, build_chain, same_is_symmetric
+from hwnas.export.tflite.depthwise import row_groups
 from hwnas.spaces import Operator
 
 __all__ = ["nodes_of"]

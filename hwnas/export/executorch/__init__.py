@@ -1,0 +1,1 @@
+"""ExecuTorch programs for XNNPACK, and ExecuTorch's runtime for Python to run them."""

@@ -1,0 +1,1 @@
+"""TFLite files, and LiteRT to run them."""

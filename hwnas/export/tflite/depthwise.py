@@ -1,0 +1,117 @@
+"""Large depthwise convolutions of a TFLite graph as sums of ones for which XNNPACK has kernels.
+
+XNNPACK's depthwise kernels hold up to 25 taps. A 7×7 convolution goes to a general one instead, which was seen to take
+17 times a 5×5 one's time in float32, and 100 times in int8. Rows that lie symmetrically about the middle one are a
+dilated convolution of their own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from hwnas.export.synthetic.chain import same_is_symmetric
+from hwnas.export.tflite.graph import TfliteGraph
+
+__all__ = ["row_groups", "split_depthwise"]
+
+_TAPS = 25
+
+
+def split_depthwise(content: bytes) -> bytes:
+    """The same function with depthwise convolutions of more than 25 taps as sums of ones that have fewer."""
+    graph = TfliteGraph(content)
+    for operator in list(graph.operators):
+        if graph.kind(operator) == "DEPTHWISE_CONV_2D":
+            _split_rows(graph, operator)
+    return graph.packed()
+
+
+def row_groups(kernel: int) -> list[tuple[int, ...]]:
+    """The rows of a square depthwise kernel in groups of up to 25 taps, equally spaced and symmetric, or [] for none.
+
+    7: rows 0, 3, 6, then 1, 5, then 2, 4.
+    """
+    if kernel**2 <= _TAPS or 2 * kernel > _TAPS or kernel % 2 == 0:
+        return []
+    pairs = [(row, kernel - 1 - row) for row in range(kernel // 2)]
+    middle = kernel // 2
+    if 3 * kernel <= _TAPS:
+        return [(pairs[0][0], middle, pairs[0][1]), *pairs[1:]]
+    return [*pairs, (middle,)]
+
+
+def _split_rows(graph: TfliteGraph, operator: Any) -> None:
+    """One depthwise convolution for each of `row_groups`, and their sum."""
+    schema, options = graph.schema, operator.builtinOptions
+    value, output = int(operator.inputs[0]), int(operator.outputs[0])
+    weights = graph.values(int(operator.inputs[1]))
+    if weights is None or weights.shape[1] != weights.shape[2] or len(operator.inputs) != 3:
+        return
+    kernel = weights.shape[1]
+    padded = options.padding == schema.Padding.VALID
+    if (options.dilationHFactor, options.dilationWFactor) != (1, 1) or not (groups := row_groups(kernel)):
+        return
+    source = _padded_source(graph, value, kernel // 2) if padded else value
+    if source is None or (not padded and not _pads_evenly(graph, operator, kernel)):
+        return
+    name, bias, total = graph.name(output), int(operator.inputs[2]), -1
+    parts: list[Any] = []
+    for rows in groups:
+        own = f"{name};rows{rows[0]}"
+        read = value
+        if padded and rows[0] > 0:
+            read = _pad(graph, source, kernel // 2 - rows[0], kernel // 2, f"{own}/padded", parts)
+        chosen = graph.add_constant(f"{own}/weights", weights[:, list(rows)])
+        part = _convolution(graph, options, [read, chosen, bias], graph.add_tensor(own, output), rows)
+        parts.append(part)
+        bias = graph.add_constant(f"{own}/zeros", np.zeros(weights.shape[3], dtype=np.float32))
+        if rows is groups[0]:
+            total = int(part.outputs[0])
+            continue
+        last = rows is groups[-1]
+        added = output if last else graph.add_tensor(f"{name};sum{rows[0]}", output)
+        addition = schema.AddOptionsT()
+        addition.fusedActivationFunction = options.fusedActivationFunction if last else 0
+        parts.append(graph.new_operator("ADD", [total, int(part.outputs[0])], added, addition))
+        total = added
+    graph.replace(operator, parts)
+
+
+def _convolution(graph: TfliteGraph, options: Any, inputs: list[int], output: int, rows: tuple[int, ...]) -> Any:
+    """The convolution with `rows` alone, dilated as they lie, without the activation of the whole."""
+    mine = graph.schema.DepthwiseConv2DOptionsT()
+    mine.padding, mine.depthMultiplier = options.padding, options.depthMultiplier
+    mine.strideH, mine.strideW = options.strideH, options.strideW
+    mine.dilationHFactor = rows[1] - rows[0] if len(rows) > 1 else 1
+    return graph.new_operator("DEPTHWISE_CONV_2D", inputs, output, mine)
+
+
+def _padded_source(graph: TfliteGraph, value: int, border: int) -> int | None:
+    """What a PAD by `border` pixels on every side gives `value` from, or None."""
+    writer = graph.writer(value)
+    if writer is None or graph.kind(writer) != "PAD":
+        return None
+    amounts = graph.model.buffers[graph.tensors[int(writer.inputs[1])].buffer].data
+    expected = np.array([(0, 0), (border, border), (border, border), (0, 0)], dtype=np.int32)
+    known = amounts is not None and len(amounts) == expected.nbytes
+    if not known or not np.array_equal(np.frombuffer(amounts, dtype=np.int32), expected.ravel()):
+        return None
+    return int(writer.inputs[0])
+
+
+def _pads_evenly(graph: TfliteGraph, operator: Any, kernel: int) -> bool:
+    _, height, width, _ = graph.tensors[int(operator.inputs[0])].shape
+    options = operator.builtinOptions
+    return same_is_symmetric(height, kernel, options.strideH) and same_is_symmetric(width, kernel, options.strideW)
+
+
+def _pad(graph: TfliteGraph, value: int, rows: int, columns: int, name: str, operators: list[Any]) -> int:
+    batch, height, width, channels = graph.tensors[value].shape
+    padded = graph.add_tensor(name, value)
+    graph.tensors[padded].shape = [batch, height + 2 * rows, width + 2 * columns, channels]
+    amounts = np.array([(0, 0), (rows, rows), (columns, columns), (0, 0)], dtype=np.int32)
+    constant = graph.add_constant(f"{name}/amounts", amounts)
+    operators.append(graph.new_operator("PAD", [value, constant], padded, graph.schema.PadOptionsT()))
+    return padded

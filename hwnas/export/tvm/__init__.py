@@ -1,0 +1,1 @@
+"""Libraries that TVM compiles, and Relax's virtual machine to run them."""

@@ -1,0 +1,54 @@
+"""Predictors scored on devices that they have not seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hwnas.errors import ConfigError
+from hwnas.latency.predictors.dataset import load_latency_data
+from hwnas.latency.predictors.protocol import run_protocol
+from hwnas.latency.predictors.registry import METHODS, make_method
+from hwnas.pipeline.config import PipelineConfig
+from hwnas.pipeline.plain import to_plain, without_path
+from hwnas.pipeline.steps import files_digest, run_step
+from hwnas.progress import SILENT, Reporter
+
+__all__ = ["evaluate_latency"]
+
+
+def evaluate_latency(config: PipelineConfig, folder: Path, reporter: Reporter = SILENT) -> dict[str, Any]:
+    """The scores, computed or read (see `hwnas.pipeline.steps`)."""
+    settings = config.latency_data
+    if not settings.path:
+        raise ConfigError(f"data={settings.name}: where is the file? give data.path=FILE.csv")
+    if config.latency.format not in METHODS:
+        raise ConfigError(
+            "evaluate-latency: a table or an estimate is no predictor of new devices; give latency=NAME, one of"
+            f" {', '.join(METHODS)}"
+        )
+    published = config.protocol.scaling == "published"
+    file = Path(config.latency.path) if config.latency.path else None
+    method = make_method(config.latency.format, published, file)
+    inputs = {
+        "data": without_path(settings),
+        "latency": without_path(config.latency),
+        "protocol": to_plain(config.protocol),
+        "measurements": config.measurements,
+        "seeds": config.seeds,
+        "files": files_digest({"latencies": Path(settings.path)} | ({"predictor": file} if file else {})),
+    }
+
+    def work() -> dict[str, Any]:
+        data = load_latency_data(settings)
+        title = (
+            f"evaluate-latency: {config.latency.format} on {len(data.test_devices)} devices, taught by"
+            f" {len(data.train_devices)}"
+        )
+        with reporter.step(title) as progress:
+            result = run_protocol(data, method, config.measurements, config.seeds, config.seed, published, progress)
+        if hasattr(method, "save") and file is None:
+            method.save(folder / "help.safetensors")
+        return {**result.to_dict(), "quantity": data.quantity, "unit": data.unit}
+
+    return run_step("evaluate-latency", folder, inputs, config.seed, work, reporter.say)

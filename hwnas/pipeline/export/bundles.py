@@ -1,0 +1,147 @@
+"""Making planned files into bundles: each file is checked once, then all are timed, then each gets its bundle."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hwnas.export.formats import model_format
+from hwnas.export.signature import fed_shape
+from hwnas.files import locked
+from hwnas.pipeline.config import PipelineConfig
+from hwnas.pipeline.export.checks import checked_files, model_path, tvm_target
+from hwnas.pipeline.export.plan import PlannedFile
+from hwnas.pipeline.export.preflight import preflight_networks, tell_of_files
+from hwnas.pipeline.export.subjects import Source
+from hwnas.pipeline.latencies import TimedFile, measure_latencies, no_latency
+from hwnas.pipeline.preflight import check_folders
+from hwnas.progress import Reporter
+
+if TYPE_CHECKING:
+    from hwnas.export.deploy import CheckedFile, Examples
+
+__all__ = ["export_files"]
+
+_STATE = "state"
+
+
+def export_files(
+    config: PipelineConfig,
+    planned: Sequence[PlannedFile],
+    source: Source,
+    folder: Path,
+    reporter: Reporter,
+) -> list[dict[str, Any]]:
+    """The entries of `result.files`, in the order of `planned`.
+
+    Raises ExportError for the first file that fails, StorageError where another process exports into `folder`.
+    """
+    check_folders(list(dict.fromkeys(folder / file.folder.parent for file in planned)))
+    state, entries = folder / _STATE, []
+    preflight_networks(config, planned, source, reporter)
+    with locked(state / "lock"):
+        examples = source.examples
+        checked = checked_files(config, planned, source, state, reporter)
+        if config.module is not None:
+            for note in dict.fromkeys(note for one in checked.values() for note in one.notes):
+                reporter.say(f"export: {note}")
+            tell_of_files(planned, {key: one.preflight for key, one in checked.items()}, reporter)
+        shapes = {file.key: fed_shape(checked[file.key].signature.inputs) for file in planned}
+        latencies = _latencies(config, planned, shapes, state, reporter)
+        with reporter.step(f"export: {len(planned)} bundles") as progress:
+            for number, file in enumerate(planned):
+                progress(number / len(planned), file.key)
+                known = checked[file.key], examples, latencies[file.key]
+                entries.append(_bundle(config, file, *known, state, folder))
+        shutil.rmtree(state, ignore_errors=True)
+    return entries
+
+
+def _latencies(
+    config: PipelineConfig,
+    planned: Sequence[PlannedFile],
+    shapes: Mapping[str, tuple[Any, ...]],
+    state: Path,
+    reporter: Reporter,
+) -> dict[str, dict[str, Any]]:
+    if not config.export.measure_latency:
+        return {file.key: no_latency("export.measure_latency=false", file.target.threads) for file in planned}
+    timed = [
+        TimedFile(
+            file.key, model_path(state, file), file.target.device, model_format(file.format).runtime,
+            file.target.threads, shapes[file.key],
+        )
+        for file in planned
+    ]  # fmt: skip
+    return measure_latencies(config, timed, state / "latency", reporter)
+
+
+def _bundle(
+    config: PipelineConfig,
+    file: PlannedFile,
+    checked: CheckedFile,
+    examples: Examples,
+    latency: dict[str, Any],
+    state: Path,
+    folder: Path,
+) -> dict[str, Any]:
+    """Writes the file's bundle and returns its entry in the result."""
+    from hwnas.export.bundle.manifest import Manifest, package_versions
+    from hwnas.export.bundle.write import write_bundle
+    from hwnas.export.deploy import runnable_here
+
+    target, chosen = file.target, model_format(file.format)
+    signature, accuracy = checked.signature, checked.accuracy
+    inputs = [port.described(chosen.layout) for port in signature.inputs]
+    manifest = Manifest(
+        name=target.id, device=target.device, runtime=chosen.runtime, budget=target.budget, file="",
+        format=file.format, precision=file.precision, bytes=checked.bytes, sha256=checked.sha256,
+        arch=checked.arch, space=checked.space, classes=checked.classes,
+        tvm_target=tvm_target(config, file), input_layout=chosen.layout,
+        input_shape=inputs[0]["shape"],
+        parity=checked.parity, accuracy=accuracy, float_layers=checked.float_layers,
+        metrics={
+            "predicted": target.predicted,
+            "measured": {"latency_ms": latency["median_ms"], "accuracy": accuracy["file"]},
+        },
+        latency=latency, preflight=checked.preflight, golden={},
+        data={"name": config.data.name, "licence": config.data.licence, "real_images": checked.parity["real"]},
+        files={}, versions=package_versions(chosen), inputs=inputs,
+        outputs=[port.described(chosen.output_layout) for port in signature.outputs],
+        logits=checked.logits, notes=checked.notes,
+    )  # fmt: skip
+    model = model_path(state, file)
+    feed = examples.feed(signature.inputs, 1, noise=config.export.inputs is not None)
+    write_bundle(
+        folder / file.folder, model, manifest, examples.preprocessing, signature, feed, config.export,
+        runnable_here(model),
+    )  # fmt: skip
+    return {
+        "id": target.id,
+        "device": target.device,
+        "runtime": chosen.runtime,
+        "budget": target.budget,
+        "format": file.format,
+        "precision": file.precision,
+        "path": str(file.folder / f"model{chosen.suffix}"),
+        "bytes": checked.bytes,
+        "sha256": checked.sha256,
+        "parity_max_abs": checked.parity["max_abs"],
+        "top1_agreement": checked.parity["top1_agreement"],
+        "parity_images": checked.parity["images"],
+        "real_images": checked.parity["real"],
+        "accuracy": accuracy["file"],
+        "accuracy_torch": accuracy["torch"],
+        "accuracy_drop": accuracy["drop"],
+        "float_layers": checked.float_layers,
+        "latency_ms": latency["median_ms"],
+        "latency_p10_ms": latency["p10_ms"],
+        "latency_p90_ms": latency["p90_ms"],
+        "latency_reason": latency["reason"],
+        "preflight": checked.preflight,
+        "inputs": manifest.inputs,
+        "outputs": manifest.outputs,
+        "notes": checked.notes,
+    }

@@ -1,0 +1,141 @@
+"""Planned files written and checked, each once: what was found before a kill is kept in `state/` and not done again.
+
+Several processes share the work where there is enough of it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from concurrent.futures import as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hwnas.errors import ExportError, StorageError
+from hwnas.export.formats import model_format
+from hwnas.files import read_json, sha256_of_file, write_json
+from hwnas.pipeline.config import PipelineConfig
+from hwnas.pipeline.export.plan import PlannedFile
+from hwnas.pipeline.export.preflight import preflight_file
+from hwnas.pipeline.export.subjects import Source
+from hwnas.pipeline.latencies import device_named
+from hwnas.pipeline.logged_work import LoggedWork, relay
+from hwnas.progress import Progress, Reporter, no_progress, part
+from hwnas.workers import WorkerPool
+
+if TYPE_CHECKING:
+    from hwnas.export.deploy import CheckedFile, Subject
+
+__all__ = ["checked_files", "model_path", "tvm_target"]
+
+_FILES_PER_PROCESS = 4  # of fewer, a process would spend more time on its start than on its work
+
+
+class FileChecker:
+    """Writes and checks planned files by their number. Picklable: a copy loads images and weights itself."""
+
+    def __init__(self, config: PipelineConfig, planned: Sequence[PlannedFile], source: Source, state: Path) -> None:
+        self.config, self.planned, self.source, self.state = config, planned, source, state
+        self._subjects: dict[str, Subject] = {}  # of one network: more would fill the memory
+
+    def __call__(self, number: int, progress: Progress = no_progress) -> None:
+        """Keeps what it finds for `kept`. Raises ExportError where the file fails."""
+        from hwnas.export.deploy import export_checked
+
+        file = self.planned[number]
+        model = model_path(self.state, file)
+        if file.target.id not in self._subjects:
+            self._subjects = {file.target.id: self.source.subject(file.target, progress)}
+        checked = export_checked(
+            self._subjects[file.target.id], file.format, file.precision, model, self.source.examples,
+            replace(self.config.export, tvm_target=tvm_target(self.config, file)), progress,
+        )  # fmt: skip
+        checked = replace(checked, preflight=preflight_file(self.config, file, model))
+        write_json(model.with_suffix(".json"), asdict(checked))
+
+    def kept(self, number: int) -> CheckedFile | None:
+        """What was found of the file, here or in an interrupted run, where it is whole."""
+        from hwnas.export.deploy import CheckedFile
+
+        model = model_path(self.state, self.planned[number])
+        try:
+            checked = CheckedFile(**read_json(model.with_suffix(".json")))
+        except (StorageError, TypeError):
+            return None
+        return checked if model.is_file() and sha256_of_file(model) == checked.sha256 else None
+
+
+def checked_files(
+    config: PipelineConfig, planned: Sequence[PlannedFile], source: Source, state: Path, reporter: Reporter
+) -> dict[str, CheckedFile]:
+    """What was found of each file, by its key. Raises ExportError for the first one that fails."""
+    checker = FileChecker(config, planned, source, state)
+    held_out = source.examples.held_out
+    images = "noise, for want of real images" if held_out is None else f"{len(held_out)} held-out images"
+    pending = [number for number in range(len(planned)) if checker.kept(number) is None]
+    processes = min(config.export.processes or _cores(), -(-len(pending) // _FILES_PER_PROCESS))
+    with reporter.step(f"export: {len(planned)} files, checked against torch on {images}") as progress:
+        if processes > 1:
+            _check_in_processes(checker, pending, processes, progress)
+        else:
+            for done, number in enumerate(pending):
+                checker(number, part(progress, done, len(pending)))
+    found = {file.key: checker.kept(number) for number, file in enumerate(planned)}
+    if missing := [key for key, checked in found.items() if checked is None]:
+        raise StorageError(f"{state}: {missing[0]} was changed while it was made; run hwnas export again")
+    return {key: checked for key, checked in found.items() if checked is not None}
+
+
+def tvm_target(config: PipelineConfig, file: PlannedFile) -> str | None:
+    """What TVM compiles for: as configured, else as the device's profile says; None for other formats."""
+    if file.format != "tvm":
+        return None
+    return config.export.tvm_target or device_named(config, file.target.device)[0].tvm_target
+
+
+def model_path(state: Path, file: PlannedFile) -> Path:
+    """Where a file is before it is in its bundle; beside it, as JSON, what was found of it."""
+    return state / f"{file.key}{model_format(file.format).suffix}"
+
+
+def _check_in_processes(checker: FileChecker, pending: Sequence[int], processes: int, progress: Progress) -> None:
+    pool = WorkerPool(LoggedWork(checker), processes, "spawn", partial(_begin, max(1, _cores() // processes)))
+    try:
+        # A network's last files, ExecuTorch's and TVM's, take longest: begun first, they don't end last.
+        futures = {pool.submit(number): number for number in _longest_first(checker.planned, pending)}
+        for done, future in enumerate(as_completed(futures), 1):
+            relay(future.result())
+            progress(done / len(futures), checker.planned[futures[future]].key)
+        pool.close(wait=True)
+    except BrokenProcessPool as error:
+        raise ExportError(
+            "export: a process that writes files died, killed for want of memory or crashed in a runtime: give"
+            f" export.processes=1 (now {processes}), or free memory, and run again; what is finished is kept"
+        ) from error
+    finally:
+        pool.kill()
+
+
+def _longest_first(planned: Sequence[PlannedFile], pending: Sequence[int]) -> list[int]:
+    """Network by network, since a process holds one at a time; within a network the last first."""
+    order = list(dict.fromkeys(planned[number].target.id for number in pending))
+    return sorted(pending, key=lambda number: (order.index(planned[number].target.id), -number))
+
+
+def _begin(threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
+    with suppress(ImportError):
+        from tqdm import tqdm
+
+        tqdm.set_lock(threading.RLock())  # its own is a lock among processes, left behind by one that is killed
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

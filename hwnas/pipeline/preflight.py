@@ -1,0 +1,72 @@
+"""What can be known to be wrong before the first expensive step: devices, runtimes, formats, folders."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from hwnas.devices.connect import connect
+from hwnas.devices.profile import DeviceProfile, load_profile
+from hwnas.errors import StorageError
+from hwnas.export.formats import format_of_runtime
+from hwnas.export.passes import require
+from hwnas.pipeline.config import PipelineConfig
+from hwnas.profiling.measure import probe
+
+__all__ = ["check_device", "check_folders", "check_run"]
+
+
+def check_run(config: PipelineConfig, folder: Path, steps: Sequence[str]) -> None:
+    """Everything that `hwnas run` will ask of device, installation and disk, found out within seconds.
+
+    Raises HwnasError for the first thing that is missing: a device that does not exist, does not run the runtime or
+    does not answer, an extra that is not installed, a format that is not written so, a folder that can't be written.
+    """
+    check_folders([folder / step for step in steps])
+    require(("torch", "lightning_fabric", "kornia", "sklearn"), "train", "training")
+    _check_formats(config)
+    check_device(config)
+
+
+def check_device(config: PipelineConfig) -> DeviceProfile:
+    """The configured device's profile, once it has answered and each runtime is known to run there.
+
+    Raises DeviceError, ConfigError for a setting that a runtime does not have, and MissingExtraError.
+    """
+    profile = load_profile(config.device.name)
+    for name in config.runtimes:
+        settings = replace(config.profiling, runtime=name)
+        profile.check_runtime(name, settings.precision)
+        written = format_of_runtime(name)
+        require(written.packages, written.extra, f"measuring in {name}")
+    with connect(profile, config.device) as transport:
+        for name in config.runtimes:
+            probe(transport, replace(config.profiling, runtime=name))
+    return profile
+
+
+def check_folders(folders: Sequence[Path]) -> None:
+    """Raise StorageError for the first of `folders` in which no file can be put. They are made where needed."""
+    folder = Path()
+    try:
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+    except OSError as error:
+        raise StorageError(
+            f"cannot write {folder}: {error.strerror or error}; choose another folder with hydra.run.dir=…"
+        ) from error
+
+
+def _check_formats(config: PipelineConfig) -> None:
+    """As `hwnas export` will, but for what only the found networks tell."""
+    from hwnas.pipeline.export.plan import Target, plan_files
+
+    target = Target(
+        "network", config.device.name, config.runtimes, config.profiling.precision, config.profiling.threads, "budget",
+        "budget", None, {},
+    )  # fmt: skip
+    plan_files([target], config.formats, config.precisions)

@@ -1,0 +1,1 @@
+"""The search step: where its quantities come from, and the search of one target."""

@@ -1,0 +1,206 @@
+"""Where a search's two objectives come from: the accuracy predictor, and a latency estimator for each target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from hwnas.accuracy.predictor import AccuracyEstimate, AccuracyPredictor
+from hwnas.accuracy.published import PublishedPredictor
+from hwnas.devices.config import DeviceConfig
+from hwnas.devices.profile import load_profile, profile_path
+from hwnas.errors import ConfigError, StorageError, choices
+from hwnas.latency.estimate import LatencyEstimate
+from hwnas.latency.fewshot.predictor_file import load_predictor_file
+from hwnas.latency.roofline import RooflineEstimator
+from hwnas.latency.tables.lookup import TableEstimator, require_coverage
+from hwnas.latency.tables.ofa_table import OfaTableEstimator, ofa_files
+from hwnas.latency.tables.published_files import device_folder
+from hwnas.latency.tables.table import read_table
+from hwnas.pipeline.config import LATENCY_BASELINES, LATENCY_FORMATS, PipelineConfig
+from hwnas.pipeline.inputs import input_path, table_files, tables_of
+from hwnas.search.methods.guided import Slopes, network_slopes
+from hwnas.spaces import Genotypes, Operator, Space
+from hwnas.spaces.elimination import Factor
+from hwnas.spaces.space import Floats
+
+__all__ = ["Estimator", "Predictor", "Target", "accuracy_file", "latency_targets", "load_predictor", "slopes_of"]
+
+
+class Predictor(Protocol):
+    """What a search asks of an accuracy predictor."""
+
+    def predict(self, genotypes: Genotypes) -> AccuracyEstimate:
+        """Mean and, where there is one, standard deviation."""
+        ...
+
+    def mean(self, genotypes: Genotypes) -> Floats:
+        """The mean alone, `[N]`."""
+        ...
+
+
+class Estimator(Protocol):
+    """What a search asks of a latency estimator."""
+
+    @property
+    def missing(self) -> tuple[Operator, ...]:
+        """Operators of the space that it doesn't cover."""
+        ...
+
+    @property
+    def factors(self) -> tuple[Factor, ...] | None:
+        """What the mean is a sum of, one a slot, where it is one."""
+        ...
+
+    def estimate(self, genotypes: Genotypes) -> LatencyEstimate:
+        """With standard deviation and coverage."""
+        ...
+
+    def latency_ms(self, genotypes: Genotypes) -> Floats:
+        """The mean, `[N]`. CoverageError where an operator is missing."""
+        ...
+
+    def fastest(self) -> tuple[Genotypes, float]:
+        """The fastest network and its latency in ms."""
+        ...
+
+
+@dataclass(frozen=True)
+class Target:
+    """A device setting that is searched for. What published tables don't say is None."""
+
+    device: str
+    runtime: str
+    precision: str | None
+    threads: int | None
+    estimator: Estimator
+
+    @property
+    def name(self) -> str:
+        """Device and runtime, and the precision where it is none of fp32's."""
+        kind = "" if self.precision in (None, "fp32") else f"-{self.precision}"
+        return f"{self.device}-{self.runtime}{kind}"
+
+
+@dataclass(frozen=True)
+class TargetSource:
+    """Files of one target by role, and how to open it once the step is known to be needed."""
+
+    name: str
+    files: dict[str, Path]
+    open: Callable[[], Target]
+
+
+def accuracy_file(config: PipelineConfig, folder: Path) -> Path:
+    """The predictor's file. Raises StorageError, naming the setting, where it is not there."""
+    return input_path(config.accuracy.path, folder, "evaluate", "predictor.safetensors", "accuracy.path")
+
+
+def load_predictor(config: PipelineConfig, path: Path, space: Space) -> Predictor:
+    """The predictor of `accuracy.format`."""
+    if config.accuracy.format == "ofa":
+        return PublishedPredictor.load(path, space)
+    return AccuracyPredictor.load(path, space)
+
+
+def slopes_of(predictor: Predictor, space: Space) -> Slopes | None:
+    """The slopes that guide a search, for predictors that have them."""
+    if not isinstance(predictor, PublishedPredictor):
+        return None
+    network = predictor.network
+    return network_slopes(space, network.encode, network.encoding.conditions, network.layers)
+
+
+def latency_targets(config: PipelineConfig, folder: Path, space: Space) -> list[TargetSource]:
+    """The targets that `latency` names, each covered by its tables when opened (else CoverageError)."""
+    if config.latency.format in LATENCY_BASELINES:
+        raise ConfigError(
+            f"latency={config.latency.format}: searching takes {choices(config.latency.format, LATENCY_FORMATS)};"
+            " hwnas evaluate-latency scores the others"
+        )
+    if config.latency.format == "roofline":
+        profile = profile_path(config.device.name)
+        return [TargetSource("a roofline estimate", {"device profile": profile}, lambda: _open_roofline(config, space))]
+    if config.latency.format == "fewshot":
+        predictor = input_path(config.latency.path, folder, "onboard", "predictor.safetensors", "latency.path")
+        return [TargetSource("onboarded", {"latency predictor": predictor}, lambda: _open_predictor(predictor, space))]
+    given = input_path(config.latency.path, folder, "profile", "", "latency.path")
+    if config.latency.format == "ofa":
+        return _published_targets(config, given, space)
+    return [
+        TargetSource(
+            name,
+            {f"{name} {role}": file for role, file in table_files(path).items()},
+            lambda path=path: _open_table(path, space),  # type: ignore[misc]
+        )
+        for name, path in _tables(config, given).items()
+    ]
+
+
+def _published_targets(config: PipelineConfig, given: Path, space: Space) -> list[TargetSource]:
+    """Once-for-all's files: of one device in `given`, or of each of `devices` in its folder there."""
+    if config.devices and not given.is_dir():
+        raise StorageError(f"latency.path: expected a folder of published tables for devices=…, got {given}")
+    sources = []
+    for device in config.devices or ("",):
+        folder = device_folder(given, device) if device else given
+        role = f"{device}: latency table" if device else "latency table"
+        files = {f"{role} at {resolution}": path for resolution, path in ofa_files(folder, space).items()}
+        opened = partial(_open_published, folder, space, device)
+        sources.append(TargetSource(device or "published tables", files, opened))
+    return sources
+
+
+def _tables(config: PipelineConfig, given: Path) -> dict[str, Path]:
+    """Target name to the table that it has in `given`, whether that exists or not.
+
+    `given` may be one table itself. In a folder, those of `devices` (or `device`) and `runtime`; where a device has
+    none for any `runtime`, such as an imported one, all that it has. A folder that knows nothing of the default device
+    gives all its tables.
+    """
+    if given.is_file():
+        return {given.stem: given}
+    devices = config.devices or (config.device.name,)
+    if not config.devices and config.device.name == DeviceConfig().name and not (given / config.device.name).exists():
+        devices = tuple(sorted({path.parent.name for path in _tables_in(given, "*")})) or devices
+    found: dict[str, Path] = {}
+    for device in devices:
+        own = tables_of(replace(config, device=replace(config.device, name=device)), given)
+        present = _tables_in(given, device)
+        if present and not any(path.exists() for path in own.values()):
+            own = {path.stem: path for path in present}
+        found |= {name if len(devices) == 1 else f"{device} {name}": path for name, path in own.items()}
+    return found
+
+
+def _tables_in(folder: Path, device: str) -> list[Path]:
+    return [path for path in sorted(folder.glob(f"{device}/*.csv")) if not path.stem.endswith(".networks")]
+
+
+def _open_predictor(path: Path, space: Space) -> Target:
+    estimator, facts = load_predictor_file(path, space)
+    return Target(facts["device"], facts["runtime"], facts["precision"], facts["threads"], estimator)
+
+
+def _open_roofline(config: PipelineConfig, space: Space) -> Target:
+    estimator = RooflineEstimator(load_profile(config.device.name), space, config.profiling.threads)
+    return Target(estimator.device, "roofline-estimate", "fp32", config.profiling.threads, estimator)
+
+
+def _open_published(folder: Path, space: Space, device: str) -> Target:
+    """`device`: as asked for; '' takes the one that the files name, or else the folder's name."""
+    estimator = OfaTableEstimator(folder, space)
+    require_coverage(estimator.missing)
+    name = device or estimator.device or (folder if folder.is_dir() else folder.parent).resolve().name
+    return Target(name, "published", None, None, estimator)
+
+
+def _open_table(path: Path, space: Space) -> Target:
+    table = read_table(path)
+    estimator = TableEstimator(table, space)
+    require_coverage(estimator.missing)
+    facts = table.provenance
+    return Target(facts["device"], facts["runtime"], facts["precision"], facts["threads"], estimator)
