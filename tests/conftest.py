@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Generator
@@ -54,6 +55,12 @@ def smoke_output(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     done = run_hwnas("run", "experiment=smoke", f"hydra.run.dir={folder}")
     assert done.returncode == 0, done.stderr[-3000:]
     return folder, done.stdout
+
+
+@pytest.fixture
+def smoke(smoke_output: tuple[Path, str], tmp_path: Path) -> Path:
+    """A copy of the finished smoke run, which a test may change."""
+    return Path(shutil.copytree(smoke_output[0], tmp_path / "run"))
 
 
 @pytest.hookimpl(wrapper=True)

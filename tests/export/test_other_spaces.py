@@ -10,7 +10,7 @@ import pytest
 from hwnas.export.formats import model_format
 from hwnas.spaces import OfaProxylessConfig, OfaResNet50Config, SpaceConfig, make_space
 from tests.export.conftest import Exported
-from tests.export.test_synthetic import SIGNATURES, outputs
+from tests.export.synthetic.test_chains import SIGNATURES, outputs
 
 SPACES = {
     "proxyless": OfaProxylessConfig(

@@ -13,7 +13,7 @@ from hwnas.errors import ConfigError, HwnasError, InfeasibleBudgetError
 from hwnas.search.config import SEARCHERS, SearchConfig
 from hwnas.search.limits import Limit, find_within, limited
 from hwnas.search.quantities import QUANTITIES, parse_quantity
-from tests.search.test_searchers import CONFIG, run
+from tests.search.methods.test_searchers import CONFIG, run
 
 
 def rng() -> np.random.Generator:

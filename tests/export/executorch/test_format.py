@@ -15,7 +15,7 @@ from hwnas.export.request import ExportRequest
 from hwnas.export.synthetic import executorch as synthetic_executorch
 from hwnas.spaces import OfaMbv3Space, Operator
 from tests.export.conftest import network
-from tests.export.test_tvm import TINY
+from tests.export.tvm.test_format import TINY
 
 pytest.importorskip("executorch", reason="executorch missing: pip install 'hwnas[executorch]'")
 
