@@ -121,8 +121,8 @@ class Watch:
 class Chosen:
     """A plugin of a changed run: the tests that execute the changed lines, those of quick files first."""
 
-    def __init__(self, seconds: dict[str, float], covering: set[str]) -> None:
-        self.covering, self.cost = covering, defaultdict[str, float](float)
+    def __init__(self, seconds: dict[str, float], covering: set[str], out: Path) -> None:
+        self.covering, self.cost, self.out = covering, defaultdict[str, float](float), out
         for test, taken in seconds.items():
             self.cost[test.split("::")[0]] += taken
 
@@ -131,6 +131,10 @@ class Chosen:
         if self.covering:
             items[:] = [item for item in items if self.covering & {item.nodeid, f"{item.nodeid.split('::')[0]}::"}]
         items.sort(key=lambda item: self.cost[item.nodeid.split("::")[0]])
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self.out.write_text(report.nodeid)
 
 
 def forked(work: Callable[[], int], limit_s: float, silent: bool = True) -> int:
@@ -199,7 +203,9 @@ def held_against_tests(room: Path, number: int, seed: int) -> None:
         original, before = Path(file).read_text(), Path(file).stat()
         Path(file).write_text(text)
         began = time.monotonic()
-        status = forked(lambda: int(pytest.main(arguments, plugins=[Chosen(seconds, covering)])), limit_s)  # noqa: B023
+        (by := Path("noticed_by")).write_text("their import")
+        chosen = Chosen(seconds, covering, by.resolve())
+        status = forked(lambda: int(pytest.main(arguments, plugins=[chosen])), limit_s)  # noqa: B023
         Path(file).write_text(original)
         os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
         if status == 99:
@@ -207,7 +213,7 @@ def held_against_tests(room: Path, number: int, seed: int) -> None:
         took = f"({time.monotonic() - began:.1f} s)"
         if status not in (0, 5):
             noticed += 1
-            print(f"{file}:{line} {family}: noticed {took}", flush=True)
+            print(f"{file}:{line} {family}: noticed {took} by {by.read_text()}", flush=True)
             continue
         print(f"{file}:{line} {family}: SURVIVED {took}{'' if itself else ', no test executes it itself'}", flush=True)
         rows = list(difflib.unified_diff(original.splitlines(), text.splitlines(), lineterm="", n=0))
