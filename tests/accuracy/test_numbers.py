@@ -14,7 +14,9 @@ from hwnas.accuracy.config import EnsembleConfig, NetworkTrainingConfig, Predict
 from hwnas.accuracy.encoding import gene_encoding, path_encoding
 from hwnas.accuracy.features import GeneFeatures, Layout
 from hwnas.accuracy.gaussian_process import GaussianProcess
+from hwnas.accuracy.known import holds_whole_space
 from hwnas.accuracy.labels import checked_rows, distinct_rows
+from hwnas.accuracy.network import GeneNetwork
 from hwnas.accuracy.networks import Networks, fit_ensemble
 from hwnas.accuracy.predictor import AccuracyPredictor
 from hwnas.accuracy.ridge import Ridge
@@ -292,3 +294,30 @@ def test_little_spread_is_learnt_from_and_none_is_not(space: OfaMbv3Space) -> No
     assert len(distinct_rows(space, rows, barely)[0]) == 8
     with pytest.raises(DataError, match=r"all 8 subnets have the same accuracy 0\.7,"):
         distinct_rows(space, rows, np.full(8, 0.7) + np.where(np.arange(8) == 0, 5e-10, 0))
+
+
+def test_twelve_networks_are_enough_to_learn_from_in_five_folds() -> None:
+    resolutions = tuple(16 + 8 * number for number in range(12))
+    space = make_space(
+        OfaMbv3Config(
+            name="few", resolution=resolutions, widths=(8, 8, 16, 24, 32, 40), strides=(1, 2, 1),
+            activations=("relu", "relu", "h_swish"), se=(False, True, False), kernel_sizes=(3,), expand_ratios=(2,),
+            depths=(1,), classes=4,
+        )
+    )  # fmt: skip
+    every = space.every(100)
+    assert every is not None
+    assert len(every) == 12
+    assert not holds_whole_space(space, every, folds=5)
+    assert holds_whole_space(space, every, folds=10)  # which take twenty
+
+
+def test_a_network_has_as_many_outputs_as_its_last_layer(space: OfaMbv3Space) -> None:
+    encoding = gene_encoding(space)
+    layers = initial_layers(encoding.features, (8, 5), 2, 10.0, np.random.default_rng(0))
+    rows = space.sample(6, np.random.default_rng(1))
+    units = encoding.encode(rows)
+    for number, (weight, bias) in enumerate(layers):
+        units = (np.maximum(units, 0) if number else units) @ weight.T + bias
+    assert units.shape == (6, 2)
+    assert np.allclose(GeneNetwork(encoding, layers)(rows), units, rtol=0, atol=1e-6)

@@ -127,7 +127,8 @@ def test_features_of_a_once_for_all_network() -> None:
     space = make_space(
         OfaMbv3Config(
             name="two", resolution=(112, 224), widths=(8, 8, 16, 24, 32, 40), strides=(1, 2, 1),
-            activations=("relu", "relu", "relu"), se=(False, False, False), kernel_sizes=(3, 5), expand_ratios=(3, 6), depths=(1, 2), classes=4,
+            activations=("relu", "relu", "relu"), se=(False, False, False), kernel_sizes=(3, 5),
+            expand_ratios=(3, 6), depths=(1, 2), classes=4,
         )
     )  # fmt: skip
     row = space.genotype({"ks": [3, 5, 5, 5], "e": [6, 3, 6, 3], "d": [2, 1], "r": 112})
