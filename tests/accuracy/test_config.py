@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import FrozenInstanceError, asdict, fields
 from typing import Any
 
 import pytest
@@ -38,8 +38,8 @@ from hwnas.errors import ConfigError
         (TreesConfig, "trees", (1,), (0,)),
         (TreesConfig, "depth", (1, 6), (0, 7)),
         (TreesConfig, "learning_rate", (1e-9,), (0.0,)),
-        (TreesConfig, "row_share", (1e-9, 1.0), (0.0, 1.001)),
-        (TreesConfig, "feature_share", (1e-9, 1.0), (0.0, 1.001)),
+        (TreesConfig, "row_share", (1e-9, 1.0), (0.0, -0.5, 1.001)),
+        (TreesConfig, "feature_share", (1e-9, 1.0), (0.0, -0.5, 1.001)),
         (PredictorConfig, "folds", (2,), (1,)),
         (MeasureConfig, "calibration_images", (2,), (1,)),
         (MeasureConfig, "calibration_batch", (2,), (1,)),
@@ -84,6 +84,18 @@ def test_defaults_are_those_that_were_measured() -> None:
         "images": 0,
         "memory_limit_mib": 4096,
     }
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        GaussianProcessConfig(), NetworkTrainingConfig(), MlpConfig(), EnsembleConfig(), TreesConfig(),
+        PredictorConfig(), MeasureConfig(),
+    ],
+)  # fmt: skip
+def test_settings_stay_as_they_were_checked(config: Any) -> None:
+    with pytest.raises(FrozenInstanceError):
+        setattr(config, fields(config)[0].name, 0)
 
 
 def test_a_config_comes_back_from_json() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import FrozenInstanceError, asdict, fields
 from typing import Any
 
 import pytest
@@ -27,9 +27,9 @@ NAN, INF = float("nan"), float("inf")
     [
         (EvolutionConfig, "population", (2,), (1,)),
         (EvolutionConfig, "generations", (0,), (-1,)),
-        (EvolutionConfig, "parents", (1e-9, 1.0), (0.0, 1.001)),
+        (EvolutionConfig, "parents", (1e-9, 1.0), (0.0, -0.5, 1.001)),
         (EvolutionConfig, "mutations", (0.0, 1.0), (-1e-9, 1.001)),
-        (EvolutionConfig, "mutation_probability", (1e-9, 1.0), (0.0, 1.001)),
+        (EvolutionConfig, "mutation_probability", (1e-9, 1.0), (0.0, -0.5, 1.001)),
         (EvolutionConfig, "local_pairs", (0,), (-1,)),
         (IslandsConfig, "generations", (0,), (-1,)),
         (IslandsConfig, "islands", (1,), (0,)),
@@ -40,12 +40,12 @@ NAN, INF = float("nan"), float("inf")
         (IslandsConfig, "local_pairs", (0,), (-1,)),
         (IslandsConfig, "apart", (0.0, 1.0), (-1e-9, 1.001)),
         (IslandsConfig, "mutations", (0.0, 1.0), (-1e-9, 1.001)),
-        (IslandsConfig, "mutation_probability", (1e-9, 1.0), (0.0, 1.001)),
-        (IslandsConfig, "most_alike", (1e-9, 1.0), (0.0, 1.001)),
+        (IslandsConfig, "mutation_probability", (1e-9, 1.0), (0.0, -0.5, 1.001)),
+        (IslandsConfig, "most_alike", (1e-9, 1.0), (0.0, -0.5, 1.001)),
         (IslandsConfig, "pressure", (1.0,), (0.999,)),
         (NsgaConfig, "population", (2,), (1,)),
         (NsgaConfig, "generations", (0,), (-1,)),
-        (NsgaConfig, "mutation_probability", (1e-9, 1.0), (0.0, 1.001)),
+        (NsgaConfig, "mutation_probability", (1e-9, 1.0), (0.0, -0.5, 1.001)),
         (RandomSearchConfig, "samples", (1,), (0,)),
         (RegularizedConfig, "population", (25,), (1, 24)),  # of 25 in a tournament, of 10 children
         (RegularizedConfig, "tournament", (1, 100), (0, 101)),
@@ -63,8 +63,8 @@ NAN, INF = float("nan"), float("inf")
         (SearchConfig, "budget_quantiles", ((1e-9,), (0.999,)), ((0.0,), (1.0,), (0.5, 1.5))),
         (SearchConfig, "budget_samples", (10,), (9,)),
         (SearchConfig, "comparison_networks", (0,), (-1,)),
-        (SearchConfig, "comparison_tolerance", (1e-9, 0.999), (0.0, 1.0)),
-        (SearchConfig, "confidence", (1e-9, 0.999), (0.0, 1.0)),
+        (SearchConfig, "comparison_tolerance", (1e-9, 0.999), (0.0, -0.5, 1.0, 1.5)),
+        (SearchConfig, "confidence", (1e-9, 0.999), (0.0, -0.5, 1.0, 1.5)),
         (SearchConfig, "evaluate_top", (0,), (-1,)),
         (SearchConfig, "constraints", ({"accuracy": 1.0}, {"macs": 1.5}), ({"accuracy": 1.001}, {"macs": 0.0})),
         (SearchConfig, "constraints", ({"latency_ms@other": 2.0},), ({"latency_ms": 2.0}, {"macs": INF})),
@@ -86,6 +86,18 @@ def test_one_of_budgets_and_quantiles_is_enough() -> None:
     assert SearchConfig(budgets=(3.0,), budget_quantiles=()).budgets == (3.0,)
     with pytest.raises(ConfigError, match="no budget"):
         SearchConfig(budget_quantiles=())
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        BananasConfig(), EvolutionConfig(), IslandsConfig(), LocalSearchConfig(), NsgaConfig(), RandomSearchConfig(),
+        RegularizedConfig(), SearchConfig(),
+    ],
+)  # fmt: skip
+def test_settings_stay_as_they_were_checked(config: Any) -> None:
+    with pytest.raises(FrozenInstanceError):
+        setattr(config, fields(config)[0].name, 0)
 
 
 def test_parents_are_a_share_and_two_at_least() -> None:

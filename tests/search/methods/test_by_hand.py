@@ -24,8 +24,9 @@ from hwnas.search.config import (
 from hwnas.search.limits import Limit
 from hwnas.search.methods.bananas import bananas
 from hwnas.search.methods.evolution import evolve
+from hwnas.search.methods.exact import search_exact
 from hwnas.search.methods.guided import Guide
-from hwnas.search.methods.islands import evolve_islands
+from hwnas.search.methods.islands import _prices, evolve_islands
 from hwnas.search.methods.local import improve
 from hwnas.search.methods.local_search import local_search
 from hwnas.search.methods.nsga2 import crowding, nsga2, ranks
@@ -424,3 +425,82 @@ def test_a_tighter_budgets_best_is_handed_to_the_wider() -> None:
     )
     assert {result.evaluations for result in shared} == {evaluations}
     assert seconds == max(result.elapsed_s for result in shared)
+
+
+def test_where_most_exceeds_the_limits_costs_are_learnt_towards_the_fastest() -> None:
+    """The fastest alone is within: others take a quarter of its genes, a half, three quarters, 0.9 and all of them."""
+    space, shares = digits(10, 2), []
+
+    def latency(rows: Genotypes) -> Floats:
+        shares.append(float((rows == 0).mean()))
+        return np.where((rows == 0).all(axis=1), 1.0, np.inf)
+
+    Guide(space, latency, np.zeros(10, dtype=np.int64), lambda rows: np.zeros((len(rows), 10, 2), np.float32), rng())
+    # Half of the genes are the fastest's by chance.
+    assert shares[:6] == pytest.approx(
+        [0.5, *(share + (1 - share) / 2 for share in (0.25, 0.5, 0.75, 0.9, 1.0))], abs=0.02
+    )
+    shares.clear()
+    Guide(space, ones, np.zeros(10, dtype=np.int64), lambda rows: np.zeros((len(rows), 10, 2), np.float32), rng())
+    assert shares == []
+
+
+def test_a_millisecond_is_worth_the_slope_between_budgets() -> None:
+    """Gradients of uneven steps by the second-order formula; a quarter to four times what it is worth on the whole."""
+
+    def population(best: float, worst: float) -> tuple[Genotypes, Floats, Floats]:
+        return np.zeros((2, 1), dtype=np.int64), np.array([best, worst]), np.ones(2)
+
+    island = [population(0.5, 0.4), population(0.6, 0.1), population(0.62, 0.2)]
+    middle = (100 * 0.62 + 300 * 0.6 - 400 * 0.5) / (10 * 20 * 30)
+    assert _prices(island, np.array([10.0, 20.0, 40.0])) == pytest.approx([0.01, middle, 0.001])
+    steep = [population(0.5, 0.4), population(0.501, 0.4), population(0.9, 0.4)]
+    typical = 0.4 / 30
+    found = _prices(steep, np.array([10.0, 20.0, 40.0]))
+    assert found[0] == pytest.approx(typical / 4)
+    # One budget: the population's spread over a twentieth of it.
+    assert _prices([population(0.5, 0.4)], np.array([10.0])) == pytest.approx([0.1 / 0.5])
+    assert _prices([population(0.5, 0.5)], np.array([10.0])) == pytest.approx([1e-9 / 0.5])
+
+
+def test_a_climb_ends_where_nothing_is_gained() -> None:
+    space, calls = digits(4, 2), []
+
+    def accuracy(rows: Genotypes) -> Floats:
+        calls.append(len(rows))
+        return np.full(len(rows), 0.5)
+
+    task = Problem(space, accuracy, lambda rows: np.full(len(rows), 2.0), 3.0, np.zeros(4, dtype=np.int64))
+    assert improve(task, Archive(), task.fastest, 0) == (0.5, 2.0)
+    assert calls == [1, 4]
+    calls.clear()
+    assert improve(task, Archive(), task.fastest, 3) == (0.5, 2.0)
+    assert calls == [1, 4, 3]
+
+
+@pytest.mark.parametrize("method", ["nsga2", "regularized", "random", "local", "evolution", "islands"])
+def test_the_history_tells_the_faster_of_equals(method: str) -> None:
+    """Whatever has its first gene is as accurate: most have others besides, and are found first."""
+    space = digits(8, 3)
+    config = SearchConfig(
+        method=method, nsga2=NsgaConfig(population=20, generations=20), random=RandomSearchConfig(samples=20_000),
+        regularized=RegularizedConfig(population=20, tournament=3, children=5, evaluations=600),
+        local=LocalSearchConfig(starts=3, pairs=20), evolution=EvolutionConfig(population=20, generations=20),
+        islands=IslandsConfig(generations=20, islands=1, population=10, children=10),
+    )  # fmt: skip
+    task = problem(space, 9.0, lambda rows: np.where(rows[:, 0] != 0, 0.7, 0.2))
+    [result], _, _ = search_budgets([task], config, rng())
+    assert (result.accuracy, result.history.accuracy[-1]) == (0.7, 0.7)
+    assert result.history.latency_ms[-1] == result.latency_ms == 2.0
+    gained = np.diff(result.history.accuracy) > 0
+    assert (np.diff(result.history.latency_ms)[~gained] <= 0).all()
+
+
+def test_no_network_has_no_bound() -> None:
+    bench = make_space(OfaMbv3Config(resolution=(160,)))
+    weights = [np.zeros(int(count)) for count in bench.cardinalities]
+    factors = [(slot.genes, np.ones(slot.operator_ids.shape)) for slot in bench.slots]
+    [found] = search_exact(bench, weights, 0.5, factors, [0.5], steps=50)
+    assert (found.genotype, found.accuracy, found.upper_bound) == (None, -np.inf, -np.inf)
+    [enough] = search_exact(bench, weights, 0.5, factors, [2.0 * len(bench.slots)], steps=200)
+    assert (enough.accuracy, enough.upper_bound) == (0.5, 0.5)
