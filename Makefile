@@ -4,11 +4,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: help install run test test-all lint device-tools lock clean
+.PHONY: help install run test test-all lint mutants device-tools lock clean
 help:
 	@echo 'make run       install and run the quickstart experiment (about 25 minutes on 2 cores)'
 	@echo 'make test      install and run linters, type checker, import contract and tests'
 	@echo 'make test-all  the same with the slow tests'
+	@echo 'make mutants ROOM=latency  change a folder of hwnas at random: do its own tests notice? (ten minutes)'
 	@echo 'make install   the virtual environment $(VENV) alone'
 	@echo 'make lock      pin the dependencies again (constraints.txt)'
 
@@ -30,6 +31,13 @@ lint: $(VENV)/.installed-test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Not in CI. ROOM: a folder of hwnas, such as latency or export/check; another SEED draws other changes.
+MUTANTS ?= 100
+SEED ?= 0
+mutants: $(VENV)/.installed-mutation
+	@test -n '$(ROOM)' || { echo 'which folder of hwnas? make mutants ROOM=latency'; exit 1; }
+	nice -n 19 $(BIN)/python benchmarks/mutants.py $(ROOM) --mutants $(MUTANTS) --seed $(SEED)
+
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	  { echo 'hwnas needs Python 3.10 or newer; name one with make PYTHON=/path/to/python3'; exit 1; }
@@ -46,6 +54,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(PIP) -e '.[all,test]'
+	@touch $@
+
+$(VENV)/.installed-mutation: $(VENV)/.installed-test
+	$(PIP) -e '.[all,test,mutation]'
 	@touch $@
 
 # What tests of devices talk to: a real sshd, the adb client, compilers for TVM. Without them they skip, saying so.

@@ -213,7 +213,8 @@ def held_against_tests(room: Path, number: int, seed: int) -> None:
         took = f"({time.monotonic() - began:.1f} s)"
         if status not in (0, 5):
             noticed += 1
-            print(f"{file}:{line} {family}: noticed {took} by {by.read_text()}", flush=True)
+            how = "that it takes too long" if status == -1 else by.read_text()
+            print(f"{file}:{line} {family}: noticed {took} by {how}", flush=True)
             continue
         print(f"{file}:{line} {family}: SURVIVED {took}{'' if itself else ', no test executes it itself'}", flush=True)
         rows = list(difflib.unified_diff(original.splitlines(), text.splitlines(), lineterm="", n=0))
