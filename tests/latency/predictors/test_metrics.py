@@ -33,7 +33,10 @@ def test_a_constant_ranks_nothing() -> None:
 
 
 def test_the_edge_of_an_interval_is_within_it() -> None:
-    assert score_estimate(estimate([INTERVAL, 0.0], [1.0, 1.0]), np.array([0.0, 9.0]), True).interval_coverage == 0.5
+    assert (
+        score_estimate(estimate([INTERVAL, 0.0], [1.0, 1.0]), np.array([0.0, 9.0]), in_ms=False).interval_coverage
+        == 0.5
+    )
 
 
 def test_the_mean_of_few_is_uncertain_by_students_t() -> None:
