@@ -166,8 +166,8 @@ def test_networks_are_trained_as_one_by_one_with_torchs_own_parts(frozen_share: 
     rng = np.random.default_rng(7)
     orders = [rng.permuted(rows, axis=1) for _ in range(4)]
     for k, layers in enumerate(networks):
-        net = nn.Sequential(nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 2))
-        linears = [net[0], net[2], net[4]]
+        linears = [nn.Linear(5, 6), nn.Linear(6, 4), nn.Linear(4, 2)]
+        net = nn.Sequential(linears[0], nn.ReLU(), linears[1], nn.ReLU(), linears[2])
         with torch.no_grad():
             for linear, (weight, bias) in zip(linears, layers, strict=True):
                 linear.weight.copy_(torch.tensor(weight))

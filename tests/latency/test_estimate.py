@@ -39,7 +39,7 @@ def test_settings_of_onboarding_to_the_edge() -> None:
     assert OnboardConfig(target_mape=1e-9).target_mape == 1e-9
     for wrong in ({"candidates": 19}, {"target_mape": 0.0}, {"target_mape": 1.0}, {"check_networks": -1}):
         with pytest.raises(ConfigError, match=f"onboard.{next(iter(wrong))}: expected"):
-            OnboardConfig(**wrong)  # type: ignore[arg-type]
+            OnboardConfig(**wrong)
     assert ProtocolConfig().scaling == "honest"
     assert ProtocolConfig("published").scaling == "published"
     with pytest.raises(ConfigError, match="unknown"):

@@ -71,7 +71,8 @@ def test_the_most_informative_leaves_the_least_variance(measured: list[int]) -> 
         if not rows:
             return start
         across = start[:, rows]
-        return start - across @ np.linalg.inv(start[np.ix_(rows, rows)] + np.diag(noise[rows])) @ across.T
+        own = np.linalg.inv(start[np.ix_(rows, rows)] + np.diag(noise[rows]))
+        return np.asarray(start - across @ own @ across.T)
 
     known = conditional(covariance, measured) + apart.T @ apart
     remaining = [np.trace(conditional(known, [one])) if left[one] else np.inf for one in range(10)]

@@ -32,7 +32,8 @@ def cells(pool: int = 60, **changes: Any) -> LatencyData:
 class Lookup:
     """A method that measures as many rows as it may and then knows the truth of one device, off by a factor."""
 
-    in_ms, least, extra_measurements, notes = True, 2, 0, ("a note",)
+    in_ms, least, extra_measurements = True, 2, 0
+    notes: tuple[str, ...] = ("a note",)
 
     def __init__(self) -> None:
         self.measured: list[list[int]] = []

@@ -53,7 +53,7 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 def ones(rows: Genotypes) -> Floats:
     """How many genes are not 0: a latency of which all-zero is the fastest, 1 ms for each."""
-    return (rows != 0).sum(axis=1) + 1.0
+    return np.asarray((rows != 0).sum(axis=1) + 1.0)
 
 
 def weighted(rows: Genotypes) -> Floats:
@@ -270,7 +270,7 @@ def test_climbing_takes_single_changes_then_pairs_within_the_budget() -> None:
     space = digits(3, 2)
 
     def accuracy(rows: Genotypes) -> Floats:
-        return 0.1 * (rows @ np.array([3.0, 4.0, 5.0]))
+        return np.asarray(0.1 * (rows @ np.array([3.0, 4.0, 5.0])))
 
     task, start = problem(space, 2.0, accuracy), np.array([1, 0, 0])
     assert improve(task, Archive(), start, 0) == pytest.approx((0.3, 2.0))
@@ -370,7 +370,7 @@ def test_guided_children_follow_slopes_and_prices() -> None:
     worth = np.array([[0.0, 0.0, 30.0]] * 5, dtype=np.float32)
 
     def latency(rows: Genotypes) -> Floats:
-        return rows.sum(axis=1).astype(float)
+        return np.asarray(rows.sum(axis=1), dtype=float)
 
     guide = Guide(space, latency, np.zeros(5, dtype=np.int64), lambda rows: np.stack([worth] * len(rows)), rng())
     parents = np.ones((400, 5), dtype=np.int64)
@@ -395,7 +395,7 @@ def test_settled_networks_make_the_most_of_their_budgets() -> None:
     worth = np.array([[0.0, 1.0 + gene, 1.5 + gene] for gene in range(6)], dtype=np.float32)
 
     def latency(rows: Genotypes) -> Floats:
-        return cost[rows].sum(axis=1)
+        return np.asarray(cost[rows].sum(axis=1))
 
     guide = Guide(space, latency, np.zeros(6, dtype=np.int64), lambda rows: np.stack([worth] * len(rows)), rng())
     budgets = np.array([3.0, 6.0, 12.0, 0.5])
