@@ -23,7 +23,8 @@ from hwnas.devices.process import CUT_OFF, LocalProcess, Process, ProcessError, 
 from hwnas.devices.profile import MACS_PER_CYCLE, DeviceProfile, load_profile
 from hwnas.devices.profile_file import read_profile
 from hwnas.devices.remote import RemoteTransport
-from hwnas.devices.ssh import parse_address
+from hwnas.devices.ssh import _told, parse_address
+from hwnas.devices.transport import Transport
 from hwnas.devices.tvm_rpc import TvmRpcTransport, parse_rpc_address
 from hwnas.errors import ConfigError, ConnectionLostError, DeviceError, StorageError
 
@@ -188,7 +189,7 @@ class Shell(RemoteTransport):
 def models(tmp_path: Path) -> dict[str, Path]:
     folder = tmp_path / "models"
     folder.mkdir()
-    for name, size in (("a", 10), ("b", 2000)):
+    for name, size in (("a", 10), ("b", 2048)):
         (folder / f"{name}.onnx").write_bytes(name.encode() * size)
     return {name: folder / f"{name}.onnx" for name in ("a", "b")}
 
@@ -197,7 +198,7 @@ def test_staging_sends_what_lacks_and_removes_what_is_not_asked_for(tmp_path: Pa
     shell = Shell(tmp_path / "there it's")
     staged = shell.stage(models)
     assert len(shell.sent) == 2
-    assert [Path(path).read_bytes() for path in staged.values()] == [b"a" * 10, b"b" * 2000]
+    assert [Path(path).read_bytes() for path in staged.values()] == [b"a" * 10, b"b" * 2048]
     assert all(len(Path(path).stem) == 24 for path in staged.values())
     assert shell.stage(models) == staged
     assert len(shell.sent) == 2
@@ -238,15 +239,22 @@ def test_an_agent_is_sent_once_and_checked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("free", "message"), [("1", r"is full there \(1 KiB free, 2 KiB needed\)"), ("900", "cannot write")]
+    ("row", "message"),
+    [
+        ("none 1000 5 1 1% /x", r"is full there \(1 KiB free, 2 KiB needed\)"),
+        ("none 1000 5 2 1% /x", r"is full there \(2 KiB free, 2 KiB needed\)"),
+        ("none 1000 5 3 1% /x", r"cannot write .* there \(No space left on device\)"),
+        ("none 1000 5", "cannot write"),
+        ("none 1000 5 - 1% /x", "cannot write"),
+    ],
 )
 def test_a_file_that_does_not_fit_is_said_with_what_is_free(
-    tmp_path: Path, models: dict[str, Path], monkeypatch: pytest.MonkeyPatch, free: str, message: str
+    tmp_path: Path, models: dict[str, Path], monkeypatch: pytest.MonkeyPatch, row: str, message: str
 ) -> None:
     shell = Shell(tmp_path / "there", full=True)
     programs = tmp_path / "bin"
     programs.mkdir()
-    told = f"Filesystem 1024-blocks Used Available Capacity Mounted\\nnone 1000 5 {free} 1% /x"
+    told = f"Filesystem 1024-blocks Used Available Capacity Mounted\\n{row}"
     (programs / "df").write_text(f"#!/bin/sh\nprintf '{told}\\n'\n")
     (programs / "df").chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
@@ -334,7 +342,8 @@ def test_what_a_phone_answers_is_not_a_lost_connection(adb: Path, tmp_path: Path
         ("10.0.0.7:9090", ("10.0.0.7", 9090, None)), ("host:1", ("host", 1, None)),
         ("host:65535", ("host", 65535, None)),
         ("host:9190/my phone/2", ("host", 9190, "my phone/2")), ("[::1]:9090", ("::1", 9090, None)),
-        ("host", None), ("host:0", None), ("host:65536", None), ("host:9090/", None), ("host:a", None),
+        ("host", None), ("host:0", None), ("host:65536", None), ("host:70000", None),
+        ("host:9090/", None), ("host:a", None),
     ],
 )  # fmt: skip
 def test_addresses_of_rpc_servers(text: str, expected: tuple[str, int, str | None] | None) -> None:
@@ -350,7 +359,8 @@ def test_addresses_of_rpc_servers(text: str, expected: tuple[str, int, str | Non
     [
         ("a@b@host:22", ("a@b", "host", 22)), ("host:65535", (None, "host", 65535)), ("host:1", (None, "host", 1)),
         ("[::1]", (None, "::1", None)), ("[::1]:7", (None, "::1", 7)), ("a:b:c", (None, "a:b:c", None)),
-        ("@host", (None, "host", None)), ("host:0", None), ("host:65536", None), ("host:-1", None), ("[]:22", None),
+        ("@host", (None, "host", None)), ("host:0", None), ("host:65536", None), ("host:70000", None),
+        ("host:-1", None), ("[]:22", None),
     ],
 )  # fmt: skip
 def test_addresses_of_boards(text: str, expected: tuple[str | None, str, int | None] | None) -> None:
@@ -476,3 +486,21 @@ def test_an_interrupted_reader_ends_the_process(tmp_path: Path) -> None:
     while Path(f"/proc/{pid}").exists():
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+def test_what_a_transport_has_to_do() -> None:
+    assert Transport.__abstractmethods__ == {"stage", "run", "close"}
+    assert RemoteTransport.__abstractmethods__ == {"start", "put", "close"}
+    assert Process.__abstractmethods__ == {"read", "finish", "end"}
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [(OSError("gone"), ConnectionLostError), (EOFError(), ConnectionLostError), (DeviceError("no"), DeviceError)],
+)
+def test_what_ssh_raises_is_a_lost_connection_unless_it_is_told_already(error: Exception, kind: type) -> None:
+    with pytest.raises(DeviceError) as caught, _told("ssh board"):
+        raise error
+    assert type(caught.value) is kind
+    with pytest.raises(KeyboardInterrupt), _told("ssh board"):
+        raise KeyboardInterrupt
