@@ -61,3 +61,43 @@ def test_a_device_without_the_facts_is_refused(space: OfaMbv3Space) -> None:
         RooflineEstimator(load_profile("raspberry_pi_5"), space, threads=5)
     able = [name for name in profile_names() if load_profile(name).peak_gmacs and load_profile(name).bandwidth_gb_s]
     assert len(able) >= 5
+
+
+def test_a_kernel_takes_the_longer_of_arithmetic_and_bytes(space: OfaMbv3Space) -> None:
+    """Of 10^9 multiplications and bytes a second: a block of three kernels by hand, 8×8×4 to 4×4×6, 12 in between."""
+    block = Operator("mbconv", 8, 8, 4, 6, mid_channels=12, kernel=3, stride=2, activation="relu")
+    kernels = list(operator_kernels(block))
+    widen, depthwise, narrow = (64 * 4 * 12, 16 * 12 * 9, 16 * 12 * 6)
+    assert [macs for macs, _ in kernels] == [widen, depthwise, narrow]
+    moved = [64 * 4 + 64 * 12 + 4 * 12 + 12, 64 * 12 + 16 * 12 + 9 * 12 + 12, 16 * 12 + 12 * 6 + 6 + 16 * 6]
+    assert [numbers for _, numbers in kernels] == moved
+    profile = replace(load_profile("raspberry_pi_5"), peak_gmacs=1.0, bandwidth_gb_s=1.0)
+    estimator = RooflineEstimator(profile, space)
+    genotype = space.extreme(False)
+    expected = sum(
+        max(macs, 4 * numbers) / 1e6
+        for operator in space.operators_of(genotype)
+        for macs, numbers in operator_kernels(operator)
+    )
+    assert estimator.latency_ms(genotype[None])[0] == pytest.approx(expected)
+    slow = RooflineEstimator(replace(profile, peak_gmacs=FAST), space)
+    bytes_moved = sum(4 * n for operator in space.operators_of(genotype) for _, n in operator_kernels(operator))
+    assert slow.latency_ms(genotype[None])[0] == pytest.approx(bytes_moved / 1e6, rel=1e-6)
+
+
+def test_factors_add_up_to_the_estimate(space: OfaMbv3Space) -> None:
+    estimator = RooflineEstimator(load_profile("raspberry_pi_5"), space)
+    genotypes = space.sample(30, np.random.default_rng(0))
+    total = sum(table[tuple(genotypes[:, gene] for gene in genes)] for genes, table in estimator.factors)
+    np.testing.assert_allclose(total, estimator.latency_ms(genotypes))
+    assert estimator.missing == ()
+
+
+def test_squeeze_and_excitation_and_a_residual_are_moved_too() -> None:
+    plain = Operator("mbconv", 4, 4, 8, 8, mid_channels=16, kernel=3, residual=True, activation="relu")
+    without = replace(plain, residual=False)
+    assert list(operator_kernels(plain))[-1][1] - list(operator_kernels(without))[-1][1] == 4 * 4 * 8
+    excited = list(operator_kernels(replace(plain, se=True)))
+    weights = 2 * 16 * replace(plain, se=True).se_channels
+    assert len(excited) == 4
+    assert excited[2] == (weights, 3 * 16 * 16 + weights)

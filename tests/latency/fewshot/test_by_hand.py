@@ -155,6 +155,17 @@ def test_cost_figures_of_a_pool_and_a_linear_layer() -> None:
     towards = [np.corrcoef(found[:, column], found[:, 0])[0, 1] for column in (2, 3, 4)]
     assert towards == sorted(towards, reverse=True)
     cells = CELLS.sample(40, rng())
+    # Stages of 32²×16, 16²×32 and 8²×64 numbers: a 1×1 convolution multiplies each by the width, a 3×3 one nine times
+    # as often, and pooling adds nine.
+    numbers = [32 * 32 * 16, 16 * 16 * 32, 8 * 8 * 64]
+    point = sum(n * width for n, width in zip(numbers, (16, 32, 64), strict=True))
+    own = np.array([0, 0, point, 9 * point, 9 * sum(numbers)])[cells].sum(axis=1)
+    moved = np.array([0, 2, 3, 3, 3]) * sum(numbers) + np.array([0, 0, 1, 9, 0]) * sum(w * w for w in (16, 32, 64))
+    found = cost_figures(CELLS, cells)
+    assert found[:, 0] == pytest.approx(own / own.mean())
+    assert found[:, 1] == pytest.approx(moved[cells].sum(axis=1) / moved[cells].sum(axis=1).mean())
+    kernels = (cells != 0).sum(axis=1)
+    assert found[:, 5] == pytest.approx(kernels / kernels.mean())
     figures = cost_figures(CELLS, cells)
     assert figures.shape[1] % 2 == 0
     assert figures.mean(axis=0) == pytest.approx(np.ones(figures.shape[1]))
@@ -309,3 +320,18 @@ def test_features_are_standardised_by_group() -> None:
     relative = latency[:100, :4] / latency[:100, :4].mean(axis=0)
     assert np.abs(predicted.T / relative - 1).mean() < 0.03
     assert prior.devices[:, 0] == pytest.approx(np.ones(4))
+
+
+def test_widths_and_noise_of_nothing_known_are_as_documented() -> None:
+    """Where no device teaches: one group of totals dominates, or costs do, or none; each counts as its share."""
+    prior, _, _ = prior_of_cells(0)
+    rows = prior.hypotheses
+    assert np.exp(rows.log_prior).sum() == pytest.approx(1)
+    assert set(rows.kind.tolist()) == {0}
+    taught, _, _ = prior_of_cells()
+    rows = taught.hypotheses
+    weights = np.bincount(np.minimum(rows.kind, 2), np.exp(rows.log_prior))
+    assert weights == pytest.approx([0.25, 0.5, 0.25])
+    assert taught.widths.min() >= 0
+    assert taught.noise[1] >= 1.0
+    assert taught.unit.shape == taught.part.shape

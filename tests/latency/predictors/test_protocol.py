@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from hwnas.errors import ConfigError, DataError
 from hwnas.latency.estimate import LatencyEstimate
-from hwnas.latency.predictors.dataset import LatencyData
+from hwnas.latency.predictors.dataset import LatencyData, load_latency_data
 from hwnas.latency.predictors.dataset_config import LatencyDataConfig
 from hwnas.latency.predictors.metrics import Scores
 from hwnas.latency.predictors.protocol import ProtocolResult, Trial, run_protocol
@@ -237,3 +238,42 @@ def test_settings_of_data_to_the_edge(allowed: dict[str, Any], refused: dict[str
         LatencyDataConfig(**refused)
     assert LatencyDataConfig().unit_name == "ms"
     assert LatencyDataConfig(quantity="energy", unit="mJ").unit_name == "mJ"
+
+
+@pytest.mark.parametrize(
+    ("changes", "pool", "test"),
+    [({}, 30, (0, 30)), ({"test": (20, 26)}, 20, (20, 26)), ({"pool": 12, "test": (20, 30)}, 12, (20, 30)),
+     ({"pool": 12}, 12, (0, 30)), ({"pool": 20, "test": (20, 30)}, 20, (20, 30))],
+)  # fmt: skip
+def test_the_pool_is_what_stands_before_the_test_rows(
+    tmp_path: Path, changes: dict[str, Any], pool: int, test: tuple[int, int]
+) -> None:
+    path = tmp_path / "d.csv"
+    rows = [f"{a},{b},{1 + a + b / 7},{2 + a * b if a + b < 9 else ''}" for a in range(5) for b in range(6)]
+    path.write_text("\n".join(["a,b,x,y", *rows]))
+    given: dict[str, Any] = {"path": str(path), "genes": ("a", "b"), "train_devices": ("y",), "test_devices": ("x",)}
+    data = load_latency_data(LatencyDataConfig(**{**given, **changes}))
+    assert (data.pool, data.test, data.train_devices, data.devices) == (pool, test, ("y",), ("y", "x"))
+    assert data.column("x")[:2] == pytest.approx([1, 1 + 1 / 7])
+    assert np.isnan(data.column("y")).sum() == 1
+    assert data.notes == ("y: 1 of 30 rows left out: 1 empty",)
+    with pytest.raises(ConfigError, match="overlaps the pool"):
+        load_latency_data(LatencyDataConfig(**{**given, "pool": 21, "test": (20, 30)}))
+    with pytest.raises(ConfigError, match="expected rows within the file's 30"):
+        load_latency_data(LatencyDataConfig(**{**given, "test": (20, 31)}))
+    with pytest.raises(ConfigError, match="expected rows below 30, got 30"):
+        load_latency_data(LatencyDataConfig(**{**given, "references": (30,)}))
+
+
+@pytest.mark.parametrize(("known", "teaches"), [(10, True), (9, False)])
+def test_ten_rows_of_the_pool_teach(tmp_path: Path, known: int, teaches: bool) -> None:
+    path = tmp_path / "d.csv"
+    rows = [f"{a},{1 + a},{2 + a if a < known else ''}" for a in range(20)]
+    path.write_text("\n".join(["a,x,y", *rows]))
+    config = LatencyDataConfig(path=str(path), genes=("a",), train_devices=("y",), test_devices=("x",))
+    data = load_latency_data(config)
+    assert data.train_devices == (("y",) if teaches else ())
+    assert (
+        any("teaches nothing, since it has 9 of the pool's rows, and 10 are needed" in note for note in data.notes)
+        != teaches
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hwnas.latency.tables.correction import Slowdown, cross_validate, fit_correction
+from hwnas.latency.tables.correction import NO_SLOWDOWN, Correction, Slowdown, cross_validate, fit_correction
 from hwnas.spaces import OfaMbv3Space
 
 NOISE = 0.01
@@ -67,3 +67,41 @@ def test_it_is_deterministic(space: OfaMbv3Space) -> None:
     first, second = (fit_correction(space.operators, isolated, counts, parameters, measured) for _ in range(2))
     np.testing.assert_array_equal(first.operator_ms, second.operator_ms)
     assert first.slowdown == second.slowdown
+
+
+def test_operators_that_cost_nothing_in_a_network_come_out_as_nothing(space: OfaMbv3Space) -> None:
+    """Every third operator is fused away. Least squares alone would have it below nothing: the others stay right."""
+    rng = np.random.default_rng(6)
+    isolated = rng.uniform(0.005, 0.02, len(space.operators))
+    true = np.where(np.arange(len(isolated)) % 3 == 0, 0.0, isolated)
+    genotypes = space.sample(300, rng)
+    counts, parameters = space.operator_counts(genotypes), space.parameters(genotypes)
+    exact = counts @ true
+    measured = exact * (1 + 0.002 * rng.standard_normal(300))
+    found = fit_correction(space.operators, isolated, counts, parameters, measured)
+    assert (found.operator_ms >= 0).all()
+    np.testing.assert_allclose(found.predict(counts.astype(float), parameters), exact, rtol=0.03)
+    assert found.noise == pytest.approx(0.002, rel=1.5)
+
+
+def test_a_slowdown_by_hand() -> None:
+    slowdown = Slowdown(0.5, 1000.0, 0.5)
+    step = np.exp(0.5)
+    factors = slowdown.factor(np.array([1000.0, 1000 * step, 1000 / step, 1e-9, 1e12]))
+    assert factors == pytest.approx([1.25, 1 + 0.5 / (1 + np.exp(-1)), 1 + 0.5 / (1 + np.exp(1)), 1.0, 1.5], abs=1e-4)
+    correction = Correction(np.array([1.0, 2.0]), slowdown, 0.1)
+    assert correction.predict(np.array([[2.0, 1.0]]), np.array([1000])) == pytest.approx([4 * 1.25])
+    assert NO_SLOWDOWN.factor(np.array([5, 10**9])).tolist() == [1.0, 1.0]
+
+
+def test_a_network_that_is_held_out_teaches_its_own_prediction_nothing(space: OfaMbv3Space) -> None:
+    isolated, _, counts, parameters, _, measured = law(space, np.random.default_rng(5), Slowdown(0.0, 1.0, 1.0), 40)
+    one = cross_validate(space.operators, isolated, counts, parameters, measured, 4, np.random.default_rng(1))
+    fold = np.random.default_rng(1).permutation(40) % 4
+    own = np.flatnonzero(fold == 3)[0]  # of the last fold, whose fit starts where the others ended
+    first = np.flatnonzero(fold == 0)[0]
+    changed = measured.copy()
+    changed[first] *= 1.5
+    other = cross_validate(space.operators, isolated, counts, parameters, changed, 4, np.random.default_rng(1))
+    assert other[first] == one[first]
+    assert other[own] != one[own]

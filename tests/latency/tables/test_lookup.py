@@ -93,3 +93,14 @@ def test_a_broken_correction_is_refused(table: LatencyTable, space: OfaMbv3Space
     correction = {"held_out_std": 0.1, **broken} if broken else {"nonsense": 1}
     with pytest.raises(TableError, match="correction"):
         TableEstimator(replace(table, provenance={**table.provenance, "correction": correction}), space)
+
+
+def test_factors_add_up_to_the_plain_sum(table: LatencyTable, space: OfaMbv3Space) -> None:
+    """Also where blocks are left out, which cost nothing."""
+    estimator = TableEstimator(plain(table), space)
+    genotypes = np.concatenate([space.sample(50, np.random.default_rng(1)), space.extreme(False)[None]])
+    factors = estimator.factors
+    assert factors is not None
+    total = sum(values[tuple(genotypes[:, gene] for gene in genes)] for genes, values in factors)
+    np.testing.assert_allclose(total, estimator.latency_ms(genotypes), rtol=1e-12)
+    assert TableEstimator(table, space).factors is None
