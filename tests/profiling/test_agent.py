@@ -408,3 +408,56 @@ def test_onnx_runtime_runs_with_so_many_threads(tmp_path: Path, threads: int) ->
     path = model_writer(ProfilingConfig())(chain, tmp_path / "m.onnx", 0)
     invoke = runtime.load({"file": str(path), "id": "m", "shape": [1, 3, 8, 8]}, rng())
     assert invoke() is None
+
+
+def test_a_warm_up_of_a_second_ends_after_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = itertools.count(start=0, step=0.1001)
+    clock(monkeypatch, monotonic=lambda: next(ticks))
+    script = Scripted([{"ms": 2.0**-number} for number in range(20)])
+    Model("m", script.take, [], 1000.0)
+    assert len(script.asked) == 10  # at 1.001 s
+
+
+def test_events_are_flushed_unless_more_comes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    out = SimpleNamespace(write=done.append, flush=lambda: done.append("flushed"))
+    monkeypatch.setattr(agent, "sys", SimpleNamespace(stdout=out))
+    agent.emit("one", value=1)
+    agent.emit("two", flush=False)
+    assert done == ['{"event": "one", "value": 1}\n', "flushed", '{"event": "two"}\n']
+
+
+@pytest.mark.parametrize(("session", "written"), [(7, ["-10"]), (1, [])])
+def test_priority_is_asked_for_within_and_of_a_session_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, session: int, written: list[str]
+) -> None:
+    asked: list[tuple[int, int, int]] = []
+    wrote: list[str] = []
+    group = SimpleNamespace(exists=lambda: True, write_text=wrote.append)
+    monkeypatch.setattr(agent, "Path", lambda _: group)
+    monkeypatch.setattr(os, "getpid", lambda: 7)
+    monkeypatch.setattr(os, "getsid", lambda pid: session if pid == 0 else 99)
+    monkeypatch.setattr(os, "setpriority", lambda *values: asked.append(values))
+    assert agent.raise_priority() is True
+    assert asked == [(os.PRIO_PROCESS, 0, -10)]
+    assert wrote == written
+
+    def refused(*_: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "setpriority", refused)
+    assert agent.raise_priority() is False
+
+
+def test_a_phone_says_what_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "getprop").write_text('#!/bin/sh\ntest "$1" = ro.soc.model && echo SM8550 || echo\n')
+    (programs / "getprop").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    facts = next(event for event in run(tmp_path, capsys) if event["event"] == "facts")
+    assert (facts["soc"], facts["product"], facts["pinned_cpus"]) == ("SM8550", None, None)
+    assert facts["machine"] == os.uname().machine
+    assert facts["runtime_version"] == "benchmark_model"

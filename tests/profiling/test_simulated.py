@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Mapping
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,16 +21,16 @@ from hwnas.profiling.agent import REFERENCE
 from hwnas.profiling.build import build_table
 from hwnas.profiling.config import ProfilingConfig
 from hwnas.profiling.drivers import parse_benchmark
-from hwnas.profiling.files import measure_files
+from hwnas.profiling.files import _REFERENCE_SPACE, FileLatency, measure_files
 from hwnas.profiling.journal import Journal
 from hwnas.profiling.measure import measure_models, probe
 from hwnas.profiling.networks import input_shape, networks_at_most, reference_network, spread_networks
-from hwnas.profiling.onboard import known_devices, onboard
+from hwnas.profiling.onboard import known_devices, learnt, onboard
 from hwnas.profiling.runtimes import RUNTIMES, model_writer, runtime_named
 from hwnas.profiling.samples import Measurements, evaluate_samples, percentage_errors, rank_correlation
 from hwnas.profiling.validate import measure_networks, validate_table
 from hwnas.progress import Progress, no_progress
-from hwnas.spaces import OfaMbv3Space, Operator
+from hwnas.spaces import OfaMbv3Space, Operator, make_space
 
 CONFIG = ProfilingConfig(networks=10, rounds=4, max_rounds=4, folds=2)
 
@@ -302,13 +303,13 @@ def test_validation_compares_in_the_tables_clock(space: OfaMbv3Space, tmp_path: 
 
 
 def test_files_are_measured_as_they_are(tmp_path: Path) -> None:
-    board = Board(drift=0.002)
-    models = files(tmp_path, a=2000, b=5000)
+    board = Board(drift=0.01)
+    models = files(tmp_path, a=20_000, b=50_000)
     shapes = {"a": (1, 3, 8, 8), "b": (1, 3, 8, 8)}
     config = replace(CONFIG, precision="int8", batch=4)
     found = measure_files(models, shapes, board, config, tmp_path / "work", 0, no_progress)
     assert found.latencies["b"].median_ms / found.latencies["a"].median_ms == pytest.approx(2.5, rel=0.02)
-    assert found.latencies["a"].median_ms > 2.0
+    assert found.latencies["a"].median_ms > 20.5
     assert found.latencies["a"].p90_ms / found.latencies["a"].median_ms == pytest.approx(1.3, rel=0.02)
     assert found.latencies["a"].p10_ms / found.latencies["a"].median_ms == pytest.approx(0.9, rel=0.02)
     assert found.latencies["a"].samples == 28
@@ -472,3 +473,39 @@ def test_a_journal_is_cut_where_it_is_torn(tmp_path: Path) -> None:
     again.close()
     assert again.events == [{"event": "one"}, {"event": "two"}, {"event": "three"}]
     assert path.read_bytes() == whole + b'{"event": "three"}\n'
+
+
+@pytest.mark.parametrize("settings", [ProfilingConfig(), FileLatency(1.0, 1.0, 1.0, 1)])
+def test_what_was_checked_or_measured_stays(settings: Any) -> None:
+    with pytest.raises(FrozenInstanceError):
+        setattr(settings, fields(settings)[0].name, 0)
+
+
+def test_the_reference_beside_files_is_what_it_always_was() -> None:
+    """Latencies in the manifests of older bundles are relative to it."""
+    space = make_space(_REFERENCE_SPACE)
+    middle = reference_network(space)[None]
+    assert (int(space.macs(middle)[0]), int(space.parameters(middle)[0])) == (7_526_784, 195_458)
+
+
+def learner(none: float, undecided: bool = False) -> Any:
+    """A session that says what it is told."""
+    return SimpleNamespace(
+        hypotheses={"no_device": none, "all_devices": 1 - none, "some_devices": 0.0}, expected_mape=lambda: 0.123,
+        undecided=undecided, disagreement=lambda: 0.04, measured=10,
+    )  # fmt: skip
+
+
+def test_who_taught_is_said_by_shares() -> None:
+    teachers = {"a": 0.4, "b": 0.05, "c": 0.049, "d": 0.1, "e": 0.2, "f": 0.06}
+    assert learnt(learner(0.05), teachers) == (
+        "taught by a 40%, e 20%, d 10%, f 6% (5%: by none); expected error 12.3%"
+    )
+    assert learnt(learner(0.049), {"a": 0.9}) == "taught by a 90%; expected error 12.3%"
+    assert learnt(learner(0.5), {"a": 0.5}).startswith("taught by a 50% (50%: by none)")
+    assert learnt(learner(0.51), {"a": 0.49}).startswith("known devices teach little about this one (51% sure)")
+    assert learnt(learner(0.2), {"a": 0.04}).startswith("known devices teach little about this one (20% sure)")
+    assert learnt(learner(1.0), {}).startswith("learnt from these measurements and the architecture's features alone")
+    assert learnt(learner(0.1, undecided=True), {"a": 0.9}).endswith(
+        "whom to believe is not decided yet, which makes 4.0% of it: measurements=15 would tell"
+    )

@@ -507,3 +507,29 @@ def test_feeds_of_real_images_are_real(images: ImageSet) -> None:
     assert found.accuracy in (0.0, 1.0)
     run = found.logits_of(lambda inputs: [network(torch.tensor(inputs[0]))[:, None].detach().numpy()])
     assert found.accuracy_of(run) == found.accuracy
+
+
+@pytest.mark.parametrize("size", [224, 32, 28, 64, 96, 128, 256, 299, 384, 512])
+def test_usual_sizes_are_told(size: int) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * size * size, 2))
+    with pytest.raises(
+        ExportError, match=rf"it takes \[1, 3, {size}, {size}\]: give data=none data.image_size={size}, or"
+    ):
+        looked_at(network)
+
+
+@pytest.mark.parametrize("size", [2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 32, 64])
+def test_usual_numbers_of_images_are_told(size: int) -> None:
+    with pytest.raises(ExportError, match=f"takes {size} images at a time and no other number"):
+        looked_at(Gives(lambda x: x.reshape(size, 192)))
+
+
+def test_inputs_that_are_no_images_are_advised_where_types_are_wrong_alone() -> None:
+    def looked_up(x: Tensor) -> Tensor:
+        return nn.functional.embedding(x, torch.zeros(5, 5))
+
+    with pytest.raises(ExportError, match=r"export\.inputs='\{input"):
+        looked_at(Gives(looked_up))
+    with pytest.raises(ExportError, match="KeyError") as told:
+        looked_at(Gives(lambda _: {}["absent"]))
+    assert "export.inputs" not in str(told.value)
