@@ -55,7 +55,7 @@ def run_command(name: str, arguments: Sequence[str], tell: Callable[[str], None]
     jobs = (compose_jobs if parsed.multirun else _one_job)(name, overrides) if runs else []
     for _, config in jobs:
         to_pipeline_config(config)
-    if not command.keys:
+    if not command.steps:
         command.load()()
         return 0
     root, own = "${oc.env:HWNAS_RUNS,runs}/${name}", "" if name == "run" else f"/{name}"

@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     show_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
-        if not COMMANDS[command].keys and not arguments[1:]:
+        if not COMMANDS[command].steps and not arguments[1:]:
             COMMANDS[command].load()()  # nothing to compose: it answers at once
             return 0
         logging.captureWarnings(True)  # libraries' warnings are for the log; see conf/hydra/job_logging

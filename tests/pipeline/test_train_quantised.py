@@ -29,13 +29,17 @@ def test_a_chosen_subnet_is_tuned_for_int8(smoke: Path) -> None:
     )  # fmt: skip
     config = to_pipeline_config(compose_config("train", settings))
     result = train(config, smoke / "tuned", Reporter())
-    subnet = result["subnet"]
-    assert subnet["arch"] == selected[0]["arch"]
-    for one in (subnet, subnet["int8"], subnet["before"], subnet["before"]["int8"]):
-        assert 0 <= one["accuracy"] <= 1
-        assert 0 <= one["held_out_accuracy"] <= 1
-    assert abs(subnet["int8"]["held_out_accuracy"] - subnet["held_out_accuracy"]) < 0.15
-    network = load_network(smoke / "tuned" / result["checkpoint"], resolve_space(config))
+    assert result is not None
+    subnet = result.subnet
+    assert subnet is not None
+    assert subnet.arch == selected[0]["arch"]
+    assert subnet.before is not None
+    for one in (subnet, subnet.int8, subnet.before, subnet.before.int8):
+        assert one is not None
+        assert 0 <= one.accuracy <= 1
+        assert 0 <= one.held_out_accuracy <= 1
+    assert abs(subnet.int8.held_out_accuracy - subnet.held_out_accuracy) < 0.15
+    network = load_network(smoke / "tuned" / result.checkpoint, resolve_space(config))
     assert isinstance(network, SingleNetwork)
     # As for any other single network, `hwnas export checkpoint=…` needs nothing but the file.
     assert network.space.arch(network.genotype).to_dict() == selected[0]["arch"]

@@ -14,11 +14,11 @@ __all__ = ["run"]
 def run(config: PipelineConfig, folder: Path) -> None:
     reporter = Reporter()
     result = import_published(config, folder, reporter)
-    reporter.say(f"table: {folder / result['file']}: {result['operators']} operators of {result['device']}")
-    if result["missing"]:
+    reporter.say(f"table: {folder / result.file}: {result.operators} operators of {result.device}")
+    if result.missing:
         reporter.say(
-            f"{len(result['missing'])} operators of space {result['space']} are not among them, so that it can't be"
-            f" searched with: {'; '.join(result['missing'][:3])}"
+            f"{len(result.missing)} operators of space {result.space} are not among them, so that it can't be"
+            f" searched with: {'; '.join(result.missing[:3])}"
         )
     else:
-        reporter.say(f"it covers space {result['space']}: hwnas search latency.path={folder} …")
+        reporter.say(f"it covers space {result.space}: hwnas search latency.path={folder} …")

@@ -15,14 +15,14 @@ def run(config: PipelineConfig, folder: Path) -> None:
     reporter = Reporter()
     result = profile(config, folder, reporter)
     rows = [
-        (entry["runtime"], entry["operators"], entry["covered"], _percent(entry["mape_raw"]),
-         _percent(entry["mape_corrected"]), _percent(entry["mape_test_retest"]))
-        for entry in result["tables"]
+        (entry.runtime, entry.operators, entry.covered, _percent(entry.mape_raw), _percent(entry.mape_corrected),
+         _percent(entry.mape_test_retest))
+        for entry in result.tables
     ]  # fmt: skip
     columns = ("runtime", "operators", "covered", "error as summed", "error corrected", "test–retest")
     reporter.table("latency tables; errors on whole networks held out of the correction", columns, rows)
-    for entry in result["tables"]:
-        reporter.say(f"table: {folder / entry['file']}")
+    for entry in result.tables:
+        reporter.say(f"table: {folder / entry.file}")
 
 
 def _percent(value: float | None) -> str:

@@ -13,5 +13,5 @@ __all__ = ["run"]
 
 def run(config: PipelineConfig, folder: Path) -> None:
     reporter = Reporter()
-    report(config, folder, reporter, Path(config.folder) if config.folder else folder.parent)
+    report(config, folder, reporter)
     reporter.say(f"report: {folder / 'report.html'}")

@@ -15,8 +15,8 @@ __all__ = ["run"]
 def run(config: PipelineConfig, folder: Path) -> None:
     reporter = Reporter()
     result = pipeline.run(config, folder, reporter)
-    reporter.table("chosen networks, as exported files", validate.COLUMNS, validate.table_rows(result["targets"]))
+    reporter.table("chosen networks, as exported files", validate.COLUMNS, validate.table_rows(result.targets))
     reporter.say(f"report: {folder / 'report' / 'report.html'}")
     reporter.say(f"result: {folder / 'result.json'}")
-    for target in result["targets"]:
-        reporter.say(f"model:  {target['file']}")
+    for target in result.targets:
+        reporter.say(f"model:  {target.file}")

@@ -133,8 +133,8 @@ def test_a_folder_of_published_tables_is_imported(reference_data: Path, tmp_path
     settings = (f"path={folder}", "format=ofa", "space=ofa_mbv3", "space.width_mult=1.2", "space.resolution=[160,224]")
     config = to_pipeline_config(compose_config("import-table", [*settings]))
     result = import_published(config, tmp_path / "import", Reporter())
-    assert (result["device"], result["missing"]) == ("note10", [])
-    assert result["operators"] == len(resolve_space(config).operators)
+    assert (result.device, result.missing) == ("note10", ())
+    assert result.operators == len(resolve_space(config).operators)
     assert set(json.loads((tmp_path / "import" / "inputs.json").read_text())["files"]) == {
         "160_lookup_table.yml", "224_lookup_table.yml"
     }  # fmt: skip
