@@ -52,7 +52,13 @@ class Evaluated:
 
 @step_of(EvaluateStep)
 def evaluate(config: EvaluateStep, folder: Path, reporter: Reporter = SILENT) -> Evaluated:
-    """What `folder` holds, made or read (see `hwnas.pipeline.steps`). Subnets measured before a kill are kept."""
+    """What `folder` holds, made or read (see `hwnas.pipeline.steps`). Subnets measured before a kill are kept.
+
+    >>> config = hwnas.load_config(["experiment=smoke"])
+    >>> evaluated = hwnas.evaluate(config, "runs/mine/evaluate")
+    >>> evaluated.predictor, evaluated.subnets == evaluated.accuracy_predictor.trained_on
+    ('predictor.safetensors', True)
+    """
     space = resolve_space(config)
     checkpoint = trained_checkpoint(config.checkpoint, config, folder)
     inputs = {

@@ -43,7 +43,16 @@ class LatencyScored:
 
 @step_of(EvaluateLatencyStep)
 def evaluate_latency(config: EvaluateLatencyStep, folder: Path, reporter: Reporter = SILENT) -> LatencyScored:
-    """The scores, computed or read (see `hwnas.pipeline.steps`)."""
+    """The scores, computed or read (see `hwnas.pipeline.steps`).
+
+    >>> config = hwnas.load_config([
+    ...     "data=csv", "data.path=latencies.csv", "data.genes=[a,b,c,d,e,f]", "data.train_devices=[dev0,dev1,dev3]",
+    ...     "data.test_devices=[dev4]", "data.pool=100", "data.test=[100,200]", "latency=fewshot", "measurements=6",
+    ...     "seeds=1",
+    ... ])
+    >>> hwnas.evaluate_latency(config, "runs/mine/latency").mean_spearman > 0.8
+    True
+    """
     settings = config.data
     if not settings.path:
         raise ConfigError(f"data={settings.name}: where is the file? give data.path=FILE.csv")

@@ -37,7 +37,13 @@ class Finetuned:
 
 @step_of(FinetuneStep)
 def finetune(config: FinetuneStep, folder: Path, reporter: Reporter = SILENT) -> Finetuned:
-    """The networks in `folder`, trained on or read. Raises StorageError where there is no search or no supernet."""
+    """The networks in `folder`, trained on or read. Raises StorageError where there is no search or no supernet.
+
+    >>> config = hwnas.load_config(["experiment=smoke"])
+    >>> tuned = hwnas.finetune(config, "runs/mine/finetune").selected
+    >>> all(one.checkpoint is None or one.accuracy_finetuned >= one.accuracy_inherited for one in tuned)
+    True
+    """
     if not config.finetune.epochs:
         raise ConfigError("finetune.epochs: expected how long each network is trained on, got 0; try finetune.epochs=3")
     if process_counts()[1] > 1:

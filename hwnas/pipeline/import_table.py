@@ -33,7 +33,12 @@ class Imported:
 
 @step_of(ImportTableStep)
 def import_published(config: ImportTableStep, folder: Path, reporter: Reporter = SILENT) -> Imported:
-    """The table in `folder`, made or read (see `hwnas.pipeline.steps`)."""
+    """The table in `folder`, made or read (see `hwnas.pipeline.steps`).
+
+    >>> config = hwnas.load_config(["experiment=smoke", "format=csv", "path=theirs.csv", "device=pixel4"])
+    >>> hwnas.import_published(config, "tables").device
+    'pixel4'
+    """
     if config.format not in FORMATS:
         raise ConfigError(f"format: expected one of {', '.join(FORMATS)}, got {config.format!r}: give format=…")
     if not config.path:

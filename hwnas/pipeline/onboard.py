@@ -60,7 +60,12 @@ class Onboarded:
 
 @step_of(OnboardStep)
 def onboard(config: OnboardStep, folder: Path, reporter: Reporter = SILENT) -> Onboarded:
-    """The onboarding's summary, made or read (see `hwnas.pipeline.steps`). What was measured before a kill is kept."""
+    """The onboarding's summary, made or read (see `hwnas.pipeline.steps`). What was measured before a kill is kept.
+
+    >>> settings = ["experiment=smoke", "runtime=onnxruntime", "measurements=4", "onboard.candidates=40"]
+    >>> hwnas.onboard(hwnas.load_config(settings), "runs/mine/onboard").measurements_used
+    4
+    """
     if len(config.runtimes) > 1:
         raise ConfigError(f"onboard adapts to one runtime, got {', '.join(config.runtimes)}: give runtime=onnxruntime")
     if config.measurements < MIN_MEASUREMENTS:

@@ -59,7 +59,13 @@ class Profiled(TableSummary):
 
 @step_of(ProfileStep)
 def profile(config: ProfileStep, folder: Path, reporter: Reporter = SILENT) -> Profiled:
-    """The tables in `folder`, made or read (see `hwnas.pipeline.steps`). What was measured before a kill is kept."""
+    """The tables in `folder`, made or read (see `hwnas.pipeline.steps`). What was measured before a kill is kept.
+
+    >>> config = hwnas.load_config(["experiment=smoke"])
+    >>> profiled = hwnas.profile(config, "runs/mine/profile")
+    >>> [table.runtime for table in profiled.tables]
+    ['onnxruntime', 'litert']
+    """
     space = resolve_space(config)
     inputs = {
         "space": space.config(),

@@ -62,7 +62,12 @@ class RunResult:
 
 @step_of(ReportStep)
 def report(config: ReportStep, folder: Path, reporter: Reporter = SILENT) -> Reported:
-    """Draws what a run's folder holds into `folder`; skipped where nothing changed (see `hwnas.pipeline.steps`)."""
+    """Draws what a run's folder holds into `folder`; skipped where nothing changed (see `hwnas.pipeline.steps`).
+
+    >>> config = hwnas.load_config(["experiment=smoke"])
+    >>> hwnas.report(config, "runs/mine/report").report
+    'report.html'
+    """
     run_folder = Path(config.folder) if config.folder else folder.parent
     inputs = {"files": files_digest({name: run_folder / name / "result.json" for name in STEPS})}
 

@@ -45,6 +45,10 @@ def run(config: RunStep, folder: Path, reporter: Reporter = SILENT) -> RunResult
     """Train, evaluate, profile, search, fine-tune, export, validate and report, each in a folder of its own.
 
     Raises HwnasError, most of all before the first expensive step (see `hwnas.pipeline.preflight.check_run`).
+
+    >>> config = hwnas.load_config(["experiment=smoke"])
+    >>> hwnas.run(config, "runs/mine").to_frame()["finetuned"].dtype.name
+    'bool'
     """
     if config.training.network != "supernet":
         raise ConfigError("hwnas run searches a supernet: training.network=supernet; one network: hwnas train, export")

@@ -24,6 +24,7 @@ __all__ = [
     "changed_keys",
     "files_digest",
     "held",
+    "read_document",
     "read_or_none",
     "read_result",
     "read_result_as",
@@ -100,12 +101,17 @@ def write_result(folder: Path, command: str, seed: int, elapsed_s: float, result
     return write_json(folder / "result.json", document)
 
 
-def read_result(path: Path) -> dict[str, Any]:
-    """The `result` of a `result.json`. Raises StorageError where the file is none."""
+def read_document(path: Path) -> dict[str, Any]:
+    """A `result.json`: `command`, `version`, `seed`, `elapsed_s` and `result`. Raises StorageError where it is none."""
     document = read_json(path)
     if not isinstance(document, dict) or not isinstance(document.get("result"), dict):
         raise StorageError(f"{path} is not a result of hwnas: expected a JSON object with the key 'result'")
-    result: dict[str, Any] = document["result"]
+    return document
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """The `result` of a `result.json`. Raises StorageError where the file is none."""
+    result: dict[str, Any] = read_document(path)["result"]
     return result
 
 

@@ -80,6 +80,11 @@ def train(config: TrainStep, folder: Path, reporter: Reporter = SILENT, name: st
     """The training in `folder`, made or read (see `hwnas.pipeline.steps`); `name` is what people see of it.
 
     Under torchrun the first process decides whether there is anything to train; the others return None.
+
+    >>> config = hwnas.load_config(["experiment=smoke"])
+    >>> trained = hwnas.train(config, "runs/mine/train")
+    >>> trained.largest.held_out_accuracy > trained.smallest.held_out_accuracy - 0.5
+    True
     """
     space = resolve_space(config)
     genotype = None if config.arch is None else space.genotype(given_arch(config.arch))

@@ -100,7 +100,13 @@ class _Accuracy:
 
 @step_of(ValidateStep)
 def validate(config: ValidateStep, folder: Path, reporter: Reporter = SILENT) -> Validated:
-    """The verified targets, made or read (see `hwnas.pipeline.steps`). The one step that looks at test accuracy."""
+    """The verified targets, made or read (see `hwnas.pipeline.steps`). The one step that looks at test accuracy.
+
+    >>> config = hwnas.load_config(["experiment=smoke"])
+    >>> validated = hwnas.validate(config, "runs/mine/validate")
+    >>> validated.to_frame().set_index("id")["accuracy_exported"].between(0, 1).all().item()
+    True
+    """
     space = resolve_space(config)
     checkpoint = trained_checkpoint(config.checkpoint, config, folder)
     chosen, selected = chosen_networks(config.targets, config, folder, SearchEntry)

@@ -58,6 +58,11 @@ def validate_table(
 ) -> TableValidated:
     """What was found, made or read (see `hwnas.pipeline.steps`). Space and setting are the table's own: ConfigError
     where one of the settings `asked` for, such as `profiling.threads`, is another.
+
+    >>> table = "runs/mine/profile/local/onnxruntime-fp32-1t.csv"
+    >>> config = hwnas.load_config(["experiment=smoke", f"table={table}", "n=2"])
+    >>> hwnas.validate_table(config, "runs/mine/checked").networks
+    2
     """
     if config.table is None:
         raise ConfigError("table: which latency table is to be checked? give table=FILE.csv")

@@ -47,6 +47,12 @@ def verify_bundle(
     such as `device.name`; the others are the bundle's own.
 
     Raises ExportError for a bundle that is not good, DeviceError for one that has become slower.
+
+    >>> exported = hwnas.export(hwnas.load_config(["experiment=smoke"]), "runs/mine/export")
+    >>> bundle = "runs/mine/export/" + exported.files[0].path.rpartition("/")[0]
+    >>> config = hwnas.load_config(["experiment=smoke", f"folder={bundle}", "verify.latency=false"])
+    >>> hwnas.verify_bundle(config, "runs/mine/verified").manifest.format
+    'onnx'
     """
     if config.folder is None:
         raise ConfigError("verify-bundle: which one? give its folder: hwnas verify-bundle DIR")

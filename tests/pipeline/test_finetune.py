@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hwnas.cli.console import Reporter
 from hwnas.errors import ConfigError, StorageError
 from hwnas.files import read_json
 from hwnas.pipeline.config import PipelineConfig
@@ -63,7 +62,7 @@ def test_one_network_of_two_targets_is_trained_once(smoke: Path) -> None:
     searched = smoke / "search" / "result.json"
     rewritten(searched, lambda selected: [selected[0], {**selected[1], "arch": selected[0]["arch"]}])
     shutil.rmtree(smoke / "finetune")
-    result = finetune(settings(), smoke / "finetune", Reporter())
+    result = finetune(settings(), smoke / "finetune")
     first, second = result.selected
     assert first.id != second.id
     assert first.accuracy_finetuned == second.accuracy_finetuned
@@ -74,14 +73,14 @@ def test_what_was_trained_is_kept_where_a_budget_is_added(smoke: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in (smoke / "finetune").rglob("subnet.safetensors")}
     searched = smoke / "search" / "result.json"
     rewritten(searched, lambda selected: [*selected, {**selected[0], "id": "another", "budget": "another"}])
-    finetune(settings(), smoke / "finetune", Reporter())
+    finetune(settings(), smoke / "finetune")
     assert before
     assert {path: path.stat().st_mtime_ns for path in (smoke / "finetune").rglob("subnet.safetensors")} == before
 
 
 def test_a_network_that_lost_keeps_its_weights(smoke: Path) -> None:
     rewritten(smoke / "search" / "result.json", lambda selected: selected[:1])
-    (entry,) = finetune(settings("finetune.learning_rate=1.5"), smoke / "lost", Reporter()).selected
+    (entry,) = finetune(settings("finetune.learning_rate=1.5"), smoke / "lost").selected
     assert entry.accuracy_finetuned < entry.accuracy_inherited
     assert entry.checkpoint is None
     (written,) = read_json(smoke / "lost" / "result.json")["result"]["selected"]

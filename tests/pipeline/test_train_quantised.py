@@ -9,7 +9,6 @@ import pytest
 
 from hwnas.cli.compose import compose_config
 from hwnas.cli.config import register_schemas, to_pipeline_config
-from hwnas.cli.console import Reporter
 from hwnas.errors import ConfigError
 from hwnas.pipeline.inputs import load_network, resolve_space
 from hwnas.pipeline.train import train
@@ -28,7 +27,7 @@ def test_a_chosen_subnet_is_tuned_for_int8(smoke: Path) -> None:
         f"checkpoint={smoke / 'train' / 'supernet.safetensors'}", f"arch={smoke / 'arch.json'}",
     )  # fmt: skip
     config = to_pipeline_config(compose_config("train", settings))
-    result = train(config, smoke / "tuned", Reporter())
+    result = train(config, smoke / "tuned")
     assert result is not None
     subnet = result.subnet
     assert subnet is not None
@@ -49,4 +48,4 @@ def test_what_it_starts_from_must_be_said(tmp_path: Path) -> None:
     register_schemas()
     config = to_pipeline_config(compose_config("train", ("experiment=smoke", "training=quantisation_aware")))
     with pytest.raises(ConfigError, match="expected checkpoint=PATH"):
-        train(config, tmp_path / "train", Reporter())
+        train(config, tmp_path / "train")

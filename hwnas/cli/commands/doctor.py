@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import hwnas
-from hwnas.cli.console import Reporter
+from hwnas.cli.console import ConsoleReporter
 from hwnas.devices.adb import attached
 from hwnas.errors import DeviceError
 from hwnas.pipeline.installed import Package, compares_versions, look
@@ -105,7 +105,7 @@ def run() -> None:
     rows["transport ssh"] = lambda: _answer(Part("ssh", (Package("paramiko", "paramiko"),)))
     rows["transport adb"] = _adb
     rows["transport tvm_rpc"] = lambda: _answer(_RPC)
-    with Reporter().rows("what works here", _COLUMNS, (max(map(len, rows)), len("works"))) as add:
+    with ConsoleReporter().rows("what works here", _COLUMNS, (max(map(len, rows)), len("works"))) as add:
         for name, answer in rows.items():
             add(name, *answer())
 

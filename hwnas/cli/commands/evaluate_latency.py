@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hwnas.cli.console import Reporter
+from hwnas.cli.console import ConsoleReporter
 from hwnas.pipeline.config import PipelineConfig
 from hwnas.pipeline.evaluate_latency import evaluate_latency
 
@@ -13,7 +13,7 @@ __all__ = ["run"]
 
 
 def run(config: PipelineConfig, folder: Path) -> None:
-    reporter = Reporter()
+    reporter = ConsoleReporter()
     result = evaluate_latency(config, folder, reporter)
     rows = [(device, *_figures(scores)) for device, scores in result.per_device.items()]
     means = {

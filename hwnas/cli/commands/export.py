@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hwnas.cli.console import Reporter
+from hwnas.cli.console import ConsoleReporter
 from hwnas.pipeline.config import PipelineConfig
 from hwnas.pipeline.export.step import export
 
@@ -14,7 +14,7 @@ COLUMNS = ("file", "KiB", "parity", "same class", "accuracy", "drop", "latency m
 
 
 def run(config: PipelineConfig, folder: Path) -> None:
-    reporter = Reporter()
+    reporter = ConsoleReporter()
     result = export(config, folder, reporter)
     rows = [
         (

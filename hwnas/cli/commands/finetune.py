@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hwnas.cli.console import Reporter
+from hwnas.cli.console import ConsoleReporter
 from hwnas.pipeline.config import PipelineConfig
 from hwnas.pipeline.finetune import finetune
 
@@ -12,7 +12,7 @@ __all__ = ["run"]
 
 
 def run(config: PipelineConfig, folder: Path) -> None:
-    reporter = Reporter()
+    reporter = ConsoleReporter()
     result = finetune(config, folder, reporter)
     rows = [(one.id, f"{one.accuracy_inherited:.4f}", f"{one.accuracy_finetuned:.4f}") for one in result.selected]
     reporter.table("accuracy on held-out images", ("target", "weights of the supernet", "fine-tuned"), rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hwnas.cli.console import Reporter
+from hwnas.cli.console import ConsoleReporter
 from hwnas.pipeline.config import PipelineConfig
 from hwnas.pipeline.import_table import import_published
 
@@ -12,7 +12,7 @@ __all__ = ["run"]
 
 
 def run(config: PipelineConfig, folder: Path) -> None:
-    reporter = Reporter()
+    reporter = ConsoleReporter()
     result = import_published(config, folder, reporter)
     reporter.say(f"table: {folder / result.file}: {result.operators} operators of {result.device}")
     if result.missing:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hwnas.cli.console import Reporter
+from hwnas.cli.console import ConsoleReporter
 from hwnas.pipeline.config import PipelineConfig
 from hwnas.pipeline.onboard import PREDICTOR, onboard
 
@@ -12,7 +12,7 @@ __all__ = ["run"]
 
 
 def run(config: PipelineConfig, folder: Path) -> None:
-    reporter = Reporter()
+    reporter = ConsoleReporter()
     result = onboard(config, folder, reporter)
     reporter.say(
         f"expected error: {result.expected_mape:.1%} after {result.measurements_used} measurements"

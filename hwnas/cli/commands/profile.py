@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hwnas.cli.console import Reporter
+from hwnas.cli.console import ConsoleReporter
 from hwnas.pipeline.config import PipelineConfig
 from hwnas.pipeline.profile import profile
 
@@ -12,7 +12,7 @@ __all__ = ["run"]
 
 
 def run(config: PipelineConfig, folder: Path) -> None:
-    reporter = Reporter()
+    reporter = ConsoleReporter()
     result = profile(config, folder, reporter)
     rows = [
         (entry.runtime, entry.operators, entry.covered, _percent(entry.mape_raw), _percent(entry.mape_corrected),

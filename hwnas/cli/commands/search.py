@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hwnas.cli.console import Reporter
+from hwnas.cli.console import ConsoleReporter
 from hwnas.pipeline.config import PipelineConfig
 from hwnas.pipeline.search.step import search
 
@@ -12,7 +12,7 @@ __all__ = ["run"]
 
 
 def run(config: PipelineConfig, folder: Path) -> None:
-    reporter = Reporter()
+    reporter = ConsoleReporter()
     result = search(config, folder, reporter)
     measured = any(entry.accuracy_measured is not None for entry in result.selected)
     columns = ["target", "budget ms", "latency ms", "predicted accuracy", *(["measured accuracy"] if measured else [])]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hwnas.cli.commands import validate_table
-from hwnas.cli.console import Reporter
+from hwnas.cli.console import ConsoleReporter
 from hwnas.errors import ConfigError
 from hwnas.pipeline.config import PipelineConfig
 from hwnas.pipeline.validate import ValidatedTarget, validate
@@ -33,7 +33,7 @@ def run(config: PipelineConfig, folder: Path) -> None:
             raise ConfigError(f"table and {given[0]}: table=FILE checks a latency table alone: leave one of them out")
         validate_table.run(config, folder)
         return
-    reporter = Reporter()
+    reporter = ConsoleReporter()
     result = validate(config, folder, reporter)
     reporter.table("exported files, measured", COLUMNS, table_rows(result.targets))
     reporter.say(f"result: {folder / 'result.json'}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hwnas.cli.asked import given_keys
-from hwnas.cli.console import Reporter
+from hwnas.cli.console import ConsoleReporter
 from hwnas.pipeline.config import PipelineConfig
 from hwnas.pipeline.validate_table import PLOT, validate_table
 
@@ -13,7 +13,7 @@ __all__ = ["run"]
 
 
 def run(config: PipelineConfig, folder: Path) -> None:
-    reporter = Reporter()
+    reporter = ConsoleReporter()
     result = validate_table(config, folder, reporter, given_keys())
     row = (
         f"{result.device} {result.setting}", result.networks, f"{result.mape:.1%}", f"{result.mape_test_retest:.1%}",

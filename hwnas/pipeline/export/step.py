@@ -23,7 +23,13 @@ __all__ = ["export"]
 
 @step_of(ExportStep)
 def export(config: ExportStep, folder: Path, reporter: Reporter = SILENT) -> Exported:
-    """The files in `folder`, made or read (see `hwnas.pipeline.steps`)."""
+    """The files in `folder`, made or read (see `hwnas.pipeline.steps`).
+
+    >>> config = hwnas.load_config(["experiment=smoke"])
+    >>> exported = hwnas.export(config, "runs/mine/export")
+    >>> sorted({file.format for file in exported.files})
+    ['onnx', 'tflite']
+    """
     config = _as_checked(config, reporter)
     targets, files = planned_targets(config, folder)
     planned, left_out = plan_files(targets, config.formats, config.precisions)

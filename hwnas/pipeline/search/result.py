@@ -11,6 +11,10 @@ from hwnas.pipeline.plain import optional, to_plain
 
 if TYPE_CHECKING:
     import pandas as pd
+    from torch import nn
+
+    from hwnas.data.config import DataConfig
+    from hwnas.supernet.single import TrainedNetwork
 
 __all__ = ["ChosenNetwork", "EvaluatedNetworks", "SearchEntry", "Searched"]
 
@@ -89,6 +93,12 @@ class SearchEntry(ChosenNetwork):
     def accuracy(self) -> float:
         """As measured on held-out images where it was, else as predicted."""
         return self.accuracy_predicted if self.accuracy_measured is None else self.accuracy_measured
+
+    def module(self, trained: TrainedNetwork, images: DataConfig | None = None, seed: int = 0) -> nn.Module:
+        """The network itself, with the weights in `trained`: see `hwnas.pipeline.networks.network_of`."""
+        from hwnas.pipeline.networks import network_of
+
+        return network_of(self.arch, trained, images, seed)
 
 
 @dataclass(frozen=True, kw_only=True)

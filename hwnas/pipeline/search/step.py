@@ -35,7 +35,16 @@ HISTORY = "history.png"
 
 @step_of(SearchStep)
 def search(config: SearchStep, folder: Path, reporter: Reporter = SILENT) -> Searched:
-    """What was chosen, made or read (see `hwnas.pipeline.steps`). Targets searched before a kill are kept."""
+    """What was chosen, made or read (see `hwnas.pipeline.steps`). Targets searched before a kill are kept.
+
+    >>> config = hwnas.load_config(["experiment=smoke"])
+    >>> found = hwnas.search(config, "runs/mine/search")
+    >>> fastest = min(entry.latency_ms for entry in found.selected if entry.runtime == "litert")
+    >>> found.best(budget_ms=1.5 * fastest, target="local-litert").latency_ms <= 1.5 * fastest
+    True
+    >>> len(found.to_frame()) == len(found.selected)
+    True
+    """
     space = resolve_space(config)
     predictor_path = accuracy_file(config, folder)
     sources = latency_targets(config, folder, space)

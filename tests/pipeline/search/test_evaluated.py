@@ -10,7 +10,7 @@ import pytest
 from hwnas.accuracy.measure import measure_accuracy
 from hwnas.cli.compose import compose_config
 from hwnas.cli.config import register_schemas, to_pipeline_config
-from hwnas.cli.console import Reporter
+from hwnas.cli.console import ConsoleReporter
 from hwnas.errors import ConfigError
 from hwnas.latency.tables.table import read_table
 from hwnas.pipeline.import_table import import_published
@@ -30,7 +30,7 @@ def test_the_best_by_measured_accuracy_is_chosen(smoke: Path) -> None:
         "search.islands.generations=5", "search.evaluate_top=3",
     )  # fmt: skip
     config = to_pipeline_config(compose_config("search", settings))
-    (entry,) = search(config, smoke / "again", Reporter()).selected
+    (entry,) = search(config, smoke / "again").selected
     measured = entry.evaluated.accuracy_measured
     assert len(measured) == len(entry.evaluated.accuracy_predicted) == 3
     assert entry.accuracy_measured == max(measured)
@@ -46,14 +46,16 @@ def test_what_is_searched_for_int8_is_judged_as_int8(smoke: Path) -> None:
     register_schemas()
     common = ("experiment=smoke", "runtime=onnxruntime", "profiling.precision=int8")
     quick = ("profiling.networks=10", "profiling.rounds=2", "profiling.max_rounds=2", "profiling.slice_ms=0.5")
-    profiled = profile(to_pipeline_config(compose_config("profile", [*common, *quick])), smoke / "tables", Reporter())
+    profiled = profile(
+        to_pipeline_config(compose_config("profile", [*common, *quick])), smoke / "tables", ConsoleReporter()
+    )
     assert (profiled.precision, Path(profiled.file).name) == ("int8", "onnxruntime-int8-1t.csv")
     settings = (
         *common, f"latency.path={smoke / 'tables'}", "search.budget_quantiles=[0.5]", "search.comparison_networks=0",
         "search.islands.generations=5", "search.evaluate_top=3",
     )  # fmt: skip
     config = to_pipeline_config(compose_config("search", settings))
-    (entry,) = search(config, smoke / "int8", Reporter()).selected
+    (entry,) = search(config, smoke / "int8").selected
     assert entry.precision == "int8"
     assert entry.id == f"{entry.device}-onnxruntime-int8-{entry.budget}"
     assert entry.accuracy_measured_as == "int8"
@@ -79,7 +81,7 @@ def test_an_imported_table_is_searched_with(reference_data: Path, tmp_path: Path
     published = reference_data / "ofa"
     asked = ("format=ofa", f"path={published}", *PUBLISHED)
     summary = import_published(
-        to_pipeline_config(compose_config("import-table", asked)), tmp_path / "tables", Reporter()
+        to_pipeline_config(compose_config("import-table", asked)), tmp_path / "tables", ConsoleReporter()
     )
     assert (summary.device, summary.missing) == ("note10", ())
     assert len(read_table(tmp_path / "tables" / summary.file).operators.operators) == summary.operators
@@ -87,7 +89,7 @@ def test_an_imported_table_is_searched_with(reference_data: Path, tmp_path: Path
         *PUBLISHED, f"latency.path={tmp_path / 'tables'}", "accuracy=ofa", "search.islands.generations=5",
         f"accuracy.path={published / 'accuracy_predictor.npz'}", "search.budgets=[25]", "search.comparison_networks=0",
     )  # fmt: skip
-    result = search(to_pipeline_config(compose_config("search", settings)), tmp_path / "search", Reporter())
+    result = search(to_pipeline_config(compose_config("search", settings)), tmp_path / "search")
     (entry,) = result.selected
     assert entry.id == "note10-published-25ms"
     assert 20 < entry.latency_ms <= 25
@@ -102,5 +104,7 @@ def test_what_is_to_be_imported_must_be_said(asked: tuple[str, ...], message: st
     register_schemas()
     with pytest.raises(ConfigError, match=message):
         import_published(
-            to_pipeline_config(compose_config("import-table", [*PUBLISHED, *asked])), tmp_path / "tables", Reporter()
+            to_pipeline_config(compose_config("import-table", [*PUBLISHED, *asked])),
+            tmp_path / "tables",
+            ConsoleReporter(),
         )
