@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from hwnas.cli.commands import COMMANDS
+from hwnas.cli.words import in_settings
 from hwnas.errors import HwnasError, choices
 
 __all__ = ["main"]
@@ -79,7 +80,7 @@ def _fail(message: str, status: int = 1) -> int:
 
 
 def _say_error(message: str) -> None:
-    print(f"hwnas: error: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201
+    print(f"hwnas: error: {' '.join(in_settings(message).split())}", file=sys.stderr)  # noqa: T201
 
 
 if __name__ == "__main__":

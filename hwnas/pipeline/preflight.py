@@ -56,9 +56,7 @@ def check_folders(folders: Sequence[Path]) -> None:
             with tempfile.TemporaryFile(dir=folder):
                 pass
     except OSError as error:
-        raise StorageError(
-            f"cannot write {folder}: {error.strerror or error}; choose another folder with hydra.run.dir=…"
-        ) from error
+        raise StorageError(f"cannot write {folder}: {error.strerror or error}; choose another folder") from error
 
 
 def _check_formats(config: RunStep) -> None:

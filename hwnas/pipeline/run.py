@@ -53,9 +53,7 @@ def run(config: RunStep, folder: Path, reporter: Reporter = SILENT) -> RunResult
     if config.training.network != "supernet":
         raise ConfigError("hwnas run searches a supernet: training.network=supernet; one network: hwnas train, export")
     if process_counts()[1] > 1:
-        raise ConfigError(
-            "torchrun is for hwnas train alone: train with it, then hwnas run with the same hydra.run.dir"
-        )
+        raise ConfigError("torchrun is for hwnas train alone: train with it, then hwnas run in the same folder")
     names = [name for name in ORDER if name != "finetune" or config.finetune.epochs]
     chosen: Path | None = None
     with ExitStack() as holds:
