@@ -30,7 +30,7 @@ from hwnas.cli.compose import (
 from hwnas.cli.config import CONFIG_FOLDER, register_schemas, to_pipeline_config
 from hwnas.cli.sweeps import sweep_settings
 from hwnas.errors import ConfigError, HwnasError
-from hwnas.pipeline.steps import held
+from hwnas.pipeline.store.steps import held
 from hwnas.training.torchrun import is_first_process
 
 __all__ = ["run_command"]

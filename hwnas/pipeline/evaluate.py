@@ -14,9 +14,9 @@ from hwnas.accuracy.scoring import PredictorScore, cross_validate, nothing_score
 from hwnas.errors import DataError
 from hwnas.pipeline.config import EvaluateStep
 from hwnas.pipeline.inputs import data_inputs, load_images, load_network, resolve_space, trained_checkpoint
-from hwnas.pipeline.labels import Labels
-from hwnas.pipeline.plain import to_plain
-from hwnas.pipeline.steps import files_digest, run_step, step_of
+from hwnas.pipeline.store.labels import Labels
+from hwnas.pipeline.store.plain import to_plain
+from hwnas.pipeline.store.steps import files_digest, run_step, step_of
 from hwnas.progress import SILENT, Reporter
 from hwnas.spaces import Genotypes, Space
 from hwnas.spaces.space import Floats
@@ -52,7 +52,7 @@ class Evaluated:
 
 @step_of(EvaluateStep)
 def evaluate(config: EvaluateStep, folder: Path, reporter: Reporter = SILENT) -> Evaluated:
-    """What `folder` holds, made or read (see `hwnas.pipeline.steps`). Subnets measured before a kill are kept.
+    """What `folder` holds, made or read (see `hwnas.pipeline.store.steps`). Subnets measured before a kill are kept.
 
     >>> config = hwnas.load_config(["experiment=smoke"])
     >>> evaluated = hwnas.evaluate(config, "runs/mine/evaluate")

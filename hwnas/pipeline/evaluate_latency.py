@@ -11,8 +11,8 @@ from hwnas.latency.predictors.dataset import load_latency_data
 from hwnas.latency.predictors.protocol import run_protocol
 from hwnas.latency.predictors.registry import METHODS, make_method
 from hwnas.pipeline.config import EvaluateLatencyStep
-from hwnas.pipeline.plain import to_plain, without_path
-from hwnas.pipeline.steps import files_digest, run_step, step_of
+from hwnas.pipeline.store.plain import to_plain, without_path
+from hwnas.pipeline.store.steps import files_digest, run_step, step_of
 from hwnas.progress import SILENT, Reporter
 
 __all__ = ["LatencyScored", "evaluate_latency"]
@@ -43,7 +43,7 @@ class LatencyScored:
 
 @step_of(EvaluateLatencyStep)
 def evaluate_latency(config: EvaluateLatencyStep, folder: Path, reporter: Reporter = SILENT) -> LatencyScored:
-    """The scores, computed or read (see `hwnas.pipeline.steps`).
+    """The scores, computed or read (see `hwnas.pipeline.store.steps`).
 
     >>> config = hwnas.load_config([
     ...     "data=csv", "data.path=latencies.csv", "data.genes=[a,b,c,d,e,f]", "data.train_devices=[dev0,dev1,dev3]",

@@ -14,9 +14,9 @@ from hwnas.errors import ConfigError
 from hwnas.files import read_json, sha256_of_file, sha256_of_json
 from hwnas.pipeline.config import FinetuneStep, TrainStep
 from hwnas.pipeline.inputs import input_path, searched_networks, trained_checkpoint
-from hwnas.pipeline.plain import to_plain
 from hwnas.pipeline.search.result import SearchEntry
-from hwnas.pipeline.steps import read_result, step_of, write_result
+from hwnas.pipeline.store.plain import to_plain
+from hwnas.pipeline.store.steps import read_result, step_of, write_result
 from hwnas.pipeline.train import Scored, Trained, train
 from hwnas.progress import SILENT, Reporter
 from hwnas.training.torchrun import process_counts

@@ -12,7 +12,7 @@ from hwnas.latency.tables.published_rows import FORMATS, import_table, source_fi
 from hwnas.latency.tables.table import table_path, write_table
 from hwnas.pipeline.config import ImportTableStep
 from hwnas.pipeline.inputs import resolve_space
-from hwnas.pipeline.steps import files_digest, run_step, step_of
+from hwnas.pipeline.store.steps import files_digest, run_step, step_of
 from hwnas.progress import SILENT, Reporter
 
 __all__ = ["Imported", "import_published"]
@@ -33,7 +33,7 @@ class Imported:
 
 @step_of(ImportTableStep)
 def import_published(config: ImportTableStep, folder: Path, reporter: Reporter = SILENT) -> Imported:
-    """The table in `folder`, made or read (see `hwnas.pipeline.steps`).
+    """The table in `folder`, made or read (see `hwnas.pipeline.store.steps`).
 
     >>> config = hwnas.load_config(["experiment=smoke", "format=csv", "path=theirs.csv", "device=pixel4"])
     >>> hwnas.import_published(config, "tables").device

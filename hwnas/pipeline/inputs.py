@@ -17,10 +17,10 @@ from hwnas.errors import ArchError, ConfigError, StorageError
 from hwnas.files import sha256_of_file
 from hwnas.latency.tables.table import table_path
 from hwnas.pipeline.config import Arch, DeviceStep, SpaceStep
-from hwnas.pipeline.folders import step_folder
-from hwnas.pipeline.plain import from_plain, to_plain
 from hwnas.pipeline.search.result import ChosenNetwork
-from hwnas.pipeline.steps import read_result
+from hwnas.pipeline.store.folders import step_folder
+from hwnas.pipeline.store.plain import from_plain, to_plain
+from hwnas.pipeline.store.steps import read_result
 from hwnas.pipeline.trained_on import read_trained_on
 from hwnas.progress import no_progress
 from hwnas.spaces import Space, SpaceConfig, make_space

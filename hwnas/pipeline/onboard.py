@@ -13,8 +13,8 @@ from hwnas.errors import ConfigError, StorageError
 from hwnas.latency.fewshot.method import MIN_MEASUREMENTS
 from hwnas.pipeline.config import OnboardStep
 from hwnas.pipeline.inputs import device_inputs, resolve_space
-from hwnas.pipeline.plain import to_plain
-from hwnas.pipeline.steps import files_digest, run_step, step_of
+from hwnas.pipeline.store.plain import to_plain
+from hwnas.pipeline.store.steps import files_digest, run_step, step_of
 from hwnas.progress import SILENT, Reporter
 
 __all__ = ["PREDICTOR", "MeasuredNetwork", "Onboarded", "onboard"]
@@ -60,7 +60,7 @@ class Onboarded:
 
 @step_of(OnboardStep)
 def onboard(config: OnboardStep, folder: Path, reporter: Reporter = SILENT) -> Onboarded:
-    """The onboarding's summary, made or read (see `hwnas.pipeline.steps`). What was measured before a kill is kept.
+    """The onboarding's summary, made or read (see `hwnas.pipeline.store.steps`). What was measured before a kill is kept.
 
     >>> settings = ["experiment=smoke", "runtime=onnxruntime", "measurements=4", "onboard.candidates=40"]
     >>> hwnas.onboard(hwnas.load_config(settings), "runs/mine/onboard").measurements_used

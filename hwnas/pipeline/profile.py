@@ -9,8 +9,8 @@ from pathlib import Path
 from hwnas.latency.tables.table import LatencyTable
 from hwnas.pipeline.config import ProfileStep
 from hwnas.pipeline.inputs import device_inputs, resolve_space, tables_of
-from hwnas.pipeline.plain import to_plain
-from hwnas.pipeline.steps import run_step, step_of
+from hwnas.pipeline.store.plain import to_plain
+from hwnas.pipeline.store.steps import run_step, step_of
 from hwnas.progress import SILENT, Reporter
 
 __all__ = ["NetworkLatencies", "Profiled", "TableSummary", "profile"]
@@ -59,7 +59,7 @@ class Profiled(TableSummary):
 
 @step_of(ProfileStep)
 def profile(config: ProfileStep, folder: Path, reporter: Reporter = SILENT) -> Profiled:
-    """The tables in `folder`, made or read (see `hwnas.pipeline.steps`). What was measured before a kill is kept.
+    """The tables in `folder`, made or read (see `hwnas.pipeline.store.steps`). What was measured before a kill is kept.
 
     >>> config = hwnas.load_config(["experiment=smoke"])
     >>> profiled = hwnas.profile(config, "runs/mine/profile")

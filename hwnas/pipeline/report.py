@@ -11,10 +11,10 @@ import hwnas
 from hwnas.files import read_json
 from hwnas.pipeline.config import ReportStep
 from hwnas.pipeline.evaluate import Evaluated, ScoredPredictor
-from hwnas.pipeline.plain import to_plain
 from hwnas.pipeline.profile import Profiled, TableSummary
 from hwnas.pipeline.search.result import Searched
-from hwnas.pipeline.steps import files_digest, read_result_as, run_step, step_of
+from hwnas.pipeline.store.plain import to_plain
+from hwnas.pipeline.store.steps import files_digest, read_result_as, run_step, step_of
 from hwnas.pipeline.train import Trained
 from hwnas.pipeline.validate import Validated, ValidatedTarget
 from hwnas.progress import SILENT, Reporter
@@ -62,7 +62,7 @@ class RunResult:
 
 @step_of(ReportStep)
 def report(config: ReportStep, folder: Path, reporter: Reporter = SILENT) -> Reported:
-    """Draws what a run's folder holds into `folder`; skipped where nothing changed (see `hwnas.pipeline.steps`).
+    """Draws what a run's folder holds into `folder`; skipped where nothing changed (see `hwnas.pipeline.store.steps`).
 
     >>> config = hwnas.load_config(["experiment=smoke"])
     >>> hwnas.report(config, "runs/mine/report").report

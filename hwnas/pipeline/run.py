@@ -26,12 +26,12 @@ from hwnas.pipeline.config import (
 from hwnas.pipeline.evaluate import evaluate
 from hwnas.pipeline.export.step import export
 from hwnas.pipeline.finetune import finetune
-from hwnas.pipeline.plain import to_plain
 from hwnas.pipeline.preflight import check_run
 from hwnas.pipeline.profile import profile
 from hwnas.pipeline.report import RunResult, collect, report
 from hwnas.pipeline.search.step import search
-from hwnas.pipeline.steps import held, read_or_none, read_result, step_of, write_result
+from hwnas.pipeline.store.plain import to_plain
+from hwnas.pipeline.store.steps import held, read_or_none, read_result, step_of, write_result
 from hwnas.pipeline.train import train
 from hwnas.pipeline.validate import validate
 from hwnas.progress import SILENT, Reporter

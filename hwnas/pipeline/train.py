@@ -11,8 +11,8 @@ import numpy as np
 from hwnas.accuracy.measure_config import MeasureConfig
 from hwnas.pipeline.config import TrainStep
 from hwnas.pipeline.inputs import data_inputs, given_arch, load_images, load_network, matching, resolve_space
-from hwnas.pipeline.plain import optional, to_plain
-from hwnas.pipeline.steps import files_digest, run_step, step_of
+from hwnas.pipeline.store.plain import optional, to_plain
+from hwnas.pipeline.store.steps import files_digest, run_step, step_of
 from hwnas.progress import SILENT, Reporter, no_progress, silent
 from hwnas.spaces import Genotypes, Space
 from hwnas.training.torchrun import is_first_process, process_counts
@@ -77,7 +77,7 @@ class Trained:
 
 @step_of(TrainStep)
 def train(config: TrainStep, folder: Path, reporter: Reporter = SILENT, name: str = "train") -> Trained | None:
-    """The training in `folder`, made or read (see `hwnas.pipeline.steps`); `name` is what people see of it.
+    """The training in `folder`, made or read (see `hwnas.pipeline.store.steps`); `name` is what people see of it.
 
     Under torchrun the first process decides whether there is anything to train; the others return None.
 

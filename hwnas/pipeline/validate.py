@@ -25,9 +25,9 @@ from hwnas.pipeline.inputs import (
     tables_of,
     trained_checkpoint,
 )
-from hwnas.pipeline.plain import to_plain
 from hwnas.pipeline.search.result import SearchEntry
-from hwnas.pipeline.steps import files_digest, read_result_as, run_step, step_of
+from hwnas.pipeline.store.plain import to_plain
+from hwnas.pipeline.store.steps import files_digest, read_result_as, run_step, step_of
 from hwnas.progress import SILENT, Progress, Reporter, no_progress
 from hwnas.spaces import Space
 
@@ -100,7 +100,7 @@ class _Accuracy:
 
 @step_of(ValidateStep)
 def validate(config: ValidateStep, folder: Path, reporter: Reporter = SILENT) -> Validated:
-    """The verified targets, made or read (see `hwnas.pipeline.steps`). The one step that looks at test accuracy.
+    """The verified targets, made or read (see `hwnas.pipeline.store.steps`). The one step that looks at test accuracy.
 
     >>> config = hwnas.load_config(["experiment=smoke"])
     >>> validated = hwnas.validate(config, "runs/mine/validate")

@@ -12,8 +12,8 @@ from hwnas.latency.tables.table import LatencyTable, read_table
 from hwnas.pipeline.asked import refuse_others
 from hwnas.pipeline.config import ValidateTableStep
 from hwnas.pipeline.inputs import device_inputs, table_files
-from hwnas.pipeline.plain import to_plain
-from hwnas.pipeline.steps import files_digest, run_step, step_of
+from hwnas.pipeline.store.plain import to_plain
+from hwnas.pipeline.store.steps import files_digest, run_step, step_of
 from hwnas.profiling.config import ProfilingConfig
 from hwnas.progress import SILENT, Reporter
 from hwnas.spaces import space_from_dict
@@ -56,7 +56,7 @@ class TableValidated:
 def validate_table(
     config: ValidateTableStep, folder: Path, reporter: Reporter = SILENT, asked: Set[str] = frozenset()
 ) -> TableValidated:
-    """What was found, made or read (see `hwnas.pipeline.steps`). Space and setting are the table's own: ConfigError
+    """What was found, made or read (see `hwnas.pipeline.store.steps`). Space and setting are the table's own: ConfigError
     where one of the settings `asked` for, such as `profiling.threads`, is another.
 
     >>> table = "runs/mine/profile/local/onnxruntime-fp32-1t.csv"

@@ -16,7 +16,7 @@ from hwnas.export.signature import Port, fed_shape
 from hwnas.pipeline.asked import refuse_others
 from hwnas.pipeline.config import VerifyBundleStep
 from hwnas.pipeline.latencies import TimedFile, measure_latencies
-from hwnas.pipeline.steps import step_of, write_result
+from hwnas.pipeline.store.steps import step_of, write_result
 from hwnas.progress import SILENT, Reporter
 
 if TYPE_CHECKING:

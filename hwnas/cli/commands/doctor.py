@@ -16,9 +16,9 @@ from pathlib import Path
 
 import hwnas
 from hwnas.cli.console import ConsoleReporter
+from hwnas.cli.installed import Package, compares_versions, look
 from hwnas.devices.adb import attached
 from hwnas.errors import DeviceError
-from hwnas.pipeline.installed import Package, compares_versions, look
 from hwnas.profiling.runtimes import RUNTIMES
 
 __all__ = ["run"]

@@ -17,8 +17,8 @@ from hwnas.pipeline.export.preflight import preflight_networks, tell_of_files
 from hwnas.pipeline.export.result import ExportedFile
 from hwnas.pipeline.export.subjects import Source
 from hwnas.pipeline.latencies import MeasuredLatency, TimedFile, measure_latencies
-from hwnas.pipeline.plain import to_plain
 from hwnas.pipeline.preflight import check_folders
+from hwnas.pipeline.store.plain import to_plain
 from hwnas.progress import Reporter
 
 if TYPE_CHECKING:

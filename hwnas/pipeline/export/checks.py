@@ -20,11 +20,11 @@ from hwnas.errors import ExportError, StorageError
 from hwnas.export.formats import model_format
 from hwnas.files import read_json, sha256_of_file, write_json
 from hwnas.pipeline.config import ExportStep
+from hwnas.pipeline.export.logged_work import LoggedWork, relay
 from hwnas.pipeline.export.plan import PlannedFile
 from hwnas.pipeline.export.preflight import preflight_file
 from hwnas.pipeline.export.subjects import Source
 from hwnas.pipeline.latencies import device_named
-from hwnas.pipeline.logged_work import LoggedWork, relay
 from hwnas.progress import Progress, Reporter, no_progress, part
 from hwnas.workers import WorkerPool
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hwnas.pipeline.plain import to_plain
+from hwnas.pipeline.store.plain import to_plain
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,8 +14,8 @@ from hwnas.pipeline.export.plan import plan_files, planned_targets
 from hwnas.pipeline.export.result import Exported
 from hwnas.pipeline.export.subjects import source_of
 from hwnas.pipeline.inputs import device_inputs
-from hwnas.pipeline.plain import to_plain
-from hwnas.pipeline.steps import files_digest, run_step, step_of
+from hwnas.pipeline.store.plain import to_plain
+from hwnas.pipeline.store.steps import files_digest, run_step, step_of
 from hwnas.progress import SILENT, Reporter
 
 __all__ = ["export"]
@@ -23,7 +23,7 @@ __all__ = ["export"]
 
 @step_of(ExportStep)
 def export(config: ExportStep, folder: Path, reporter: Reporter = SILENT) -> Exported:
-    """The files in `folder`, made or read (see `hwnas.pipeline.steps`).
+    """The files in `folder`, made or read (see `hwnas.pipeline.store.steps`).
 
     >>> config = hwnas.load_config(["experiment=smoke"])
     >>> exported = hwnas.export(config, "runs/mine/export")

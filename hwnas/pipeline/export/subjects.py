@@ -15,7 +15,7 @@ from hwnas.export.preflight import Finding, preflight
 from hwnas.pipeline.config import ExportStep
 from hwnas.pipeline.export.plan import Target
 from hwnas.pipeline.inputs import data_inputs, load_images, load_network, resolve_space, trained_checkpoint
-from hwnas.pipeline.plain import to_plain
+from hwnas.pipeline.store.plain import to_plain
 from hwnas.progress import Progress, silent
 
 if TYPE_CHECKING:

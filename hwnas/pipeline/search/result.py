@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hwnas.errors import ConfigError, InfeasibleBudgetError, choices
-from hwnas.pipeline.plain import optional, to_plain
+from hwnas.pipeline.store.plain import optional, to_plain
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,13 +13,13 @@ from hwnas.errors import ConfigError
 from hwnas.pipeline.config import SearchStep
 from hwnas.pipeline.evaluate import say_known
 from hwnas.pipeline.inputs import data_inputs, load_images, load_network, resolve_space, trained_checkpoint
-from hwnas.pipeline.labels import Labels
-from hwnas.pipeline.plain import to_plain
 from hwnas.pipeline.search.quantities import Quantities
 from hwnas.pipeline.search.result import EvaluatedNetworks, Searched, SearchEntry
 from hwnas.pipeline.search.sources import Predictor, Target, accuracy_file, latency_targets, load_predictor
 from hwnas.pipeline.search.target import Found, kept, search_target, target_id
-from hwnas.pipeline.steps import files_digest, run_step, step_of
+from hwnas.pipeline.store.labels import Labels
+from hwnas.pipeline.store.plain import to_plain
+from hwnas.pipeline.store.steps import files_digest, run_step, step_of
 from hwnas.progress import SILENT, Reporter, part
 from hwnas.search.budgets import sample_near_latency
 from hwnas.search.quantities import parse_quantity
@@ -35,7 +35,7 @@ HISTORY = "history.png"
 
 @step_of(SearchStep)
 def search(config: SearchStep, folder: Path, reporter: Reporter = SILENT) -> Searched:
-    """What was chosen, made or read (see `hwnas.pipeline.steps`). Targets searched before a kill are kept.
+    """What was chosen, made or read (see `hwnas.pipeline.store.steps`). Targets searched before a kill are kept.
 
     >>> config = hwnas.load_config(["experiment=smoke"])
     >>> found = hwnas.search(config, "runs/mine/search")

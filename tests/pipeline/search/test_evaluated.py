@@ -15,9 +15,9 @@ from hwnas.errors import ConfigError
 from hwnas.latency.tables.table import read_table
 from hwnas.pipeline.import_table import import_published
 from hwnas.pipeline.inputs import load_images, load_network, resolve_space
-from hwnas.pipeline.plain import to_plain
 from hwnas.pipeline.profile import profile
 from hwnas.pipeline.search.step import HISTORY, MEASURED, search
+from hwnas.pipeline.store.plain import to_plain
 from hwnas.progress import no_progress
 
 PUBLISHED = ("space=ofa_mbv3", "space.width_mult=1.2")

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from hwnas.errors import StorageError
-from hwnas.pipeline.plain import optional
-from hwnas.pipeline.steps import changed_keys, files_digest, read_result, read_result_as, run_step
+from hwnas.pipeline.store.plain import optional
+from hwnas.pipeline.store.steps import changed_keys, files_digest, read_result, read_result_as, run_step
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwnas.errors import StorageError
-from hwnas.pipeline.plain import from_plain, to_plain
 from hwnas.pipeline.search.result import Searched
-from hwnas.pipeline.steps import read_document
+from hwnas.pipeline.store.plain import from_plain, to_plain
+from hwnas.pipeline.store.steps import read_document
 from hwnas.pipeline.validate import Validated
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ import hwnas
 from hwnas.errors import StorageError
 from hwnas.files import LOCK_NAME, locked, read_json, sha256_of_file, write_json
 from hwnas.pipeline.config import Step
-from hwnas.pipeline.plain import from_plain, to_plain
+from hwnas.pipeline.store.plain import from_plain, to_plain
 
 __all__ = [
     "changed_keys",
