@@ -19,7 +19,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from hwnas.version import __version__
 
 _HOMES = {
     # What can be done, step by step.

@@ -27,9 +27,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         _print_help()
         return 0 if arguments else 2
     if arguments[0] == "--version":
-        import hwnas
+        from hwnas.version import __version__
 
-        print(f"hwnas {hwnas.__version__}")  # noqa: T201
+        print(f"hwnas {__version__}")  # noqa: T201
         return 0
     command = arguments[0]
     if command not in COMMANDS:

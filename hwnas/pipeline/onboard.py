@@ -60,7 +60,7 @@ class Onboarded:
 
 @step_of(OnboardStep)
 def onboard(config: OnboardStep, folder: Path, reporter: Reporter = SILENT) -> Onboarded:
-    """The onboarding's summary, made or read (see `hwnas.pipeline.store.steps`). What was measured before a kill is kept.
+    """What `folder` holds, made or read (see `hwnas.pipeline.store.steps`). What was measured before a kill is kept.
 
     >>> settings = ["experiment=smoke", "runtime=onnxruntime", "measurements=4", "onboard.candidates=40"]
     >>> hwnas.onboard(hwnas.load_config(settings), "runs/mine/onboard").measurements_used

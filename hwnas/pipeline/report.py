@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import hwnas
 from hwnas.files import read_json
 from hwnas.pipeline.config import ReportStep
 from hwnas.pipeline.evaluate import Evaluated, ScoredPredictor
@@ -18,6 +17,7 @@ from hwnas.pipeline.store.steps import files_digest, read_result_as, run_step, s
 from hwnas.pipeline.train import Trained
 from hwnas.pipeline.validate import Validated, ValidatedTarget
 from hwnas.progress import SILENT, Reporter
+from hwnas.version import __version__
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,9 +112,9 @@ def collect(run_folder: Path) -> RunResult:
         search_history=search.history,
         search={"evaluations": search.evaluations, "elapsed_s": search.elapsed_s},
         elapsed_s=sum(seconds.values()),
-        version=hwnas.__version__,
+        version=__version__,
         provenance={
-            "versions": {"hwnas": hwnas.__version__, "Python": platform.python_version()}
+            "versions": {"hwnas": __version__, "Python": platform.python_version()}
             | {entry.runtime: entry.runtime_version for entry in profile.tables},
             "machine": {"system": platform.platform(), "processor": platform.processor() or platform.machine()},
             "seconds": seconds,

@@ -56,8 +56,8 @@ class TableValidated:
 def validate_table(
     config: ValidateTableStep, folder: Path, reporter: Reporter = SILENT, asked: Set[str] = frozenset()
 ) -> TableValidated:
-    """What was found, made or read (see `hwnas.pipeline.store.steps`). Space and setting are the table's own: ConfigError
-    where one of the settings `asked` for, such as `profiling.threads`, is another.
+    """What was found, made or read (see `hwnas.pipeline.store.steps`). Space and setting are the table's own:
+    ConfigError where one of the settings `asked` for, such as `profiling.threads`, is another.
 
     >>> table = "runs/mine/profile/local/onnxruntime-fp32-1t.csv"
     >>> config = hwnas.load_config(["experiment=smoke", f"table={table}", "n=2"])

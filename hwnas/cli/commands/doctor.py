@@ -14,12 +14,12 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-import hwnas
 from hwnas.cli.console import ConsoleReporter
 from hwnas.cli.installed import Package, compares_versions, look
 from hwnas.devices.adb import attached
 from hwnas.errors import DeviceError
 from hwnas.profiling.runtimes import RUNTIMES
+from hwnas.version import __version__
 
 __all__ = ["run"]
 
@@ -111,7 +111,7 @@ def run() -> None:
 
 
 def _itself() -> tuple[str, str]:
-    versions = f"{hwnas.__version__}, Python {platform.python_version()}"
+    versions = f"{__version__}, Python {platform.python_version()}"
     return "yes", versions if compares_versions() else (
         f"{versions}; its metadata (pip install hwnas) or the package packaging are missing:"
         " whether the versions below are new enough is not known"

@@ -14,11 +14,11 @@ from functools import update_wrapper
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
-import hwnas
 from hwnas.errors import StorageError
 from hwnas.files import LOCK_NAME, locked, read_json, sha256_of_file, write_json
 from hwnas.pipeline.config import Step
 from hwnas.pipeline.store.plain import from_plain, to_plain
+from hwnas.version import __version__
 
 __all__ = [
     "changed_keys",
@@ -72,7 +72,7 @@ def run_step(
     Raises StorageError where another process is at the step.
     """
     with held(folder):
-        inputs = {"version": hwnas.__version__, "seed": seed, **inputs}
+        inputs = {"version": __version__, "seed": seed, **inputs}
         inputs_path, result_path = folder / "inputs.json", folder / "result.json"
         if inputs_path.exists():
             changed = changed_keys(read_or_none(inputs_path), inputs)
@@ -93,7 +93,7 @@ def write_result(folder: Path, command: str, seed: int, elapsed_s: float, result
     """Write a step's `result`, a dataclass, as `result.json` in the form that all have."""
     document = {
         "command": command,
-        "version": hwnas.__version__,
+        "version": __version__,
         "seed": seed,
         "elapsed_s": round(elapsed_s, 3),
         "result": to_plain(result),
