@@ -39,7 +39,7 @@ _HOMES = {
     "report": "hwnas.pipeline.report",
     # What it is done with.
     "load_config": "hwnas.cli.load",
-    "make_space": "hwnas.spaces",
+    "make_space": "hwnas.pipeline.networks",
     "LatencyTable": "hwnas.latency.tables.table",
     "load_supernet": "hwnas.pipeline.networks",
     "read_runs": "hwnas.pipeline.store.runs",
@@ -81,6 +81,7 @@ if TYPE_CHECKING:
     from hwnas.pipeline.finetune import finetune as finetune
     from hwnas.pipeline.import_table import import_published as import_published
     from hwnas.pipeline.networks import load_supernet as load_supernet
+    from hwnas.pipeline.networks import make_space as make_space
     from hwnas.pipeline.onboard import onboard as onboard
     from hwnas.pipeline.profile import profile as profile
     from hwnas.pipeline.report import report as report
@@ -91,7 +92,6 @@ if TYPE_CHECKING:
     from hwnas.pipeline.validate import validate as validate
     from hwnas.pipeline.validate_table import validate_table as validate_table
     from hwnas.pipeline.verify_bundle import verify_bundle as verify_bundle
-    from hwnas.spaces import make_space as make_space
 
 
 def __getattr__(name: str) -> Any:
