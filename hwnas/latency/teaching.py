@@ -29,7 +29,7 @@ __all__ = ["fit_prior"]
 
 _EVIDENCE_ROWS = 300
 _BATCH_ROWS, _BATCHES_PER_DEVICE = 100, 2
-_COST_ROWS, _COST_RIDGE = 2000, 1e-6
+_ROWS_PER_FEATURE, _COST_RIDGE = 5, 1e-3
 _ASSUMED_NOISES = 2
 _DEFAULT_SPREAD = (1.1, 1.1, 1.1, 1.1)  # where no device is left out: as it comes out on published ones
 _START_WIDTHS = (0.2, 0.1, 0.05, 0.3, 0.01)  # of the mean, the constant, the stretch, the devices, and each group
@@ -77,17 +77,19 @@ def fit_prior(space: Space, genotypes: Genotypes, latency_ms: Floats, rng: np.ra
 def _cost_lines(space: Space, genotypes: Genotypes, centre: Floats, scale: Floats) -> Floats:
     """What networks cost, whose means over `genotypes` are 1, as constant and coefficients `[C, 1 + F]`.
 
-    Costs need no measurement, so that the space's own networks show how they follow from features: fewer rows than
-    features would leave them several percent wrong on others.
+    Costs need no measurement, so that where `genotypes` are few for so many features, the space's own networks show
+    how costs follow from these: the lines would be several percent wrong on others.
     """
-    rows = np.concatenate([genotypes, space.sample(_COST_ROWS, np.random.default_rng(0))])
+    drawn = max(_ROWS_PER_FEATURE * len(centre) - len(genotypes), 0)
+    rows = np.concatenate([genotypes, space.sample(drawn, np.random.default_rng(0))])
     figures = cost_figures(space, rows)
     if not figures.shape[1]:
         return np.zeros((0, 1 + len(centre)))
     figures = figures / np.maximum(figures[: len(genotypes)].mean(axis=0), 1e-12)
     inputs = np.insert((joined(feature_groups(space)(rows)) - centre) * scale, 0, 1.0, axis=1)
-    gram = inputs.T @ inputs + _COST_RIDGE * len(inputs) * np.eye(inputs.shape[1])
-    return np.asarray(np.linalg.solve(gram, inputs.T @ figures).T)
+    ridge = np.full(inputs.shape[1], _COST_RIDGE * len(inputs))
+    ridge[0] = 0.0
+    return np.asarray(np.linalg.solve(inputs.T @ inputs + np.diag(ridge), inputs.T @ figures).T)
 
 
 def _device_weights(
