@@ -27,11 +27,9 @@ def changes(space: Space, genotype: Genotypes) -> tuple[Genotypes, NDArray[np.in
 
     Not canonical: a change to genes that have no effect here stands among them, for pairs that give it one.
     """
-    members: dict[str, list[int]] = {}
-    for column, gene in enumerate(space.genes):
-        members.setdefault(gene.group, []).append(column)
     rows, groups = [], []
-    for group, columns in enumerate(members.values()):
+    for group, members in enumerate(space.groups.members):
+        columns = list(members)
         current = tuple(genotype[columns].tolist())
         for setting in product(*(range(int(space.cardinalities[column])) for column in columns)):
             if setting != current:

@@ -70,20 +70,19 @@ def mutate_groups(space: Space, genotypes: Genotypes, counts: NDArray[np.int64],
 
     A group may be drawn as it was; a group without effect would make no new network.
     """
-    names = list(dict.fromkeys(gene.group for gene in space.genes))
-    group = np.array([names.index(gene.group) for gene in space.genes])
-    effective = np.zeros((len(genotypes), len(names)), dtype=bool)
+    group, groups = space.groups.of_gene, len(space.groups)
+    effective = np.zeros((len(genotypes), groups), dtype=bool)
     active = space.active(genotypes) & (space.cardinalities > 1)
     for column, number in enumerate(group):
         effective[:, number] |= active[:, column]
     order = np.argsort(np.where(effective, rng.random(effective.shape), 2.0), axis=1)
     rank = np.empty_like(order)
-    np.put_along_axis(rank, order, np.broadcast_to(np.arange(len(names)), order.shape), axis=1)
+    np.put_along_axis(rank, order, np.broadcast_to(np.arange(groups), order.shape), axis=1)
     fresh = rng.integers(0, space.cardinalities, size=genotypes.shape)
     # One gene of a group at least differs: its choice is moved on by a random step.
     steps = rng.integers(1, np.maximum(space.cardinalities, 2), size=genotypes.shape)
     moved = (genotypes + steps) % space.cardinalities
-    same = np.ones((len(genotypes), len(names)), dtype=bool)
+    same = np.ones((len(genotypes), groups), dtype=bool)
     for column, number in enumerate(group):
         same[:, number] &= fresh[:, column] == genotypes[:, column]
     fresh = np.where(same[:, group], moved, fresh)
