@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hwnas.search.archive import Archive
 from hwnas.search.config import EvolutionConfig, RandomSearchConfig
 from hwnas.search.methods.evolution import evolve
 from hwnas.search.methods.local import changes, improve
 from hwnas.search.methods.random_search import random_search
+from hwnas.search.population import Archive
 
 
 def evolved(bench: Any, budget_ms: float, config: EvolutionConfig, seed: int = 0) -> Any:
@@ -107,7 +107,8 @@ def test_local_search_ends_where_no_neighbour_is_better(full: Any, pairs: int) -
     problem = full.problem(budget)
     archive = Archive()
     accuracy, latency = improve(problem, archive, full.fastest, pairs)
-    genotypes, found, costs = archive.arrays()
+    met = archive.population()
+    genotypes, found, costs = met.genotypes, met.accuracy, met.latency_ms
     assert latency <= budget
     assert costs.max() <= budget
     end = genotypes[np.flatnonzero(found == found.max())[0]]
