@@ -50,6 +50,11 @@ class LatencyEstimator(ABC):
         return ()
 
     @property
+    def has_std(self) -> bool:
+        """Whether its estimates have a standard deviation."""
+        return False
+
+    @property
     def factors(self) -> tuple[Factor, ...] | None:
         """Each slot's genes and latencies, where the mean is their sum; else None."""
         return None

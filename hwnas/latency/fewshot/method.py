@@ -59,6 +59,10 @@ class FewShotPredictor(LatencyEstimator):
     prior: LatencyPrior
     posterior: Posterior
 
+    @property
+    def has_std(self) -> bool:
+        return True
+
     def estimate(self, genotypes: Genotypes) -> LatencyEstimate:
         """The latency of `[N, G]` genotypes, with the standard deviation of a measurement."""
         covered = np.ones(len(genotypes), dtype=bool)

@@ -43,6 +43,11 @@ class TableEstimator(LatencyEstimator):
         return tuple(operator for operator, lacks in zip(self.space.operators, lacking, strict=True) if lacks)
 
     @property
+    def has_std(self) -> bool:
+        """For a table with whole networks."""
+        return self._spread is not None
+
+    @property
     def factors(self) -> tuple[Factor, ...] | None:
         """Each slot's genes and latencies, which add up to the mean; None for a table with slowdown, where none do."""
         if self._slowdown.gain:

@@ -97,8 +97,7 @@ class Quantities:
             return estimator.estimate(genotypes).upper_ms(confidence)
 
         # The mean adds up, and so nothing else does where there is a spread around it.
-        spread = estimator.estimate(self.space.extreme(False)[None]).std_ms is not None
-        return upper_ms, None if spread and confidence != 0.5 else estimator.factors
+        return upper_ms, None if estimator.has_std and confidence != 0.5 else estimator.factors
 
     def _energy(self, key: str, target: Target) -> tuple[Objective, Sequence[Factor]]:
         values = target.estimator.operator_energy_mj
