@@ -37,6 +37,8 @@ from hwnas.export.formats import format_of_runtime
 from hwnas.export.request import ExportRequest
 from hwnas.files import read_json, write_json, write_text
 from hwnas.pipeline.inputs import chosen_networks, load_images, load_network, resolve_space
+from hwnas.pipeline.search.result import SearchEntry
+from hwnas.pipeline.store.plain import to_plain
 from hwnas.profiling.config import ProfilingConfig
 from hwnas.profiling.runtimes import model_writer, runtime_named
 from hwnas.progress import no_progress
@@ -134,16 +136,16 @@ class Bench:
         """The chosen networks of all runtimes and budgets, fine-tuned, with their accuracies on the test images."""
         for command in ("evaluate", "profile", "search", "finetune"):
             hwnas(command, self.runs / command, self.settings)
-        _, chosen = chosen_networks(composed("export", self.settings), self.runs / "export")
+        _, chosen = chosen_networks(None, composed("export", self.settings), self.runs / "export", SearchEntry)
         supernet = load_network(self.arguments.supernet, self.space)
         found = []
         for entry in chosen:
-            tuned = supernet if entry["checkpoint"] is None else load_network(entry["checkpoint"], self.space)
+            tuned = load_network(Path(entry.checkpoint), self.space) if entry.checkpoint else supernet
             accuracies = {
-                "inherited": self._test_accuracy(supernet, entry),
-                "accuracy": self._test_accuracy(tuned, entry),
+                "inherited": self._test_accuracy(supernet, entry.arch),
+                "accuracy": self._test_accuracy(tuned, entry.arch),
             }
-            found.append({**entry, "network": tuned, **accuracies})
+            found.append({**to_plain(entry), "network": tuned, **accuracies})
         return found
 
     def finetune_minutes(self) -> float:
@@ -152,8 +154,8 @@ class Bench:
         seconds = sum(read_json(path, RuntimeError)["result"]["train_s"] for path in results)
         return round(seconds * self.config.training.shards / 60, 1)
 
-    def _test_accuracy(self, network: TrainedNetwork, entry: Mapping[str, Any]) -> float:
-        row = self.space.genotype(entry["arch"])[None]
+    def _test_accuracy(self, network: TrainedNetwork, arch: Mapping[str, Any]) -> float:
+        row = self.space.genotype(arch)[None]
         measure = composed("evaluate", self.settings).evaluation.measure
         return float(measure_accuracy(network, row, self.data, "test", measure, no_progress)[0])
 
