@@ -26,9 +26,8 @@ def test_an_edges_kernels_do_its_operators_arithmetic() -> None:
 
 
 def test_weights_and_maps_are_moved() -> None:
-    moved = {
-        name: [numbers for _, numbers in own] for name, own in zip(EDGE_OPERATORS, NasBench201Space().cell.kernels)
-    }
+    named = zip(EDGE_OPERATORS, NasBench201Space().cell.kernels, strict=True)
+    moved = {name: [numbers for _, numbers in own] for name, own in named}
     maps = [32 * 32 * 16, 16 * 16 * 32, 8 * 8 * 64]
     assert moved["skip_connect"] == [2 * numbers for numbers in maps]
     assert moved["avg_pool_3x3"] == [3 * numbers for numbers in maps]

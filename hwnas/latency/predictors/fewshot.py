@@ -15,7 +15,7 @@ from hwnas.latency.predictors.interface import Adapted, MethodBase, Target
 from hwnas.progress import Progress
 from hwnas.spaces import Genotypes
 
-__all__ = ["FewShotMethod"]
+__all__ = ["FewShotMethod", "few_devices_note"]
 
 _CANDIDATES = 300
 
@@ -29,7 +29,7 @@ class FewShotMethod(MethodBase):
         progress(0.0, "teaching the prior")
         pool = data.genotypes[: data.pool]
         if len(data.train_devices) < MIN_DEVICES:
-            self.notes = (_few_devices_note(len(data.train_devices)),)
+            self.notes = (few_devices_note(len(data.train_devices)),)
             latency_ms = np.zeros((len(pool), 0))
         else:
             latency_ms = data.train_pool
@@ -56,7 +56,7 @@ class _OfSession:
         return self.estimate(genotypes)
 
 
-def _few_devices_note(devices: int) -> str:
+def few_devices_note(devices: int) -> str:
     """What is said where there is nothing to learn from other devices."""
     return (
         f"{devices} training device{'' if devices == 1 else 's'}: at least {MIN_DEVICES} are needed to learn how"

@@ -153,7 +153,7 @@ class _Islands:
         owners = np.repeat(np.arange(islands), share * len(budgets))
         if self._guide is not None:
             count = max(1, share // config.guided_children)
-            prices = np.repeat(np.concatenate([self._prices(island) for island in self.populations]), count)
+            prices = np.repeat(np.concatenate([_prices(island, budgets) for island in self.populations]), count)
             start = self._parents(count, 1.0)
             repeated, guided = self._guide.children(start, prices, config.guided_children, self._rng)
             parents, children = np.concatenate([parents, repeated]), np.concatenate([children, guided])
@@ -198,14 +198,14 @@ class _Islands:
             over, rank = over[still], rank[still]
         return children, latency_ms
 
-    def _prices(self, island: Sequence[Population]) -> Floats:
-        """What a millisecond is worth at each budget, in accuracy: the slope between neighbouring budgets' best."""
-        budgets = self._budgets
-        best = np.array([population.accuracy[0] for population in island])
-        if len(budgets) > 1 and np.all(np.diff(budgets) > 0):
-            slope = np.gradient(best, budgets)
-            typical = max(float((best[-1] - best[0]) / (budgets[-1] - budgets[0])), 1e-9)
-        else:
-            spread = np.array([population.accuracy[0] - population.accuracy[-1] for population in island])
-            slope = typical = np.maximum(spread, 1e-9) / np.maximum(0.05 * budgets, 1e-9)
-        return np.asarray(np.clip(slope, typical / 4, typical * 4))
+
+def _prices(island: Sequence[Population], budgets: Floats) -> Floats:
+    """What a millisecond is worth at each budget, in accuracy: the slope between neighbouring budgets' best."""
+    best = np.array([population.accuracy[0] for population in island])
+    if len(budgets) > 1 and np.all(np.diff(budgets) > 0):
+        slope = np.gradient(best, budgets)
+        typical = max(float((best[-1] - best[0]) / (budgets[-1] - budgets[0])), 1e-9)
+    else:
+        spread = np.array([population.accuracy[0] - population.accuracy[-1] for population in island])
+        slope = typical = np.maximum(spread, 1e-9) / np.maximum(0.05 * budgets, 1e-9)
+    return np.asarray(np.clip(slope, typical / 4, typical * 4))
