@@ -14,7 +14,7 @@ SPACE = CategoricalSpace("mine", {f"g{number}": list("abcd") for number in range
 
 
 def _sum(genotypes: Genotypes) -> NDArray[np.float64]:
-    return 1 + genotypes.sum(axis=1).astype(float)
+    return np.asarray(1.0 + genotypes.sum(axis=1))
 
 
 def test_it_ends_at_the_fastest_of_an_additive_latency() -> None:
