@@ -1,7 +1,7 @@
 """The marginal likelihood of Gaussian processes, and its maximum (Rasmussen and Williams, 2006, chapter 5).
 
-Targets t with covariance C have the log evidence -(t·C⁻¹t + log |C|) / 2, but for a constant. How C is inverted is its
-owner's business: one matrix, many small ones at once, or many of which only the inverses are needed.
+Targets t with covariance C have the log marginal likelihood -(t·C⁻¹t + log |C|) / 2, but for a constant. How C is
+inverted is its owner's business: one matrix, many small ones at once, or many of which only the inverses are needed.
 
 Shapes: n rows, P hyperparameters.
 """
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-__all__ = ["evidence_slopes", "log_determinant", "log_evidence", "most_probable"]
+__all__ = ["likelihood_slopes", "log_determinant", "log_marginal_likelihood", "most_probable"]
 
 Floats = NDArray[np.float64]
 Number = TypeVar("Number", float, Floats)
@@ -23,8 +23,8 @@ Number = TypeVar("Number", float, Floats)
 _FAILED = 1e12
 
 
-def log_evidence(fit: Number, log_determinant: Number) -> Number:
-    """The log evidence, but for its constant, of `fit` t·C⁻¹t and log |C|; of each, or of all added up."""
+def log_marginal_likelihood(fit: Number, log_determinant: Number) -> Number:
+    """The log marginal likelihood, but for its constant, of `fit` t·C⁻¹t and log |C|; of each, or of all added up."""
     return -0.5 * (fit + log_determinant)
 
 
@@ -33,8 +33,8 @@ def log_determinant(factor: Floats) -> float:
     return 2 * float(np.log(np.diagonal(factor, axis1=-2, axis2=-1)).sum())
 
 
-def evidence_slopes(inverse: Floats, weights: Floats) -> Floats:
-    """What the negative log evidence gains with each entry of C, `[., n, n]`, of C⁻¹ `[., n, n]` and C⁻¹t `[., n]`."""
+def likelihood_slopes(inverse: Floats, weights: Floats) -> Floats:
+    """What its negative gains with each entry of C, `[., n, n]`, of C⁻¹ `[., n, n]` and C⁻¹t `[., n]`."""
     return 0.5 * (inverse - weights[..., :, None] * weights[..., None, :])
 
 
@@ -47,7 +47,7 @@ def most_probable(
 ) -> Floats:
     """The hyperparameters `[P]`, by logarithms within `bounds`, that are most probable after `loss`.
 
-    `loss`, of logarithms, gives the negative log evidence and its gradient `[P]`; it may raise LinAlgError where C is
+    `loss`, of logarithms, gives the negative log likelihood and its gradient `[P]`; it may raise LinAlgError where C is
     singular. Before it, logarithms are normal around `centre` `[P]`, `width` wide; the search starts at `centre`.
     """
 

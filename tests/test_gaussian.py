@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.optimize import check_grad
 from scipy.stats import multivariate_normal
 
-from hwnas.gaussian import evidence_slopes, log_determinant, log_evidence, most_probable
+from hwnas.gaussian import likelihood_slopes, log_determinant, log_marginal_likelihood, most_probable
 
 Floats = NDArray[np.float64]
 
@@ -24,7 +24,7 @@ def _factor(covariance: Floats) -> Floats:
 
 def _of(covariance: Floats, targets: Floats) -> float:
     fit = float(targets @ np.linalg.solve(covariance, targets))
-    return log_evidence(fit, log_determinant(_factor(covariance)))
+    return log_marginal_likelihood(fit, log_determinant(_factor(covariance)))
 
 
 def test_it_is_the_density_of_a_normal_but_for_a_constant() -> None:
@@ -49,10 +49,10 @@ def test_slopes_are_those_of_finite_differences() -> None:
 
     def slopes(entries: Floats) -> Floats:
         inverse = np.linalg.inv(covariance + np.diag(entries))
-        return np.diagonal(evidence_slopes(inverse, inverse @ targets))
+        return np.diagonal(likelihood_slopes(inverse, inverse @ targets))
 
     assert check_grad(loss, slopes, np.full(5, 0.1)) < 1e-6
-    both = evidence_slopes(np.stack([inverse, 2 * inverse]), np.stack([targets, 0 * targets]))
+    both = likelihood_slopes(np.stack([inverse, 2 * inverse]), np.stack([targets, 0 * targets]))
     np.testing.assert_allclose(both[0], 0.5 * (inverse - np.outer(targets, targets)))
     np.testing.assert_allclose(both[1], inverse)
 
@@ -65,7 +65,7 @@ def test_the_most_probable_variance_is_the_measured_one() -> None:
         variance = float(np.exp(logarithms[0]))
         if variance > 50:
             raise np.linalg.LinAlgError
-        value = -log_evidence(squares / variance, rows * float(logarithms[0]))
+        value = -log_marginal_likelihood(squares / variance, rows * float(logarithms[0]))
         return value, np.array([0.5 * (rows - squares / variance)])
 
     assert most_probable(loss, np.zeros(1), 4.0, [(-5.0, 9.0)], 100)[0] == pytest.approx(squares / rows, rel=2e-3)

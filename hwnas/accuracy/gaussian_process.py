@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 
 from hwnas.accuracy.features import Layout
-from hwnas.gaussian import evidence_slopes, log_determinant, log_evidence, most_probable
+from hwnas.gaussian import likelihood_slopes, log_determinant, log_marginal_likelihood, most_probable
 from hwnas.spaces.space import Floats
 
 __all__ = ["GaussianProcess"]
@@ -144,8 +144,8 @@ def _maximise_likelihood(
         kernel = np.tensordot(a, linear, axes=1) + matern * shape + (noise + _JITTER) * identity
         factor = cholesky(kernel, lower=True)
         weights = cho_solve((factor, True), targets)
-        value = -log_evidence(float(targets @ weights), log_determinant(factor))
-        outer = evidence_slopes(cho_solve((factor, True), identity), weights)
+        value = -log_marginal_likelihood(float(targets @ weights), log_determinant(factor))
+        outer = likelihood_slopes(cho_solve((factor, True), identity), weights)
         slope = -matern * (5 / 6) * (1 + distance) * decay  # d(matern * shape) / d(squared distance)
         gradient = np.concatenate(
             [

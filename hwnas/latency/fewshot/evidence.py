@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas.gaussian import evidence_slopes, log_determinant, log_evidence, most_probable
+from hwnas.gaussian import likelihood_slopes, log_determinant, log_marginal_likelihood, most_probable
 from hwnas.spaces.space import Floats
 
 __all__ = ["maximise_evidence"]
@@ -45,8 +45,8 @@ def maximise_evidence(
         factor = np.linalg.cholesky(covariance)
         inverse = np.linalg.inv(covariance)
         weights = np.einsum("bij,bj->bi", inverse, targets)
-        value = -log_evidence(float((weights * targets).sum()), log_determinant(factor))
-        outer = evidence_slopes(inverse, weights)
+        value = -log_marginal_likelihood(float((weights * targets).sum()), log_determinant(factor))
+        outer = likelihood_slopes(inverse, weights)
         by_kernel = np.einsum("bkm,bm->k", flat, outer.reshape(batches, -1))
         by_batch = (np.diagonal(outer, axis1=1, axis2=2) * noise_shape).sum(axis=1)
         by_device = np.bincount(device, weights=by_batch, minlength=devices)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas.gaussian import log_evidence
+from hwnas.gaussian import log_marginal_likelihood
 from hwnas.latency.fewshot.hypotheses import ALL, ALONE, DEVICES, KINDS, LIKE
 from hwnas.latency.fewshot.prior import DEFAULT_NOISE, LatencyPrior
 from hwnas.spaces.space import Floats
@@ -141,8 +141,8 @@ def adapt(prior: LatencyPrior, features: Floats, latency_ms: Floats, typical: Fl
         relative = latency_ms / scale
         floor = _ROUNDING_VARIANCE / scale**2 if rounded else 0.0
         variance = grid.noise[:, None] * prior.noise_shape(predicted) + floor
-        inverse, solved, evidence = _robust(kernel, variance, relative - expected)
-        weights = np.exp(grid.log_prior + evidence - (grid.log_prior + evidence).max())
+        inverse, solved, log_evidence = _robust(kernel, variance, relative - expected)
+        weights = np.exp(grid.log_prior + log_evidence - (grid.log_prior + log_evidence).max())
         weights /= weights.sum()
         coefficients = weights @ (grid.start + grid.factor * (solved @ columns))
         predicted = mean + columns @ coefficients
@@ -191,10 +191,10 @@ def _robust(kernel: Floats, variance: Floats, target: Floats) -> tuple[Floats, F
         residual = effective * solved
         uncertain = effective - effective**2 * np.diagonal(inverse, axis1=1, axis2=2)
         weight = (_FREEDOM + 1) / (_FREEDOM + (residual**2 + uncertain) / variance)
-    evidence = log_evidence((solved * target).sum(axis=1), -np.linalg.slogdet(inverse)[1])
+    log_evidence = log_marginal_likelihood((solved * target).sum(axis=1), -np.linalg.slogdet(inverse)[1])
     # Weights are scales of the noise drawn from their own prior, whose density counts too.
-    evidence = evidence + (0.5 * _FREEDOM * (np.log(weight) - weight)).sum(axis=1)
-    return np.asarray(inverse), solved, np.asarray(evidence)
+    log_evidence = log_evidence + (0.5 * _FREEDOM * (np.log(weight) - weight)).sum(axis=1)
+    return np.asarray(inverse), solved, np.asarray(log_evidence)
 
 
 def _own_spread(deviation: Floats, inverse: Floats, weights: Floats) -> float:
