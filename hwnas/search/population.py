@@ -52,9 +52,9 @@ class Population:
         latency_ms: Floats,
         joins: NDArray[np.bool_] | None = None,
     ) -> Population:
-        """`genotypes` `[N, G]`, of which the latencies `[N]` are known, with their accuracy; none are not asked about.
+        """`genotypes` `[N, G]`, whose latencies `[N]` are known, with their accuracy; where N is 0, nothing is asked.
 
-        They join `archive`, which they were claimed of: all of them, or those that `joins` `[N]` says.
+        They were claimed of `archive`, and join it: all of them, or those that `joins` `[N]` says.
         """
         if not len(genotypes):
             return cls(genotypes, np.empty(0), latency_ms)
