@@ -27,11 +27,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from designed_networks import Designed, Searched, Single, composed, hwnas, ladder, latencies, trained
+from designed_networks import Designed, Searched, Single, hwnas, ladder, latencies, trained
 from machine import about, described
 
+from hwnas import load_config
 from hwnas.accuracy.measure import calibrate_subnet, measure_accuracy
-from hwnas.cli.config import register_schemas
 from hwnas.data.load import ImageData
 from hwnas.export.formats import format_of_runtime
 from hwnas.export.request import ExportRequest
@@ -54,7 +54,6 @@ UNMATCHED = 1.1  # times the searched network's latency
 
 def main() -> None:
     arguments = parse()
-    register_schemas()
     bench = Bench(arguments)
     searched = bench.search()
     alone = bench.train_alone(searched) if arguments.alone else {}
@@ -110,7 +109,7 @@ class Bench:
             f"runtime=[{','.join(arguments.runtimes)}]", f"checkpoint={arguments.supernet.resolve()}",
             f"search.budget_quantiles={arguments.quantiles}".replace(" ", ""), "search.evaluate_top=20",
         ]  # fmt: skip
-        self.config = composed("train", [setting for setting in self.settings if not setting.startswith("checkpoint")])
+        self.config = load_config([setting for setting in self.settings if not setting.startswith("checkpoint")])
         self.space = resolve_space(self.config)
         self.minutes = arguments.minutes or self._supernet_minutes()
         self._data: ImageData | None = None
@@ -136,7 +135,7 @@ class Bench:
         """The chosen networks of all runtimes and budgets, fine-tuned, with their accuracies on the test images."""
         for command in ("evaluate", "profile", "search", "finetune"):
             hwnas(command, self.runs / command, self.settings)
-        _, chosen = chosen_networks(None, composed("export", self.settings), self.runs / "export", SearchEntry)
+        _, chosen = chosen_networks(None, load_config(self.settings), self.runs / "export", SearchEntry)
         supernet = load_network(self.arguments.supernet, self.space)
         found = []
         for entry in chosen:
@@ -156,7 +155,7 @@ class Bench:
 
     def _test_accuracy(self, network: TrainedNetwork, arch: Mapping[str, Any]) -> float:
         row = self.space.genotype(arch)[None]
-        measure = composed("evaluate", self.settings).evaluation.measure
+        measure = load_config(self.settings).evaluation.measure
         return float(measure_accuracy(network, row, self.data, "test", measure, no_progress)[0])
 
     def train_alone(self, searched: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -271,7 +270,7 @@ class Bench:
         chosen = format_of_runtime(runtime)
         path = stem.with_name(f"{stem.name}{chosen.suffix}")
         if not path.exists():
-            measure = composed("evaluate", self.settings).evaluation.measure
+            measure = load_config(self.settings).evaluation.measure
             module = calibrate_subnet(network, genotype, self.data, measure)
             resolution = network.space.resolutions[int(genotype[-1])]
             path.parent.mkdir(parents=True, exist_ok=True)
