@@ -10,8 +10,9 @@ import numpy as np
 from hard_splits import HardSplit
 
 from hwnas.latency.predictors.dataset import LatencyData
+from hwnas.latency.predictors.interface import Method
 from hwnas.latency.predictors.protocol import run_protocol
-from hwnas.latency.predictors.registry import Method, make_method
+from hwnas.latency.predictors.registry import make_method
 from hwnas.progress import Progress, no_progress
 
 __all__ = ["HARD", "HARD_METHODS", "hard_table", "hard_trials"]

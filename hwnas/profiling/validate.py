@@ -13,7 +13,8 @@ import numpy as np
 from hwnas.devices.transport import Transport
 from hwnas.errors import ArchError, ConfigError, DeviceError, TableError
 from hwnas.files import locked, sha256_of_file, sha256_of_json
-from hwnas.latency.tables.lookup import TableEstimator, require_coverage
+from hwnas.latency.estimate import require_coverage
+from hwnas.latency.tables.lookup import TableEstimator
 from hwnas.latency.tables.table import LatencyTable
 from hwnas.profiling.agent import REFERENCE
 from hwnas.profiling.config import ProfilingConfig

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from hwnas.latency.estimate import INTERVAL, INTERVAL_SHARE
 from hwnas.latency.fewshot.features import feature_groups
 from hwnas.latency.fewshot.method import MIN_MEASUREMENTS, FewShotSession
 from hwnas.latency.fewshot.prior import (
@@ -24,7 +25,6 @@ from hwnas.latency.fewshot.prior import (
     without,
 )
 from hwnas.latency.fewshot.teaching import fit_prior
-from hwnas.latency.predictors.metrics import INTERVAL, INTERVAL_SHARE
 from hwnas.spaces import Genotypes, Space
 from hwnas.spaces.space import Floats
 

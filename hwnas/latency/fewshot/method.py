@@ -14,15 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.errors import DataError
-from hwnas.latency.estimate import LatencyEstimate
+from hwnas.latency.descent import descend
+from hwnas.latency.estimate import LatencyEstimate, LatencyEstimator
 from hwnas.latency.fewshot.choosing import Beliefs, most_informative, prior_beliefs
 from hwnas.latency.fewshot.features import WordSums, feature_groups
 from hwnas.latency.fewshot.posterior import Posterior, adapt
 from hwnas.latency.fewshot.prior import MIN_DEVICES, LatencyPrior, joined
 from hwnas.latency.fewshot.word_lookup import WordLookup
-from hwnas.spaces import Genotypes, Operator, Space
-from hwnas.spaces.elimination import Factor
-from hwnas.spaces.mobile import MobileSpace
+from hwnas.spaces import Genotypes, Space
 from hwnas.spaces.space import Floats
 
 __all__ = ["MIN_MEASUREMENTS", "FewShotPredictor", "FewShotSession", "check_measurements"]
@@ -53,7 +52,7 @@ def check_measurements(space: Space, genotypes: Genotypes, latency_ms: Floats, l
 
 
 @dataclass(frozen=True)
-class FewShotPredictor:
+class FewShotPredictor(LatencyEstimator):
     """A LatencyEstimator of one device. Covers the whole space; `mean_ms` is never below 1 % of a typical latency."""
 
     space: Space
@@ -61,14 +60,8 @@ class FewShotPredictor:
     posterior: Posterior
 
     @property
-    def missing(self) -> tuple[Operator, ...]:
-        """No operator is needed by itself."""
-        return ()
-
-    @property
-    def factors(self) -> tuple[Factor, ...] | None:
-        """None: the mean is no sum over operators."""
-        return None
+    def has_std(self) -> bool:
+        return True
 
     def estimate(self, genotypes: Genotypes) -> LatencyEstimate:
         """The latency of `[N, G]` genotypes, with the standard deviation of a measurement."""
@@ -103,7 +96,7 @@ class FewShotPredictor:
     @cached_property
     def _lookup(self) -> WordLookup | None:
         """Tables instead of products of matrices, where the space allows them."""
-        if not isinstance(self.space, MobileSpace):
+        if self.space.blocks is None:
             return None
         return WordLookup.of(WordSums.of(self.space), self.prior, self.posterior)
 
@@ -228,15 +221,4 @@ def fastest_found(space: Space, latency_ms: Any) -> tuple[Genotypes, float]:
     rng = np.random.default_rng(0)
     extremes = np.stack([space.extreme(largest=False), space.extreme(largest=True)])
     candidates = np.concatenate([extremes, space.sample(_SEARCH_SAMPLES, rng)])
-    best, best_ms = candidates[0], np.inf
-    for _ in range(_SEARCH_STEPS):
-        latencies = latency_ms(candidates)
-        winner = int(latencies.argmin())
-        if latencies[winner] >= best_ms:
-            break
-        best, best_ms = candidates[winner], float(latencies[winner])
-        columns = np.repeat(np.arange(len(space.genes)), space.cardinalities)
-        candidates = np.tile(best, (len(columns), 1))
-        candidates[np.arange(len(columns)), columns] = np.concatenate([np.arange(n) for n in space.cardinalities])
-        candidates = space.canonical(candidates)
-    return best, best_ms
+    return descend(space, latency_ms, candidates, _SEARCH_STEPS)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hwnas.gaussian import log_marginal_likelihood
 from hwnas.latency.fewshot.choosing import Beliefs
 from hwnas.latency.fewshot.hypotheses import ALL, ALONE, DEVICES, KINDS, LIKE
 from hwnas.latency.fewshot.prior import DEFAULT_NOISE, LatencyPrior
@@ -186,8 +187,7 @@ def _robust(kernel: Floats, variance: Floats, target: Floats) -> tuple[Floats, F
         residual = effective * solved
         uncertain = effective - effective**2 * np.diagonal(inverse, axis1=1, axis2=2)
         weight = (_FREEDOM + 1) / (_FREEDOM + (residual**2 + uncertain) / variance)
-    _, log_determinant = np.linalg.slogdet(inverse)
-    log_evidence = 0.5 * log_determinant - 0.5 * (solved * target).sum(axis=1)
+    log_evidence = log_marginal_likelihood((solved * target).sum(axis=1), -np.linalg.slogdet(inverse)[1])
     # Weights are scales of the noise drawn from their own prior, whose density counts too.
     log_evidence = log_evidence + (0.5 * _FREEDOM * (np.log(weight) - weight)).sum(axis=1)
     return np.asarray(inverse), variance / effective, np.asarray(log_evidence)

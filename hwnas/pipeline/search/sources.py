@@ -13,10 +13,10 @@ from hwnas.accuracy.published import PublishedPredictor
 from hwnas.devices.config import DeviceConfig
 from hwnas.devices.profile import load_profile, profile_path
 from hwnas.errors import ConfigError, StorageError, choices
-from hwnas.latency.estimate import LatencyEstimate
+from hwnas.latency.estimate import LatencyEstimator, require_coverage
 from hwnas.latency.fewshot.predictor_file import load_predictor_file
 from hwnas.latency.roofline import RooflineEstimator
-from hwnas.latency.tables.lookup import TableEstimator, require_coverage
+from hwnas.latency.tables.lookup import TableEstimator
 from hwnas.latency.tables.ofa_table import OfaTableEstimator, ofa_files
 from hwnas.latency.tables.published_files import device_folder
 from hwnas.latency.tables.table import read_table
@@ -24,11 +24,10 @@ from hwnas.pipeline.config import SearchStep
 from hwnas.pipeline.estimates import LATENCY_BASELINES, LATENCY_FORMATS
 from hwnas.pipeline.inputs import input_path, table_files, tables_of
 from hwnas.search.methods.guided import Slopes, network_slopes
-from hwnas.spaces import Genotypes, Operator, Space
-from hwnas.spaces.elimination import Factor
+from hwnas.spaces import Genotypes, Space
 from hwnas.spaces.space import Floats
 
-__all__ = ["Estimator", "Predictor", "Target", "accuracy_file", "latency_targets", "load_predictor", "slopes_of"]
+__all__ = ["Predictor", "Target", "accuracy_file", "latency_targets", "load_predictor", "slopes_of"]
 
 
 class Predictor(Protocol):
@@ -43,32 +42,6 @@ class Predictor(Protocol):
         ...
 
 
-class Estimator(Protocol):
-    """What a search asks of a latency estimator."""
-
-    @property
-    def missing(self) -> tuple[Operator, ...]:
-        """Operators of the space that it doesn't cover."""
-        ...
-
-    @property
-    def factors(self) -> tuple[Factor, ...] | None:
-        """What the mean is a sum of, one a slot, where it is one."""
-        ...
-
-    def estimate(self, genotypes: Genotypes) -> LatencyEstimate:
-        """With standard deviation and coverage."""
-        ...
-
-    def latency_ms(self, genotypes: Genotypes) -> Floats:
-        """The mean, `[N]`. CoverageError where an operator is missing."""
-        ...
-
-    def fastest(self) -> tuple[Genotypes, float]:
-        """The fastest network and its latency in ms."""
-        ...
-
-
 @dataclass(frozen=True)
 class Target:
     """A device setting that is searched for. What published tables don't say is None."""
@@ -77,7 +50,7 @@ class Target:
     runtime: str
     precision: str | None
     threads: int | None
-    estimator: Estimator
+    estimator: LatencyEstimator
 
     @property
     def name(self) -> str:
