@@ -22,7 +22,7 @@ from hwnas.devices.config import DeviceConfig
 from hwnas.devices.connect import connect
 from hwnas.devices.profile import load_profile
 from hwnas.files import read_json, sha256_of_json, write_json
-from hwnas.pipeline.inputs import given_arch, resolve_space
+from hwnas.pipeline.space import given_arch, resolve_space
 from hwnas.profiling.config import ProfilingConfig
 from hwnas.profiling.journal import Journal
 from hwnas.profiling.measure import measure_models

@@ -40,7 +40,8 @@ from hwnas.export.formats import FORMATS, model_format
 from hwnas.export.quiet import quiet
 from hwnas.files import write_json, write_text
 from hwnas.pipeline.config import PipelineConfig
-from hwnas.pipeline.inputs import load_images, load_network, resolve_space
+from hwnas.pipeline.inputs import load_images, load_network
+from hwnas.pipeline.space import resolve_space
 from hwnas.profiling.config import ProfilingConfig
 from hwnas.profiling.journal import Journal
 from hwnas.profiling.measure import measure_models

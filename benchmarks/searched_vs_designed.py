@@ -36,8 +36,9 @@ from hwnas.data.load import ImageData
 from hwnas.export.formats import format_of_runtime
 from hwnas.export.request import ExportRequest
 from hwnas.files import read_json, write_json, write_text
-from hwnas.pipeline.inputs import chosen_networks, load_images, load_network, resolve_space
+from hwnas.pipeline.inputs import chosen_networks, load_images, load_network
 from hwnas.pipeline.search.result import SearchEntry
+from hwnas.pipeline.space import resolve_space
 from hwnas.pipeline.store.plain import to_plain
 from hwnas.profiling.config import ProfilingConfig
 from hwnas.profiling.runtimes import model_writer, runtime_named

@@ -39,7 +39,7 @@ _HOMES = {
     "report": "hwnas.pipeline.report",
     # What it is done with.
     "load_config": "hwnas.cli.load",
-    "make_space": "hwnas.pipeline.networks",
+    "make_space": "hwnas.pipeline.space",
     "LatencyTable": "hwnas.latency.tables.table",
     "load_supernet": "hwnas.pipeline.networks",
     "read_runs": "hwnas.pipeline.store.runs",
@@ -81,12 +81,12 @@ if TYPE_CHECKING:
     from hwnas.pipeline.finetune import finetune as finetune
     from hwnas.pipeline.import_table import import_published as import_published
     from hwnas.pipeline.networks import load_supernet as load_supernet
-    from hwnas.pipeline.networks import make_space as make_space
     from hwnas.pipeline.onboard import onboard as onboard
     from hwnas.pipeline.profile import profile as profile
     from hwnas.pipeline.report import report as report
     from hwnas.pipeline.run import run as run
     from hwnas.pipeline.search.step import search as search
+    from hwnas.pipeline.space import make_space as make_space
     from hwnas.pipeline.store.runs import read_runs as read_runs
     from hwnas.pipeline.train import train as train
     from hwnas.pipeline.validate import validate as validate

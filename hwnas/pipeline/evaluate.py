@@ -13,7 +13,8 @@ from hwnas.accuracy.predictor import AccuracyPredictor
 from hwnas.accuracy.scoring import PredictorScore, cross_validate, nothing_scored
 from hwnas.errors import DataError
 from hwnas.pipeline.config import EvaluateStep
-from hwnas.pipeline.inputs import data_inputs, load_images, load_network, resolve_space, trained_checkpoint
+from hwnas.pipeline.inputs import data_inputs, load_images, load_network, trained_checkpoint
+from hwnas.pipeline.space import resolve_space
 from hwnas.pipeline.store.labels import Labels
 from hwnas.pipeline.store.plain import to_plain
 from hwnas.pipeline.store.steps import files_digest, run_step, step_of

@@ -11,7 +11,7 @@ from hwnas.latency.tables.lookup import TableEstimator
 from hwnas.latency.tables.published_rows import FORMATS, import_table, source_files
 from hwnas.latency.tables.table import table_path, write_table
 from hwnas.pipeline.config import ImportTableStep
-from hwnas.pipeline.inputs import resolve_space
+from hwnas.pipeline.space import resolve_space
 from hwnas.pipeline.store.steps import files_digest, run_step, step_of
 from hwnas.progress import SILENT, Reporter
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,17 +12,18 @@ from hwnas.data.config import DataConfig, FashionMnistConfig, ImageFolderConfig,
 from hwnas.data.image_stamp import images_stamp
 from hwnas.devices.config import DeviceConfig
 from hwnas.devices.profile import profile_path
-from hwnas.errors import ArchError, ConfigError, StorageError
+from hwnas.errors import StorageError
 from hwnas.files import sha256_of_file
 from hwnas.latency.tables.table import table_path
-from hwnas.pipeline.config import Arch, DeviceStep, SpaceStep
+from hwnas.pipeline.config import DeviceStep, SpaceStep
 from hwnas.pipeline.search.result import ChosenNetwork
+from hwnas.pipeline.space import check_fit
 from hwnas.pipeline.store.folders import step_folder
 from hwnas.pipeline.store.plain import from_plain, to_plain
 from hwnas.pipeline.store.steps import read_result
 from hwnas.pipeline.trained_on import read_trained_on
 from hwnas.progress import no_progress
-from hwnas.spaces import Space, SpaceConfig, make_space
+from hwnas.spaces import Space
 
 if TYPE_CHECKING:
     from hwnas.data.load import ImageData
@@ -38,34 +38,15 @@ __all__ = [
     "chosen_networks",
     "data_inputs",
     "device_inputs",
-    "given_arch",
     "input_path",
     "load_images",
     "load_network",
     "matching",
-    "resolve_space",
     "searched_networks",
     "table_files",
     "tables_of",
     "trained_checkpoint",
 ]
-
-
-def resolve_space(config: SpaceStep) -> Space:
-    """The configured space; classes and channels that are 0 are the data set's. ConfigError where they differ."""
-    settings = config.space
-    if not isinstance(settings, SpaceConfig):
-        raise ConfigError("space: expected a space of conf/space, such as space=ofa_mbv3")
-    if settings.classes and settings.in_channels:
-        return make_space(settings)
-    described = describe(config.images)
-    filled = replace(
-        settings,
-        classes=settings.classes or len(described.classes),
-        in_channels=settings.in_channels or described.channels,
-    )
-    _check_fit(filled, described.name, len(described.classes), described.channels)
-    return make_space(filled)
 
 
 def input_path(given: str | None, folder: Path, step: str, file: str, key: str) -> Path:
@@ -127,20 +108,6 @@ def load_network(checkpoint: Path, space: Space) -> TrainedNetwork:
     return load_any(checkpoint, space)
 
 
-def given_arch(arch: Arch) -> dict[str, Any]:
-    """The setting `arch`: a mapping, JSON text, or the path of a JSON file. Raises ArchError for anything else."""
-    if isinstance(arch, str):
-        try:
-            arch = json.loads(Path(arch).read_text() if arch.endswith(".json") else arch)
-        except (OSError, ValueError) as error:
-            raise ArchError(
-                f"arch={arch}: expected a mapping, JSON text or the path of a JSON file ({error})"
-            ) from error
-    if not isinstance(arch, Mapping):
-        raise ArchError(f"arch={arch}: expected a mapping with the keys of the space's archs, such as ks, e, d, r")
-    return dict(arch)
-
-
 def load_images(
     config: SpaceStep, space: Space | None, say: Callable[[str], None], checkpoint: Path | None = None
 ) -> ImageData:
@@ -154,20 +121,12 @@ def load_images(
     for note in data.notes:
         say(f"data: {note}")
     if space is not None:
-        _check_fit(space, data.name, len(data.classes), data.channels)
+        check_fit(space, data.name, len(data.classes), data.channels)
     trained = None if checkpoint is None else read_trained_on(checkpoint)
     if trained is None:
         return data
     trained.tell_of_seed(config.seed, say)
     return trained.preprocessed(data, config.images, say)
-
-
-def _check_fit(space: Space | SpaceConfig, data_name: str, classes: int, channels: int) -> None:
-    for key, expected, found in (("classes", space.classes, classes), ("in_channels", space.in_channels, channels)):
-        if expected != found:
-            raise ConfigError(
-                f"space.{key} is {expected}, but data {data_name} has {found}: give space.{key}=0 to take the data's"
-            )
 
 
 def tables_of(config: DeviceStep, folder: Path) -> dict[str, Path]:

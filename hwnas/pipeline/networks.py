@@ -1,51 +1,22 @@
-"""Spaces and trained networks, as they are used by hand."""
+"""Trained networks as torch modules."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwnas.accuracy.measure_config import MeasureConfig
 from hwnas.data.config import DataConfig
-from hwnas.errors import ConfigError, choices
-from hwnas.pipeline.config import SpaceStep
-from hwnas.pipeline.inputs import resolve_space
 from hwnas.progress import no_progress
-from hwnas.spaces import FAMILIES, Space, SpaceConfig
-from hwnas.spaces import make_space as space_of_config
+from hwnas.spaces import Space
 
 if TYPE_CHECKING:
     from torch import nn
 
     from hwnas.supernet.single import TrainedNetwork
 
-__all__ = ["load_supernet", "make_space", "network_of"]
-
-
-def make_space(config: SpaceStep | SpaceConfig | str, **settings: Any) -> Space:
-    """The space of a family (`ofa_mbv3`, …) with `settings` of its config, of a config, or of all settings, with the
-    data's classes and channels where the space leaves them open.
-
-    Raises ConfigError for an unknown family, and for settings that are not valid.
-
-    >>> space = hwnas.make_space("ofa_mbv3", resolution=(160, 192))
-    >>> space.arch(space.extreme(largest=False)).to_dict()["r"]
-    160
-    >>> hwnas.make_space(hwnas.load_config(["experiment=smoke"])).classes
-    10
-    """
-    if isinstance(config, SpaceStep):
-        return resolve_space(config)
-    if isinstance(config, str):
-        if config not in FAMILIES:
-            raise ConfigError(f"space: no family {config!r}; {choices(config, FAMILIES)}")
-        known = [one.name for one in fields(FAMILIES[config])]
-        if unknown := [name for name in settings if name not in known]:
-            raise ConfigError(f"space {config}: no setting {unknown[0]!r}; {choices(unknown[0], known)}")
-        config = FAMILIES[config](**settings)
-    return space_of_config(config)
+__all__ = ["load_supernet", "network_of"]
 
 
 def load_supernet(path: Path | str, space: Space | None = None) -> TrainedNetwork:

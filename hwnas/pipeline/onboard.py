@@ -12,7 +12,8 @@ import numpy as np
 from hwnas.errors import ConfigError, StorageError
 from hwnas.latency.fewshot.method import MIN_MEASUREMENTS
 from hwnas.pipeline.config import OnboardStep
-from hwnas.pipeline.inputs import device_inputs, resolve_space
+from hwnas.pipeline.inputs import device_inputs
+from hwnas.pipeline.space import resolve_space
 from hwnas.pipeline.store.plain import to_plain
 from hwnas.pipeline.store.steps import files_digest, run_step, step_of
 from hwnas.progress import SILENT, Reporter

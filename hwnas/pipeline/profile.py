@@ -8,7 +8,8 @@ from pathlib import Path
 
 from hwnas.latency.tables.table import LatencyTable
 from hwnas.pipeline.config import ProfileStep
-from hwnas.pipeline.inputs import device_inputs, resolve_space, tables_of
+from hwnas.pipeline.inputs import device_inputs, tables_of
+from hwnas.pipeline.space import resolve_space
 from hwnas.pipeline.store.plain import to_plain
 from hwnas.pipeline.store.steps import run_step, step_of
 from hwnas.progress import SILENT, Reporter

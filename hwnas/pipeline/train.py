@@ -10,7 +10,8 @@ import numpy as np
 
 from hwnas.accuracy.measure_config import MeasureConfig
 from hwnas.pipeline.config import TrainStep
-from hwnas.pipeline.inputs import data_inputs, given_arch, load_images, load_network, matching, resolve_space
+from hwnas.pipeline.inputs import data_inputs, load_images, load_network, matching
+from hwnas.pipeline.space import given_arch, resolve_space
 from hwnas.pipeline.store.plain import optional, to_plain
 from hwnas.pipeline.store.steps import files_digest, run_step, step_of
 from hwnas.progress import SILENT, Reporter, no_progress, silent

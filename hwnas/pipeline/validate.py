@@ -20,12 +20,12 @@ from hwnas.pipeline.inputs import (
     input_path,
     load_images,
     load_network,
-    resolve_space,
     table_files,
     tables_of,
     trained_checkpoint,
 )
 from hwnas.pipeline.search.result import SearchEntry
+from hwnas.pipeline.space import resolve_space
 from hwnas.pipeline.store.plain import to_plain
 from hwnas.pipeline.store.steps import files_digest, read_result_as, run_step, step_of
 from hwnas.progress import SILENT, Progress, Reporter, no_progress

@@ -94,7 +94,7 @@ def test_a_device_is_onboarded_and_searched_with(tmp_path: Path) -> None:
     assert result["measurements_used"] == 6
     assert len(result["measured"]) == 6
     config = composed("experiment=smoke")
-    from hwnas.pipeline.inputs import resolve_space
+    from hwnas.pipeline.space import resolve_space
 
     space = resolve_space(config)
     predictor, facts = load_predictor_file(folder / "predictor.safetensors", make_space(space.settings))

@@ -15,8 +15,9 @@ from hwnas.errors import ConfigError, StorageError
 from hwnas.files import read_json
 from hwnas.pipeline.config import PipelineConfig
 from hwnas.pipeline.finetune import finetune
-from hwnas.pipeline.inputs import chosen_networks, load_network, resolve_space
+from hwnas.pipeline.inputs import chosen_networks, load_network
 from hwnas.pipeline.search.result import SearchEntry
+from hwnas.pipeline.space import resolve_space
 from hwnas.supernet.extract import extract
 from hwnas.supernet.single import SingleNetwork
 from hwnas.training.config import FinetuneConfig, TrainingConfig

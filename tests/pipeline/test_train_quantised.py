@@ -10,7 +10,8 @@ import pytest
 from hwnas.cli.compose import compose_config
 from hwnas.cli.config import register_schemas, to_pipeline_config
 from hwnas.errors import ConfigError
-from hwnas.pipeline.inputs import load_network, resolve_space
+from hwnas.pipeline.inputs import load_network
+from hwnas.pipeline.space import resolve_space
 from hwnas.pipeline.train import train
 from hwnas.supernet.single import SingleNetwork
 

@@ -15,8 +15,9 @@ from hwnas.export.formats import PRECISIONS, format_of_runtime, model_format
 from hwnas.export.module.load import module_name
 from hwnas.export.passes import require
 from hwnas.pipeline.config import ExportStep
-from hwnas.pipeline.inputs import chosen_networks, given_arch
+from hwnas.pipeline.inputs import chosen_networks
 from hwnas.pipeline.search.result import ChosenNetwork
+from hwnas.pipeline.space import given_arch
 
 __all__ = ["PlannedFile", "Target", "plan_files", "planned_targets"]
 

@@ -14,7 +14,8 @@ from hwnas.export.module.load import module_title
 from hwnas.export.preflight import Finding, preflight
 from hwnas.pipeline.config import ExportStep
 from hwnas.pipeline.export.plan import Target
-from hwnas.pipeline.inputs import data_inputs, load_images, load_network, resolve_space, trained_checkpoint
+from hwnas.pipeline.inputs import data_inputs, load_images, load_network, trained_checkpoint
+from hwnas.pipeline.space import resolve_space
 from hwnas.pipeline.store.plain import to_plain
 from hwnas.progress import Progress, silent
 

@@ -12,11 +12,12 @@ import numpy as np
 from hwnas.errors import ConfigError
 from hwnas.pipeline.config import SearchStep
 from hwnas.pipeline.evaluate import say_known
-from hwnas.pipeline.inputs import data_inputs, load_images, load_network, resolve_space, trained_checkpoint
+from hwnas.pipeline.inputs import data_inputs, load_images, load_network, trained_checkpoint
 from hwnas.pipeline.search.quantities import Quantities
 from hwnas.pipeline.search.result import EvaluatedNetworks, Searched, SearchEntry
 from hwnas.pipeline.search.sources import Predictor, Target, accuracy_file, latency_targets, load_predictor
 from hwnas.pipeline.search.target import Found, kept, search_target, target_id
+from hwnas.pipeline.space import resolve_space
 from hwnas.pipeline.store.labels import Labels
 from hwnas.pipeline.store.plain import to_plain
 from hwnas.pipeline.store.steps import files_digest, run_step, step_of

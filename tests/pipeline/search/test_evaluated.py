@@ -14,9 +14,10 @@ from hwnas.cli.console import ConsoleReporter
 from hwnas.errors import ConfigError
 from hwnas.latency.tables.table import read_table
 from hwnas.pipeline.import_table import import_published
-from hwnas.pipeline.inputs import load_images, load_network, resolve_space
+from hwnas.pipeline.inputs import load_images, load_network
 from hwnas.pipeline.profile import profile
 from hwnas.pipeline.search.step import HISTORY, MEASURED, search
+from hwnas.pipeline.space import resolve_space
 from hwnas.pipeline.store.plain import to_plain
 from hwnas.progress import no_progress
 

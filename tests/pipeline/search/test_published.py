@@ -16,8 +16,8 @@ from hwnas.cli.compose import compose_config
 from hwnas.cli.config import register_schemas, to_pipeline_config
 from hwnas.errors import ConfigError, TableError
 from hwnas.pipeline.import_table import import_published
-from hwnas.pipeline.inputs import resolve_space
 from hwnas.pipeline.search.sources import Target, latency_targets
+from hwnas.pipeline.space import resolve_space
 from hwnas.spaces import OfaMbv3Config, make_space
 from tests.running import run_hwnas
 

@@ -15,8 +15,9 @@ from hwnas.cli.compose import compose_config
 from hwnas.cli.config import register_schemas, to_pipeline_config
 from hwnas.errors import HwnasError
 from hwnas.latency.tables.table import LatencyTable, NetworkRows, OperatorRows, write_table
-from hwnas.pipeline.inputs import resolve_space, tables_of
+from hwnas.pipeline.inputs import tables_of
 from hwnas.pipeline.search.step import search
+from hwnas.pipeline.space import resolve_space
 from hwnas.search.config import SEARCHERS
 from hwnas.spaces import OfaMbv3Space
 from tests.running import run_hwnas
