@@ -207,9 +207,10 @@ def latency(
         runtime = model_format(name).runtime
         models = {precision: path for (own, precision), path in written.items() if own == name}
         profiling = ProfilingConfig(runtime=runtime, threads=threads, rounds=20, max_rounds=40, slice_ms=10.0)
-        with connect(load_profile("local"), DeviceConfig()) as transport:
+        device = connect(load_profile("local"), DeviceConfig())
+        with Journal(folder / f"{name}.jsonl", {}) as journal, device as transport:
             result = measure_models(
-                transport, models, models["fp32"], profiling, seed=0, journal=Journal(folder / f"{name}.jsonl", {}),
+                transport, models, models["fp32"], profiling, seed=0, journal=journal,
                 progress=no_progress, shapes=dict.fromkeys([*models, "reference"], shape),
             )  # fmt: skip
         ms = {precision: one.median_ms for precision, one in result.latencies.items()}

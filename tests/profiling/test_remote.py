@@ -47,15 +47,11 @@ def measure(
         files[name] = folder / f"{name}{suffix}"
         if not files[name].exists():
             write(space.operators_of(space.extreme(large)), files[name], 0)
-    journal = Journal(folder / "journal.jsonl", {})
-    try:
-        with connect(load_profile("local"), device) as transport:
-            return measure_models(
-                transport, files, files["small"], config, seed=0, journal=journal, progress=progress,
-                shapes=dict.fromkeys((*files, "reference"), (config.batch, 1, 16, 16)),
-            )  # fmt: skip
-    finally:
-        journal.close()
+    with Journal(folder / "journal.jsonl", {}) as journal, connect(load_profile("local"), device) as transport:
+        return measure_models(
+            transport, files, files["small"], config, seed=0, journal=journal, progress=progress,
+            shapes=dict.fromkeys((*files, "reference"), (config.batch, 1, 16, 16)),
+        )  # fmt: skip
 
 
 def events(folder: Path) -> list[str]:
