@@ -5,9 +5,10 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
+from torch.autograd import gradcheck
 
-from hwnas.supernet.batch_norm import conv_norm_act, norm_act
+from hwnas.supernet.batch_norm import _ConvNormAct, _NormAct, conv_norm_act, norm_act
 from hwnas.supernet.layers import ConvBlock
 
 ACTIVATIONS = {"relu": F.relu, "h_swish": F.hardswish}
@@ -81,6 +82,24 @@ def test_norm_act(activation):
         None,
         a_norm(16),
     )
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("function", [_ConvNormAct, _NormAct])
+def test_gradients(activation: str, function: type[torch.autograd.Function]) -> None:
+    """Of the formulas, in double precision, without the rounding that the others measure."""
+    torch.manual_seed(6)
+    norm = a_norm(5).double()
+    x = images(3, 5, 5, 6).double()
+    weight = [torch.randn(5, 5, 1, 1).double()] if function is _ConvNormAct else []
+    inputs = [x, *weight, norm.weight.detach()[:5].clone(), norm.bias.detach()[:5].clone()]
+
+    def apply(*given: Tensor) -> Tensor:
+        # Copies: the checker moves the inputs in place.
+        result: Tensor = function.apply(*(value.clone() for value in given), norm, activation)
+        return result
+
+    assert gradcheck(apply, [value.requires_grad_() for value in inputs])
 
 
 def test_a_filter_whose_output_hardly_varies():
