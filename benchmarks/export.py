@@ -45,7 +45,7 @@ from hwnas.pipeline.inputs import load_images, load_network, resolve_space
 from hwnas.profiling.config import ProfilingConfig
 from hwnas.profiling.journal import Journal
 from hwnas.profiling.measure import measure_models
-from hwnas.progress import no_progress
+from hwnas.progress import SILENT, no_progress
 from hwnas.spaces import Space
 
 PLAIN = "plain call"
@@ -95,7 +95,7 @@ def opened(arguments: argparse.Namespace) -> tuple[PipelineConfig, Space, ImageD
     overrides = [f"experiment={arguments.experiment}", *arguments.set]
     config = to_pipeline_config(compose_config("evaluate", overrides))
     space = resolve_space(config)
-    return config, space, load_images(config, space, no_progress)
+    return config, space, load_images(config, space, SILENT.say)
 
 
 def examples_of(data: ImageData, arguments: argparse.Namespace) -> Examples:

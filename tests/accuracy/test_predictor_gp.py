@@ -20,6 +20,7 @@ from hwnas.accuracy.predictor import AccuracyPredictor
 from hwnas.accuracy.scoring import score
 from hwnas.spaces import OfaMbv3Config, OfaMbv3Space, make_space
 from hwnas.spaces.space import Floats
+from tests.narrow import present
 
 ONE_GROUP = Layout(unit=np.array([0, 1]), group=np.array([0, 0]))
 
@@ -110,7 +111,8 @@ def test_prediction_equals_the_textbook_formulas() -> None:
         a, b = ((x - arrays["centre"]) * arrays["scale"] for x in (a, b))
         linear = (a * arrays["linear_scale"] ** 2) @ b.T
         distance = np.sqrt(5 * (((a[:, None] - b) * arrays["distance_scale"]) ** 2).sum(axis=-1))
-        return linear + matern * (1 + distance + distance**2 / 3) * np.exp(-distance)
+        found: Floats = linear + matern * (1 + distance + distance**2 / 3) * np.exp(-distance)
+        return found
 
     inverse = np.linalg.inv(kernel(inputs, inputs) + (noise + 1e-6) * np.eye(30))
     cross = kernel(test, inputs)
@@ -170,7 +172,6 @@ def test_ranks_published_subnets(
             space, genotypes[seen], accuracies[seen], PredictorConfig(), np.random.default_rng(seed)
         )
         result = score(predictor, genotypes[rest], accuracies[rest])
-        taus.append(result.kendall_tau)
-        assert result.interval_coverage is not None
-        assert result.interval_coverage > 0.75
+        taus.append(present(result.kendall_tau))
+        assert present(result.interval_coverage) > 0.75
     assert np.mean(taus) >= floor

@@ -74,7 +74,8 @@ def test_slopes_are_the_derivatives_of_the_network(tiny: Any) -> None:
         units = features
         for weight, bias in layers[:-1]:
             units = np.maximum(units @ weight.T + bias, 0)
-        return (units @ layers[-1][0].T + layers[-1][1])[:, 0]
+        found: np.ndarray = (units @ layers[-1][0].T + layers[-1][1])[:, 0]
+        return found
 
     rows = space.sample(20, rng)
     found = network_slopes(space, lambda g: space.features(g).astype(np.float32), conditions, layers)(rows)
@@ -106,7 +107,8 @@ def test_slopes_help_where_there_are_some(full: Any) -> None:
 
 def test_more_objectives_keep_what_is_best_in_them(full: Any) -> None:
     def shortness(rows: np.ndarray) -> np.ndarray:
-        return -full.space.active(rows).sum(axis=1).astype(float)
+        found: np.ndarray = -full.space.active(rows).sum(axis=1).astype(float)
+        return found
 
     config, budget = NsgaConfig(population=60, generations=40), full.quantile_ms(0.5)
     task = ([full.problem(budget)], config)

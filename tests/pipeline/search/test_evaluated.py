@@ -16,7 +16,7 @@ from hwnas.latency.tables.table import read_table
 from hwnas.pipeline.import_table import import_published
 from hwnas.pipeline.inputs import load_images, load_network, resolve_space
 from hwnas.pipeline.profile import profile
-from hwnas.pipeline.search.step import search
+from hwnas.pipeline.search.step import HISTORY, MEASURED, search
 from hwnas.progress import no_progress
 
 PUBLISHED = ("space=ofa_mbv3", "space.width_mult=1.2")
@@ -37,7 +37,7 @@ def test_the_best_by_measured_accuracy_is_chosen(smoke: Path) -> None:
     place = measured.index(max(measured))
     assert entry["latency_ms"] == pytest.approx(entry["evaluated"]["latency_ms"][place])
     assert entry["accuracy_predicted"] == pytest.approx(entry["evaluated"]["accuracy_predicted"][place])
-    assert len((smoke / "again" / search.MEASURED[False]).read_text().splitlines()) == 4
+    assert len((smoke / "again" / MEASURED[False]).read_text().splitlines()) == 4
 
 
 def test_what_is_searched_for_int8_is_judged_as_int8(smoke: Path) -> None:
@@ -59,7 +59,7 @@ def test_what_is_searched_for_int8_is_judged_as_int8(smoke: Path) -> None:
     space = resolve_space(config)
     supernet, data = (
         load_network(smoke / "train" / "supernet.safetensors", space),
-        load_images(config, space, no_progress),
+        load_images(config, space, Reporter().say),
     )
     row = space.genotype(entry["arch"])[None]
     as_int8, as_float = (
@@ -69,8 +69,8 @@ def test_what_is_searched_for_int8_is_judged_as_int8(smoke: Path) -> None:
     assert entry["accuracy_measured"] == pytest.approx(as_int8)
     assert entry["accuracy_measured"] == max(entry["evaluated"]["accuracy_measured"])
     assert abs(as_int8 - as_float) < 0.1
-    assert (smoke / "int8" / search.MEASURED[True]).is_file()
-    assert not (smoke / "int8" / search.MEASURED[False]).exists()
+    assert (smoke / "int8" / MEASURED[True]).is_file()
+    assert not (smoke / "int8" / MEASURED[False]).exists()
 
 
 def test_an_imported_table_is_searched_with(reference_data: Path, tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_an_imported_table_is_searched_with(reference_data: Path, tmp_path: Path
     assert entry["id"] == "note10-published-25ms"
     assert 20 < entry["latency_ms"] <= 25
     assert json.loads((tmp_path / "search" / "result.json").read_text())["result"]["selected"] == result["selected"]
-    assert (tmp_path / "search" / search.HISTORY).stat().st_size > 1000
+    assert (tmp_path / "search" / HISTORY).stat().st_size > 1000
 
 
 @pytest.mark.parametrize(("asked", "message"), [(("path=x",), "format: expected one of"), (("format=csv",), "path:")])
