@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from hwnas.errors import DataError, StorageError
 from hwnas.progress import Progress
@@ -16,6 +17,7 @@ __all__ = ["download", "fetch_debian_package"]
 
 _APT_SECONDS = 600
 _SOCKET_SECONDS = 30
+_PLAIN = {"Accept-Encoding": "identity"}
 
 
 def fetch_debian_package(package: str, inside: Path, folder: Path, progress: Progress) -> None:
@@ -52,12 +54,13 @@ def download(address: str, sha256: Mapping[str, str], folder: Path, progress: Pr
     import requests
 
     pooch.get_logger().setLevel("ERROR")
+    fetch = pooch.HTTPDownloader(timeout=_SOCKET_SECONDS, headers=_PLAIN, hooks={"response": _keep_as_sent})
     with _staging(folder) as staging:
         files = pooch.create(path=staging / "ready", base_url=f"{address}/", registry=dict(sha256))
         for number, (name, expected) in enumerate(sha256.items()):
             progress(number / len(sha256), f"downloading {name}")
             try:
-                files.fetch(name, downloader=pooch.HTTPDownloader(timeout=_SOCKET_SECONDS))
+                files.fetch(name, downloader=fetch)
             except requests.RequestException as error:
                 raise DataError(f"no answer ({_first_cause(error)})") from error
             except ValueError as error:  # the digest
@@ -99,6 +102,10 @@ def _call(command: list[str], folder: Path) -> None:
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.startswith(("E:", "dpkg"))]
         raise DataError(f"{command[0]} failed: {' '.join(lines[:2]) or f'exit status {done.returncode}'}")
+
+
+def _keep_as_sent(response: Any, **_: Any) -> None:
+    response.raw.headers.pop("Content-Encoding", None)  # else a .gz file that has this label is unpacked on the way
 
 
 def _first_cause(error: BaseException) -> str:
