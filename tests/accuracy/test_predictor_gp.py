@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import ast
 import csv
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from scipy.optimize import OptimizeResult, check_grad
 
 from hwnas.accuracy import gaussian_process
 from hwnas.accuracy.config import PredictorConfig
@@ -21,6 +18,7 @@ from hwnas.accuracy.scoring import score
 from hwnas.spaces import OfaMbv3Config, OfaMbv3Space, make_space
 from hwnas.spaces.space import Floats
 from tests.narrow import present
+from tests.slopes import slope_errors
 
 ONE_GROUP = Layout(unit=np.array([0, 1]), group=np.array([0, 0]))
 
@@ -58,20 +56,12 @@ def test_the_gradient_of_the_likelihood(monkeypatch: pytest.MonkeyPatch) -> None
     rng = np.random.default_rng(0)
     inputs = rng.uniform(-2, 2, size=(12, 4))
     layout = Layout(unit=np.arange(4), group=np.array([0, 0, 1, 2]))
-    checked: list[float] = []
+    labels = smooth(inputs) + 0.1 * rng.normal(size=12)
 
-    def check(loss: Callable[[Floats], tuple[float, Floats]], start: Floats, **settings: Any) -> OptimizeResult:
-        assert settings["jac"] is True
-        for _ in range(5):
-            at = start + rng.normal(size=len(start))
-            error = check_grad(lambda x: loss(x)[0], lambda x: loss(x)[1], at, epsilon=1e-6)
-            checked.append(error / np.linalg.norm(loss(at)[1]))
-        return OptimizeResult(x=start)
+    def fit_all() -> object:
+        return GaussianProcess.fit(inputs, labels, layout, 200, 600, rng)
 
-    monkeypatch.setattr(gaussian_process, "minimize", check)
-    GaussianProcess.fit(inputs, smooth(inputs) + 0.1 * rng.normal(size=12), layout, 200, 600, rng)
-    assert len(checked) == 5
-    assert max(checked) < 1e-5
+    assert max(slope_errors(monkeypatch, gaussian_process, fit_all)) < 1e-5
 
 
 def test_follows_a_curve_and_knows_where_it_does_not() -> None:
