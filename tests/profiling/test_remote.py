@@ -131,6 +131,7 @@ def test_a_tvm_rpc_server_is_measured(space: OfaMbv3Space, tmp_path: Path, track
         found = measure(space, device, config, tmp_path)
         assert 0 < found.latencies["small"].median_ms < found.latencies["large"].median_ms
         assert found.facts["driver"] == "tvm_rpc"
+    (tmp_path / "journal.jsonl").unlink()  # which, complete, needs no server
     with pytest.raises(DeviceError, match="does not answer"):
         measure(space, device, config, tmp_path)
 
