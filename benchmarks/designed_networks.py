@@ -115,14 +115,9 @@ class Searched(Single):
 def latencies(models: Mapping[str, Path], settings: ProfilingConfig, seed: int, journal: Path) -> dict[str, float]:
     """Latency in ms of each of `models`, which take turns; what a killed run measured is taken from `journal`."""
     reference = next(iter(models.values()))
-    journal_of_this = Journal(journal, {"models": sorted(models), "setting": settings.setting})
-    try:
-        with connect(load_profile("local"), DeviceConfig()) as transport:
-            found = measure_models(
-                transport, models, reference, settings, seed=seed, journal=journal_of_this, progress=no_progress
-            )
-    finally:
-        journal_of_this.close()
+    identity = {"models": sorted(models), "setting": settings.setting}
+    with Journal(journal, identity) as opened, connect(load_profile("local"), DeviceConfig()) as transport:
+        found = measure_models(transport, models, reference, settings, seed=seed, journal=opened, progress=no_progress)
     return {name: one.median_ms for name, one in found.latencies.items()}
 
 

@@ -42,7 +42,7 @@ from hwnas.pipeline.space import resolve_space
 from hwnas.pipeline.store.plain import to_plain
 from hwnas.profiling.config import ProfilingConfig
 from hwnas.profiling.runtimes import model_writer, runtime_named
-from hwnas.progress import no_progress
+from hwnas.progress import SILENT, no_progress
 from hwnas.spaces import Genotypes
 from hwnas.supernet.single import TrainedNetwork
 
@@ -99,6 +99,11 @@ def parse() -> argparse.Namespace:
     return arguments
 
 
+def _nearest(ratios: Mapping[float, float]) -> float:
+    """The width whose ratio of latencies is nearest to one."""
+    return min(ratios, key=lambda width: abs(math.log(ratios[width])))
+
+
 class Bench:
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.arguments, self.runs = arguments, arguments.runs
@@ -118,7 +123,7 @@ class Bench:
     @property
     def data(self) -> ImageData:
         if self._data is None:
-            self._data = load_images(self.config, self.space, no_progress)
+            self._data = load_images(self.config, self.space, SILENT.say)
         return self._data
 
     def _supernet_minutes(self) -> float:
@@ -128,7 +133,7 @@ class Bench:
         if not result.is_file():
             raise SystemExit(f"no {result}, which says how long the supernet was trained: give --minutes")
         train_s = read_json(result, RuntimeError)["result"]["train_s"]
-        return round(train_s * self.config.training.shards / 60, 1)
+        return float(round(train_s * self.config.training.shards / 60, 1))
 
     # ---- searched -----------------------------------------------------------------------------------------------
 
@@ -152,7 +157,7 @@ class Bench:
         """Of CPU, at most, for all searched networks: as `_supernet_minutes`."""
         results = (self.runs / "finetune").glob("*/result.json")
         seconds = sum(read_json(path, RuntimeError)["result"]["train_s"] for path in results)
-        return round(seconds * self.config.training.shards / 60, 1)
+        return float(round(seconds * self.config.training.shards / 60, 1))
 
     def _test_accuracy(self, network: TrainedNetwork, arch: Mapping[str, Any]) -> float:
         row = self.space.genotype(arch)[None]
@@ -192,7 +197,7 @@ class Bench:
                 slower = next((place for place, ratio in enumerate(ratios.values()) if ratio > 1), STEPS - 1)
                 widths = list(ratios)
                 brackets[key] = widths[max(slower - 1, 0)], widths[max(slower, 1)]
-        nearest = {key: min(one, key=lambda width, one=one: abs(math.log(one[width]))) for key, one in tried.items()}
+        nearest = {key: _nearest(ratios) for key, ratios in tried.items()}
         return {key: Designed(key[1], width, self.data_settings) for key, width in nearest.items()}
 
     @staticmethod

@@ -94,13 +94,15 @@ if TYPE_CHECKING:
     from hwnas.pipeline.verify_bundle import verify_bundle as verify_bundle
 
 
-def __getattr__(name: str) -> Any:
-    """A public name, imported when it is first asked for (PEP 562)."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'hwnas' has no attribute {name!r}; it has {', '.join(sorted(_HOMES))}")
-    found = import_module(f"hwnas.{name}") if name in _ROOMS else getattr(import_module(_HOMES[name]), name)
-    setattr(sys.modules[__name__], name, found)
-    return found
+if not TYPE_CHECKING:  # a type checker that saw this would take any name
+
+    def __getattr__(name: str) -> Any:
+        """A public name, imported when it is first asked for (PEP 562)."""
+        if name not in _HOMES:
+            raise AttributeError(f"module 'hwnas' has no attribute {name!r}; it has {', '.join(sorted(_HOMES))}")
+        found = import_module(f"hwnas.{name}") if name in _ROOMS else getattr(import_module(_HOMES[name]), name)
+        setattr(sys.modules[__name__], name, found)
+        return found
 
 
 def __dir__() -> list[str]:

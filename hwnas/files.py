@@ -13,7 +13,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from hwnas.errors import HwnasError, StorageError
+from hwnas.errors import StorageError
 
 __all__ = [
     "LOCK_NAME",
@@ -113,7 +113,7 @@ def write_json(path: Path | str, content: Any) -> Path:
     return write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
-def read_json(path: Path | str, error: type[HwnasError] = StorageError) -> Any:
+def read_json(path: Path | str, error: type[Exception] = StorageError) -> Any:
     """The content of a JSON file; what is missing, truncated or not JSON is raised as `error`."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))

@@ -209,14 +209,11 @@ class _DeviceMeter:
             "space": self._space.config(), "seed": self._seed, "setting": self._settings.setting,
             "networks": [genotype.tolist() for genotype in genotypes], "reference_ms": self._reference_ms,
         }  # fmt: skip
-        journal = Journal(self._work / f"journal-{self._calls}.jsonl", identity)
-        try:
+        with Journal(self._work / f"journal-{self._calls}.jsonl", identity) as journal:
             found = measure_models(
                 self._transport, models, self._reference, self._settings, seed=self._seed, journal=journal,
                 progress=no_progress, reference_ms=self._reference_ms, shapes=self._shapes(genotypes, models),
             )  # fmt: skip
-        finally:
-            journal.close()
         if found.rejected:
             name, reason = next(iter(found.rejected.items()))
             raise DeviceError(f"{self._settings.runtime} rejects {models[name]}: {reason}")

@@ -14,6 +14,7 @@ from hwnas.pipeline.inputs import load_network
 from hwnas.pipeline.space import resolve_space
 from hwnas.pipeline.train import train
 from hwnas.supernet.single import SingleNetwork
+from tests.narrow import present
 
 PHASE = "[{name: q, epochs: 1, learning_rate: 1.0e-3, teacher: start}]"
 
@@ -38,7 +39,7 @@ def test_a_chosen_subnet_is_tuned_for_int8(smoke: Path) -> None:
         assert one is not None
         assert 0 <= one.accuracy <= 1
         assert 0 <= one.held_out_accuracy <= 1
-    assert abs(subnet.int8.held_out_accuracy - subnet.held_out_accuracy) < 0.15
+    assert abs(present(subnet.int8).held_out_accuracy - subnet.held_out_accuracy) < 0.15
     network = load_network(smoke / "tuned" / result.checkpoint, resolve_space(config))
     assert isinstance(network, SingleNetwork)
     # As for any other single network, `hwnas export checkpoint=…` needs nothing but the file.

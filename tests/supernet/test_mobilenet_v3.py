@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from torch import nn
+from torchvision_operators import declare_torchvision_operators
 
-from benchmarks.torchvision_operators import declare_torchvision_operators
 from hwnas.cli.compose import compose_config
 from hwnas.cli.config import register_schemas, to_pipeline_config
 from hwnas.pipeline.space import given_arch, resolve_space

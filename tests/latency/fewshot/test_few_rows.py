@@ -30,7 +30,8 @@ def genotypes(space: OfaMbv3Space) -> np.ndarray:
 
 def by_macs(space: Space, genotypes: np.ndarray, constant: float) -> np.ndarray:
     macs = space.macs(genotypes)
-    return constant + macs / macs.mean()
+    latency_ms: np.ndarray = constant + macs / macs.mean()
+    return latency_ms
 
 
 def test_costs_of_networks_that_were_not_measured_are_known(space: OfaMbv3Space, genotypes: np.ndarray) -> None:

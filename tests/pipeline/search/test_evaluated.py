@@ -19,7 +19,8 @@ from hwnas.pipeline.profile import profile
 from hwnas.pipeline.search.step import HISTORY, MEASURED, search
 from hwnas.pipeline.space import resolve_space
 from hwnas.pipeline.store.plain import to_plain
-from hwnas.progress import no_progress
+from hwnas.progress import SILENT, no_progress
+from tests.narrow import present
 
 PUBLISHED = ("space=ofa_mbv3", "space.width_mult=1.2")
 
@@ -32,13 +33,14 @@ def test_the_best_by_measured_accuracy_is_chosen(smoke: Path) -> None:
     )  # fmt: skip
     config = to_pipeline_config(compose_config("search", settings))
     (entry,) = search(config, smoke / "again").selected
-    measured = entry.evaluated.accuracy_measured
-    assert len(measured) == len(entry.evaluated.accuracy_predicted) == 3
+    evaluated = present(entry.evaluated)
+    measured = evaluated.accuracy_measured
+    assert len(measured) == len(evaluated.accuracy_predicted) == 3
     assert entry.accuracy_measured == max(measured)
     assert entry.accuracy_measured_as == "fp32"
     place = measured.index(max(measured))
-    assert entry.latency_ms == pytest.approx(entry.evaluated.latency_ms[place])
-    assert entry.accuracy_predicted == pytest.approx(entry.evaluated.accuracy_predicted[place])
+    assert entry.latency_ms == pytest.approx(evaluated.latency_ms[place])
+    assert entry.accuracy_predicted == pytest.approx(evaluated.accuracy_predicted[place])
     assert len((smoke / "again" / MEASURED[False]).read_text().splitlines()) == 4
 
 
@@ -63,7 +65,7 @@ def test_what_is_searched_for_int8_is_judged_as_int8(smoke: Path) -> None:
     space = resolve_space(config)
     supernet, data = (
         load_network(smoke / "train" / "supernet.safetensors", space),
-        load_images(config, space, no_progress),
+        load_images(config, space, SILENT.say),
     )
     row = space.genotype(entry.arch)[None]
     as_int8, as_float = (
@@ -71,7 +73,7 @@ def test_what_is_searched_for_int8_is_judged_as_int8(smoke: Path) -> None:
         for int8 in (True, False)
     )
     assert entry.accuracy_measured == pytest.approx(as_int8)
-    assert entry.accuracy_measured == max(entry.evaluated.accuracy_measured)
+    assert entry.accuracy_measured == max(present(entry.evaluated).accuracy_measured)
     assert abs(as_int8 - as_float) < 0.1
     assert (smoke / "int8" / MEASURED[True]).is_file()
     assert not (smoke / "int8" / MEASURED[False]).exists()

@@ -15,6 +15,7 @@ from hwnas.accuracy.predictor import AccuracyPredictor
 from hwnas.cli.compose import compose_config
 from hwnas.cli.config import register_schemas, to_pipeline_config
 from hwnas.errors import ConfigError, TableError
+from hwnas.pipeline.config import SearchStep
 from hwnas.pipeline.import_table import import_published
 from hwnas.pipeline.search.sources import Target, latency_targets
 from hwnas.pipeline.space import resolve_space
@@ -110,7 +111,7 @@ def test_tables_as_repositories_have_them_are_found(reference_data: Path, tmp_pa
     register_schemas()
 
     def targets(*overrides: str) -> list[Target]:
-        config = to_pipeline_config(compose_config("search", [*PUBLISHED[:-1], *overrides]))
+        config = to_pipeline_config(compose_config("search", [*PUBLISHED[:-1], *overrides])).part(SearchStep)
         space = resolve_space(config)
         return [source.open() for source in latency_targets(config, tmp_path / "search", space)]
 

@@ -19,11 +19,11 @@ from hwnas.pipeline.inputs import tables_of
 from hwnas.pipeline.search.step import search
 from hwnas.pipeline.space import resolve_space
 from hwnas.search.config import SEARCHERS
-from hwnas.spaces import OfaMbv3Space
+from hwnas.spaces import Space
 from tests.running import run_hwnas
 
 
-def written_table(space: OfaMbv3Space, path: Path, runtime: str, slowdown: float, device: str = "localhost") -> None:
+def written_table(space: Space, path: Path, runtime: str, slowdown: float, device: str = "localhost") -> None:
     rng = np.random.default_rng(0)
     cost = np.array([operator.macs / 1e6 + 0.01 for operator in space.operators]) * rng.uniform(
         0.8, 1.2, len(space.operators)

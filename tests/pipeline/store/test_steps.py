@@ -35,7 +35,8 @@ class Work:
 
 
 def test_unchanged_inputs_are_not_done_again(tmp_path: Path) -> None:
-    work, said = Work(), []
+    work = Work()
+    said: list[str] = []
     for _ in range(2):
         result = run_step("train", tmp_path / "train", {"epochs": 3, "sizes": (1, 2)}, 0, Value, work, said.append)
     assert result == Value(1)
@@ -45,7 +46,8 @@ def test_unchanged_inputs_are_not_done_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("changed", "named"), [({"epochs": 4}, "epochs"), ({"epochs": 3, "new": 1}, "new")])
 def test_changed_inputs_keep_the_former_output(tmp_path: Path, changed: dict[str, Any], named: str) -> None:
-    work, said = Work(), []
+    work = Work()
+    said: list[str] = []
     folder = tmp_path / "train"
     run_step("train", folder, {"epochs": 3}, 0, Value, work, said.append)
     (folder / "weights").write_text("old")

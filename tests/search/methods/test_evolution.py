@@ -80,7 +80,8 @@ def test_a_latency_that_changes_its_mind_ends_with_an_error(full: Any) -> None:
     calls = iter(range(1_000_000))
 
     def rising(genotypes: np.ndarray) -> np.ndarray:
-        return full.latency_ms(genotypes) + next(calls) * 1e6
+        found: np.ndarray = full.latency_ms(genotypes) + next(calls) * 1e6
+        return found
 
     budget = 1.01 * float(full.latency_ms(full.fastest[None])[0])
     problem = full.problem(budget, latency_ms=rising)
