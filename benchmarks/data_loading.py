@@ -156,7 +156,8 @@ class Photos(Dataset[tuple[torch.Tensor, int]]):
         rng = np.random.default_rng(torch.initial_seed() % 2**32 + index)
         with Image.open(self.paths[index]) as opened:
             image = opened.convert("RGB")
-        cut = image.crop(self.crop.box(*image.size, rng)).resize((RESOLUTION, RESOLUTION), Image.Resampling.BILINEAR)
+        width, height = image.size
+        cut = image.crop(self.crop.box(width, height, rng)).resize((RESOLUTION, RESOLUTION), Image.Resampling.BILINEAR)
         if rng.random() < 0.5:
             cut = cut.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         pixels = torch.from_numpy(np.array(cut)).permute(2, 0, 1).contiguous().float().div_(255)

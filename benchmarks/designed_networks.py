@@ -16,15 +16,13 @@ from typing import Any
 
 import numpy as np
 
+from hwnas import load_config
 from hwnas.cli.commands import COMMANDS
-from hwnas.cli.compose import compose_config
-from hwnas.cli.config import to_pipeline_config
 from hwnas.devices.config import DeviceConfig
 from hwnas.devices.connect import connect
 from hwnas.devices.profile import load_profile
 from hwnas.files import read_json, sha256_of_json, write_json
-from hwnas.pipeline.config import PipelineConfig
-from hwnas.pipeline.inputs import given_arch, resolve_space
+from hwnas.pipeline.space import given_arch, resolve_space
 from hwnas.profiling.config import ProfilingConfig
 from hwnas.profiling.journal import Journal
 from hwnas.profiling.measure import measure_models
@@ -32,16 +30,9 @@ from hwnas.progress import no_progress
 from hwnas.spaces import Genotypes, Space
 from hwnas.training.config import PhaseConfig, TrainingConfig
 
-__all__ = ["Designed", "Searched", "Single", "composed", "hwnas", "ladder", "latencies", "trained"]
+__all__ = ["Designed", "Searched", "Single", "hwnas", "ladder", "latencies", "trained"]
 
 PROBED_EPOCHS = (0.05, 0.3)
-
-
-def composed(command: str, overrides: Sequence[str]) -> PipelineConfig:
-    """The settings of a command, those of `overrides` that it takes applied."""
-    used = (*COMMANDS[command].keys, "experiment", "seed")
-    own = [setting for setting in overrides if setting.split("=")[0].split(".")[0] in used]
-    return to_pipeline_config(compose_config(command, own))
 
 
 def hwnas(command: str, folder: Path, overrides: Sequence[str]) -> tuple[dict[str, Any], float]:
@@ -70,7 +61,7 @@ class Single(ABC):
 
     @cached_property
     def network(self) -> tuple[Space, Genotypes]:
-        config = composed("train", self.settings)
+        config = load_config(self.settings)
         space = resolve_space(config)
         return space, space.genotype(given_arch(config.arch))
 
@@ -124,14 +115,9 @@ class Searched(Single):
 def latencies(models: Mapping[str, Path], settings: ProfilingConfig, seed: int, journal: Path) -> dict[str, float]:
     """Latency in ms of each of `models`, which take turns; what a killed run measured is taken from `journal`."""
     reference = next(iter(models.values()))
-    journal_of_this = Journal(journal, {"models": sorted(models), "setting": settings.setting})
-    try:
-        with connect(load_profile("local"), DeviceConfig()) as transport:
-            found = measure_models(
-                transport, models, reference, settings, seed=seed, journal=journal_of_this, progress=no_progress
-            )
-    finally:
-        journal_of_this.close()
+    identity = {"models": sorted(models), "setting": settings.setting}
+    with Journal(journal, identity) as opened, connect(load_profile("local"), DeviceConfig()) as transport:
+        found = measure_models(transport, models, reference, settings, seed=seed, journal=opened, progress=no_progress)
     return {name: one.median_ms for name, one in found.latencies.items()}
 
 

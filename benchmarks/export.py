@@ -28,9 +28,8 @@ from designed_networks import hwnas
 from machine import about, described
 from torch import nn
 
+from hwnas import load_config
 from hwnas.accuracy.measure import calibrate_subnet
-from hwnas.cli.compose import compose_config
-from hwnas.cli.config import register_schemas, to_pipeline_config
 from hwnas.data.load import ImageData
 from hwnas.devices.config import DeviceConfig
 from hwnas.devices.connect import connect
@@ -41,11 +40,12 @@ from hwnas.export.formats import FORMATS, model_format
 from hwnas.export.quiet import quiet
 from hwnas.files import write_json, write_text
 from hwnas.pipeline.config import PipelineConfig
-from hwnas.pipeline.inputs import load_images, load_network, resolve_space
+from hwnas.pipeline.inputs import load_images, load_network
+from hwnas.pipeline.space import resolve_space
 from hwnas.profiling.config import ProfilingConfig
 from hwnas.profiling.journal import Journal
 from hwnas.profiling.measure import measure_models
-from hwnas.progress import no_progress
+from hwnas.progress import SILENT, no_progress
 from hwnas.spaces import Space
 
 PLAIN = "plain call"
@@ -91,11 +91,10 @@ def parse() -> argparse.Namespace:
 
 
 def opened(arguments: argparse.Namespace) -> tuple[PipelineConfig, Space, ImageData]:
-    register_schemas()
     overrides = [f"experiment={arguments.experiment}", *arguments.set]
-    config = to_pipeline_config(compose_config("evaluate", overrides))
+    config = load_config(overrides)
     space = resolve_space(config)
-    return config, space, load_images(config, space, no_progress)
+    return config, space, load_images(config, space, SILENT.say)
 
 
 def examples_of(data: ImageData, arguments: argparse.Namespace) -> Examples:
@@ -207,9 +206,10 @@ def latency(
         runtime = model_format(name).runtime
         models = {precision: path for (own, precision), path in written.items() if own == name}
         profiling = ProfilingConfig(runtime=runtime, threads=threads, rounds=20, max_rounds=40, slice_ms=10.0)
-        with connect(load_profile("local"), DeviceConfig()) as transport:
+        device = connect(load_profile("local"), DeviceConfig())
+        with Journal(folder / f"{name}.jsonl", {}) as journal, device as transport:
             result = measure_models(
-                transport, models, models["fp32"], profiling, seed=0, journal=Journal(folder / f"{name}.jsonl", {}),
+                transport, models, models["fp32"], profiling, seed=0, journal=journal,
                 progress=no_progress, shapes=dict.fromkeys([*models, "reference"], shape),
             )  # fmt: skip
         ms = {precision: one.median_ms for precision, one in result.latencies.items()}

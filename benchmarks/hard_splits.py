@@ -100,7 +100,7 @@ def _splits_of(measured: _Measured) -> list[HardSplit]:
     for teaching in range(1, group.max() + 1):
         candidates: dict[int, tuple[float, int, list[int]]] = {}
         for target in range(len(group)):
-            own = [d for d in np.flatnonzero((group == teaching) & ~energy) if likeness[d, target] <= DIFFER]
+            own = [int(d) for d in np.flatnonzero((group == teaching) & ~energy) if likeness[d, target] <= DIFFER]
             if len(own) < _LEAST_SOURCES:
                 continue
             highest = float(likeness[own, target].max())
@@ -113,7 +113,7 @@ def _splits_of(measured: _Measured) -> list[HardSplit]:
 
 
 def _split(measured: _Measured, target: int, sources: list[int], group: Sequence[int], likeness: float) -> HardSplit:
-    known = ~np.isnan(measured.latency[:, [target, *sources]]).any(axis=1)
+    known = np.all(~np.isnan(measured.latency[:, [target, *sources]]), axis=1)
     pool = int(known[: measured.pool].sum())
     device, teachers = measured.devices[target], tuple(measured.devices[own] for own in sources)
     data = LatencyData(

@@ -57,7 +57,7 @@ def nsga2_front(bench: Any, evaluations: int, seed: int) -> tuple[np.ndarray, np
     from pymoo.operators.sampling.rnd import IntegerRandomSampling
     from pymoo.optimize import minimize
 
-    class Search(Problem):
+    class Search(Problem):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__(n_var=len(bench.space.genes), n_obj=2, xl=0, xu=bench.space.cardinalities - 1, vtype=int)
 

@@ -147,10 +147,12 @@ def device_budget_pairs(bench: Bench) -> dict[str, Any]:
     """Ten devices made up from the Note 10 (every operator's latency times a random factor), five budgets each."""
     rng, total = np.random.default_rng(0), {"wall_s": 0.0, "cpu_s": 0.0}
     for device in range(10):
+        assert bench.estimator.factors is not None
         factors = [(columns, table * rng.lognormal(0, 0.3, table.shape)) for columns, table in bench.estimator.factors]
 
         def latency_ms(rows: np.ndarray, factors: Any = factors) -> np.ndarray:
-            return np.sum([table[tuple(rows[:, c] for c in columns)] for columns, table in factors], axis=0)
+            ms: np.ndarray = np.sum([table[tuple(rows[:, c] for c in columns)] for columns, table in factors], axis=0)
+            return ms
 
         spread = np.quantile(latency_ms(bench.space.sample(5000, rng)), [0.01, 0.1, 0.3, 0.5, 0.7])
         _, cost = bench.search(spread.tolist(), device, latency=latency_ms)
@@ -161,7 +163,7 @@ def device_budget_pairs(bench: Bench) -> dict[str, Any]:
 def throughput(bench: Bench) -> dict[str, float]:
     """Architectures a second."""
     rows = bench.space.sample(50_000, np.random.default_rng(0))
-    rates = {}
+    rates: dict[str, float] = {}
     for name, work in (
         ("table", bench.estimator.latency_ms),
         ("features", bench.predictor.network.encoding.states),

@@ -106,7 +106,8 @@ def task(data: Path) -> tuple[Cells, Any, Any, float, Genotypes, dict[str, Any]]
     middle, best = float(np.median(work[within])), float(work[within].max())
 
     def score(rows: Genotypes) -> NDArray[np.float64]:
-        return (work[rows @ POWERS] - middle) / (best - middle)
+        found: NDArray[np.float64] = (work[rows @ POWERS] - middle) / (best - middle)
+        return found
 
     def latency_ms(rows: Genotypes) -> NDArray[np.float64]:
         return np.asarray(limited[rows @ POWERS])

@@ -27,19 +27,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from designed_networks import Designed, Searched, Single, composed, hwnas, ladder, latencies, trained
+from designed_networks import Designed, Searched, Single, hwnas, ladder, latencies, trained
 from machine import about, described
 
+from hwnas import load_config
 from hwnas.accuracy.measure import calibrate_subnet, measure_accuracy
-from hwnas.cli.config import register_schemas
 from hwnas.data.load import ImageData
 from hwnas.export.formats import format_of_runtime
 from hwnas.export.request import ExportRequest
 from hwnas.files import read_json, write_json, write_text
-from hwnas.pipeline.inputs import chosen_networks, load_images, load_network, resolve_space
+from hwnas.pipeline.inputs import chosen_networks, load_images, load_network
+from hwnas.pipeline.search.result import SearchEntry
+from hwnas.pipeline.space import resolve_space
+from hwnas.pipeline.store.plain import to_plain
 from hwnas.profiling.config import ProfilingConfig
 from hwnas.profiling.runtimes import model_writer, runtime_named
-from hwnas.progress import no_progress
+from hwnas.progress import SILENT, no_progress
 from hwnas.spaces import Genotypes
 from hwnas.supernet.single import TrainedNetwork
 
@@ -52,7 +55,6 @@ UNMATCHED = 1.1  # times the searched network's latency
 
 def main() -> None:
     arguments = parse()
-    register_schemas()
     bench = Bench(arguments)
     searched = bench.search()
     alone = bench.train_alone(searched) if arguments.alone else {}
@@ -97,6 +99,11 @@ def parse() -> argparse.Namespace:
     return arguments
 
 
+def _nearest(ratios: Mapping[float, float]) -> float:
+    """The width whose ratio of latencies is nearest to one."""
+    return min(ratios, key=lambda width: abs(math.log(ratios[width])))
+
+
 class Bench:
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.arguments, self.runs = arguments, arguments.runs
@@ -108,7 +115,7 @@ class Bench:
             f"runtime=[{','.join(arguments.runtimes)}]", f"checkpoint={arguments.supernet.resolve()}",
             f"search.budget_quantiles={arguments.quantiles}".replace(" ", ""), "search.evaluate_top=20",
         ]  # fmt: skip
-        self.config = composed("train", [setting for setting in self.settings if not setting.startswith("checkpoint")])
+        self.config = load_config([setting for setting in self.settings if not setting.startswith("checkpoint")])
         self.space = resolve_space(self.config)
         self.minutes = arguments.minutes or self._supernet_minutes()
         self._data: ImageData | None = None
@@ -116,7 +123,7 @@ class Bench:
     @property
     def data(self) -> ImageData:
         if self._data is None:
-            self._data = load_images(self.config, self.space, no_progress)
+            self._data = load_images(self.config, self.space, SILENT.say)
         return self._data
 
     def _supernet_minutes(self) -> float:
@@ -126,7 +133,7 @@ class Bench:
         if not result.is_file():
             raise SystemExit(f"no {result}, which says how long the supernet was trained: give --minutes")
         train_s = read_json(result, RuntimeError)["result"]["train_s"]
-        return round(train_s * self.config.training.shards / 60, 1)
+        return float(round(train_s * self.config.training.shards / 60, 1))
 
     # ---- searched -----------------------------------------------------------------------------------------------
 
@@ -134,27 +141,27 @@ class Bench:
         """The chosen networks of all runtimes and budgets, fine-tuned, with their accuracies on the test images."""
         for command in ("evaluate", "profile", "search", "finetune"):
             hwnas(command, self.runs / command, self.settings)
-        _, chosen = chosen_networks(composed("export", self.settings), self.runs / "export")
+        _, chosen = chosen_networks(None, load_config(self.settings), self.runs / "export", SearchEntry)
         supernet = load_network(self.arguments.supernet, self.space)
         found = []
         for entry in chosen:
-            tuned = supernet if entry["checkpoint"] is None else load_network(entry["checkpoint"], self.space)
+            tuned = load_network(Path(entry.checkpoint), self.space) if entry.checkpoint else supernet
             accuracies = {
-                "inherited": self._test_accuracy(supernet, entry),
-                "accuracy": self._test_accuracy(tuned, entry),
+                "inherited": self._test_accuracy(supernet, entry.arch),
+                "accuracy": self._test_accuracy(tuned, entry.arch),
             }
-            found.append({**entry, "network": tuned, **accuracies})
+            found.append({**to_plain(entry), "network": tuned, **accuracies})
         return found
 
     def finetune_minutes(self) -> float:
         """Of CPU, at most, for all searched networks: as `_supernet_minutes`."""
         results = (self.runs / "finetune").glob("*/result.json")
         seconds = sum(read_json(path, RuntimeError)["result"]["train_s"] for path in results)
-        return round(seconds * self.config.training.shards / 60, 1)
+        return float(round(seconds * self.config.training.shards / 60, 1))
 
-    def _test_accuracy(self, network: TrainedNetwork, entry: Mapping[str, Any]) -> float:
-        row = self.space.genotype(entry["arch"])[None]
-        measure = composed("evaluate", self.settings).evaluation.measure
+    def _test_accuracy(self, network: TrainedNetwork, arch: Mapping[str, Any]) -> float:
+        row = self.space.genotype(arch)[None]
+        measure = load_config(self.settings).evaluation.measure
         return float(measure_accuracy(network, row, self.data, "test", measure, no_progress)[0])
 
     def train_alone(self, searched: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -190,7 +197,7 @@ class Bench:
                 slower = next((place for place, ratio in enumerate(ratios.values()) if ratio > 1), STEPS - 1)
                 widths = list(ratios)
                 brackets[key] = widths[max(slower - 1, 0)], widths[max(slower, 1)]
-        nearest = {key: min(one, key=lambda width, one=one: abs(math.log(one[width]))) for key, one in tried.items()}
+        nearest = {key: _nearest(ratios) for key, ratios in tried.items()}
         return {key: Designed(key[1], width, self.data_settings) for key, width in nearest.items()}
 
     @staticmethod
@@ -269,7 +276,7 @@ class Bench:
         chosen = format_of_runtime(runtime)
         path = stem.with_name(f"{stem.name}{chosen.suffix}")
         if not path.exists():
-            measure = composed("evaluate", self.settings).evaluation.measure
+            measure = load_config(self.settings).evaluation.measure
             module = calibrate_subnet(network, genotype, self.data, measure)
             resolution = network.space.resolutions[int(genotype[-1])]
             path.parent.mkdir(parents=True, exist_ok=True)

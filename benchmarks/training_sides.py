@@ -180,10 +180,12 @@ class Reference(Side):
 
     def in_supernet(self, row: np.ndarray) -> Callable[[Tensor], Tensor]:
         self._activate(row)
-        return self.network.eval()
+        called: Callable[[Tensor], Tensor] = self.network.eval()
+        return called
 
     def extracted(self, row: np.ndarray) -> Callable[[Tensor], Tensor]:
-        called: Callable[[Tensor], Tensor] = self.in_supernet(row).get_active_subnet().eval()
+        self._activate(row)
+        called: Callable[[Tensor], Tensor] = self.network.eval().get_active_subnet().eval()
         return called
 
 

@@ -26,7 +26,7 @@ class WorkerPool(Generic[T]):
     threads, which don't survive a fork; then `make` must be picklable. `begin` is called in each of them first.
     """
 
-    def __init__(self, make: Callable[[int], T], workers: int, method: str, begin: Callable[[], None]) -> None:
+    def __init__(self, make: Callable[[int], T], workers: int, method: str, begin: Callable[[], object]) -> None:
         context = multiprocessing.get_context(method)
         self._executor = ProcessPoolExecutor(workers, context, _begin, (os.getpid(), make, begin))
 
@@ -50,7 +50,7 @@ class WorkerPool(Generic[T]):
 _made_here: list[Callable[[int], Any]] = []  # of a worker process: what it was started for
 
 
-def _begin(parent: int, make: Callable[[int], Any], begin: Callable[[], None]) -> None:
+def _begin(parent: int, make: Callable[[int], Any], begin: Callable[[], object]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})

@@ -96,7 +96,7 @@ def gene_encoding(space: Space, conditions: Sequence[Condition] | None = None) -
     used = {gene for condition in conditions for gene, _ in condition}
     terms: list[tuple[int, ...]] = []
     current: tuple[int, ...] = ()
-    for group in _groups(space):
+    for group in space.groups.members:
         joined = current + tuple(gene for gene in group if gene in used)
         if current and np.prod(space.cardinalities[list(joined)] + 1) > _LARGEST_TERM:
             terms.append(current)
@@ -112,7 +112,7 @@ def path_encoding(space: Space) -> Encoding:
     every network is one path, so that whole paths would never repeat: the features are its pieces of one gene, of one
     block, and of two blocks in a row (or the last one before a stage ends).
     """
-    groups = _groups(space)
+    groups = space.groups.members
     shapes = [tuple(space.cardinalities[list(group)]) for group in groups]
     conditions = _choices(space)
     terms: list[tuple[int, ...]] = []
@@ -135,11 +135,3 @@ def _choices(space: Space) -> list[Condition]:
 def _joint(group: tuple[int, ...], shape: tuple[int, ...], with_none: bool) -> list[Condition]:
     joint = [tuple(zip(group, map(int, choice), strict=True)) for choice in np.ndindex(*shape)]
     return [*joint, tuple((gene, -1) for gene in group)] if with_none else joint
-
-
-def _groups(space: Space) -> list[tuple[int, ...]]:
-    """The genes of each group, groups in the order in which they first occur."""
-    found: dict[str, list[int]] = {}
-    for number, gene in enumerate(space.genes):
-        found.setdefault(gene.group, []).append(number)
-    return [tuple(genes) for genes in found.values()]

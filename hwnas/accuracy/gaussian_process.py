@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_solve, cholesky, solve_triangular
-from scipy.optimize import minimize
 
 from hwnas.accuracy.features import Layout
+from hwnas.gaussian import likelihood_slopes, log_determinant, log_marginal_likelihood, most_probable
 from hwnas.spaces.space import Floats
 
 __all__ = ["GaussianProcess"]
@@ -144,9 +144,8 @@ def _maximise_likelihood(
         kernel = np.tensordot(a, linear, axes=1) + matern * shape + (noise + _JITTER) * identity
         factor = cholesky(kernel, lower=True)
         weights = cho_solve((factor, True), targets)
-        outer = (cho_solve((factor, True), identity) - np.outer(weights, weights)) / 2
-        off = (theta - centre) / width
-        value = targets @ weights / 2 + np.log(np.diag(factor)).sum() + off @ off / 2
+        value = -log_marginal_likelihood(float(targets @ weights), log_determinant(factor))
+        outer = likelihood_slopes(cho_solve((factor, True), identity), weights)
         slope = -matern * (5 / 6) * (1 + distance) * decay  # d(matern * shape) / d(squared distance)
         gradient = np.concatenate(
             [
@@ -155,10 +154,9 @@ def _maximise_likelihood(
                 [matern * (outer * shape).sum(), noise * np.trace(outer)],
             ]
         )
-        return float(value), gradient + off / width
+        return value, gradient
 
     # The bounds keep the kernel's condition number within what a Cholesky factor bears.
     bounds = [(-12.0, 5.0)] * (2 * groups + 1) + [(-10.0, 2.0)]
-    found = minimize(loss, centre, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": max_iterations})
-    values = np.exp(found.x)
+    values = most_probable(loss, centre, width, bounds, max_iterations)
     return values[:groups], values[groups : 2 * groups], float(values[-2]), float(values[-1])

@@ -77,7 +77,7 @@ def train_networks(
             found = torch.baddbmm(parameters[-1], units, parameters[-2])
             loss = huber_loss(found, labels[chosen], delta=_HUBER, reduction="none").mean(dim=(1, 2)).sum()
             optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             if epoch < frozen_share * config.epochs:
                 parameters[0].grad = parameters[1].grad = None
             rate = config.learning_rate * (1 + np.cos(np.pi * (epoch * batches + number) / steps)) / 2

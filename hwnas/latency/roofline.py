@@ -13,7 +13,7 @@ import numpy as np
 
 from hwnas.devices.profile import DeviceProfile
 from hwnas.errors import DeviceError
-from hwnas.latency.estimate import LatencyEstimate
+from hwnas.latency.estimate import LatencyEstimate, LatencyEstimator
 from hwnas.spaces import Genotypes, Operator, Space
 from hwnas.spaces.elimination import Factor
 from hwnas.spaces.space import Floats
@@ -23,7 +23,7 @@ __all__ = ["RooflineEstimator", "operator_kernels"]
 _BYTES = 4  # float32
 
 
-class RooflineEstimator:
+class RooflineEstimator(LatencyEstimator):
     """A LatencyEstimator: the sum over operators of each kernel's roofline, float32, batch 1, on `threads` cores.
 
     Raises DeviceError where the profile lacks a fact that it takes.
@@ -44,24 +44,14 @@ class RooflineEstimator:
         self._costs = np.array([_latency_ms(operator, per_ms) for operator in space.operators])
 
     @property
-    def missing(self) -> tuple[Operator, ...]:
-        """None: every operator has arithmetic and bytes."""
-        return ()
-
-    @property
     def factors(self) -> tuple[Factor, ...]:
         """Each slot's genes and latencies, which add up to the mean."""
-        padded = np.append(self._costs, 0.0)  # operator id -1 reads the zero
-        return tuple((slot.genes, padded[slot.operator_ids]) for slot in self.space.slots)
+        return self.space.factors(self._costs)
 
     def estimate(self, genotypes: Genotypes) -> LatencyEstimate:
         """The roofline of `[N, G]` genotypes; no standard deviation, since how far it is off is not known."""
         mean = self.space.sum_over_operators(genotypes, self._costs)
         return LatencyEstimate(mean, None, np.ones(len(genotypes), dtype=bool))
-
-    def latency_ms(self, genotypes: Genotypes) -> Floats:
-        """The mean of `estimate`, `[N]`."""
-        return self.estimate(genotypes).mean_ms
 
     def fastest(self) -> tuple[Genotypes, float]:
         """The network `[G]` with the lowest estimate, and that in ms. Exact."""

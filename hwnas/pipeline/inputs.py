@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hwnas.data import fashion_mnist
 from hwnas.data.config import DataConfig, FashionMnistConfig, ImageFolderConfig, describe
 from hwnas.data.image_stamp import images_stamp
 from hwnas.devices.config import DeviceConfig
 from hwnas.devices.profile import profile_path
-from hwnas.errors import ArchError, ConfigError, StorageError
+from hwnas.errors import StorageError
 from hwnas.files import sha256_of_file
 from hwnas.latency.tables.table import table_path
-from hwnas.pipeline.config import PipelineConfig
-from hwnas.pipeline.folders import step_folder
-from hwnas.pipeline.plain import to_plain
-from hwnas.pipeline.steps import read_result
+from hwnas.pipeline.config import DeviceStep, SpaceStep
+from hwnas.pipeline.search.result import ChosenNetwork
+from hwnas.pipeline.space import check_fit
+from hwnas.pipeline.store.folders import step_folder
+from hwnas.pipeline.store.plain import from_plain, to_plain
+from hwnas.pipeline.store.steps import read_result
 from hwnas.pipeline.trained_on import read_trained_on
 from hwnas.progress import no_progress
-from hwnas.spaces import Space, SpaceConfig, make_space
+from hwnas.spaces import Space
 
 if TYPE_CHECKING:
     from hwnas.data.load import ImageData
@@ -30,37 +31,22 @@ if TYPE_CHECKING:
 
 CHECKPOINT = "supernet.safetensors"
 
+N = TypeVar("N", bound=ChosenNetwork)
+
 __all__ = [
     "CHECKPOINT",
     "chosen_networks",
     "data_inputs",
     "device_inputs",
-    "given_arch",
     "input_path",
     "load_images",
     "load_network",
     "matching",
-    "resolve_space",
     "searched_networks",
     "table_files",
     "tables_of",
     "trained_checkpoint",
 ]
-
-
-def resolve_space(config: PipelineConfig) -> Space:
-    """The configured space; classes and channels that are 0 are the data set's. ConfigError where they differ."""
-    settings = config.space_config
-    if settings.classes and settings.in_channels:
-        return make_space(settings)
-    described = describe(config.data_config)
-    filled = replace(
-        settings,
-        classes=settings.classes or len(described.classes),
-        in_channels=settings.in_channels or described.channels,
-    )
-    _check_fit(filled, described.name, len(described.classes), described.channels)
-    return make_space(filled)
 
 
 def input_path(given: str | None, folder: Path, step: str, file: str, key: str) -> Path:
@@ -71,44 +57,44 @@ def input_path(given: str | None, folder: Path, step: str, file: str, key: str) 
     return path
 
 
-def trained_checkpoint(config: PipelineConfig, folder: Path) -> Path:
-    """The supernet: `checkpoint`, or what `hwnas train` wrote. Raises StorageError where it is not there, and
+def trained_checkpoint(given: str | None, config: SpaceStep, folder: Path) -> Path:
+    """The supernet: `given`, or what `hwnas train` wrote. Raises StorageError where it is not there, and
     CheckpointError where it was trained on other classes than the data's.
     """
-    return matching(input_path(config.checkpoint, folder, "train", CHECKPOINT, "checkpoint"), config)
+    return matching(input_path(given, folder, "train", CHECKPOINT, "checkpoint"), config)
 
 
-def matching(checkpoint: Path, config: PipelineConfig) -> Path:
+def matching(checkpoint: Path, config: SpaceStep) -> Path:
     """`checkpoint`, unless it was trained on other classes than the data's: CheckpointError."""
     if (trained := read_trained_on(checkpoint)) is not None:
-        trained.check_classes(describe(config.data_config))
+        trained.check_classes(describe(config.images))
     return checkpoint
 
 
-def searched_networks(path: Path) -> list[dict[str, Any]]:
+def searched_networks(path: Path, kind: type[N]) -> list[N]:
     """The networks that a search chose. Raises StorageError where `path` is no result of `hwnas search`."""
-    selected: list[dict[str, Any]] = read_result(path).get("selected") or []
+    selected = read_result(path).get("selected") or []
     if not selected:
         raise StorageError(f"{path}: expected the result.json that hwnas search writes; it has no key 'selected'")
-    return selected
+    return [from_plain(kind, entry, path) for entry in selected]
 
 
-def chosen_networks(config: PipelineConfig, folder: Path) -> tuple[Path, list[dict[str, Any]]]:
+def chosen_networks(targets: str | None, config: SpaceStep, folder: Path, kind: type[N]) -> tuple[Path, list[N]]:
     """The file that says which networks were chosen, and its entries, each with the path of its `checkpoint` or None.
 
     `targets`, or what `hwnas finetune` wrote beside `folder`, or else what `hwnas search` did. Raises StorageError
     where there is none, or where the search was done again since the fine-tuning.
     """
     tuned, searched = (step_folder(folder, step) / "result.json" for step in ("finetune", "search"))
-    if config.targets or not tuned.exists():
-        path = input_path(config.targets, folder, "search", "result.json", "targets")
+    if targets or not tuned.exists():
+        path = input_path(targets, folder, "search", "result.json", "targets")
     else:
         path = tuned
         if searched.exists() and read_result(tuned).get("searched") != sha256_of_file(searched):
             raise StorageError(f"{tuned} is of a former search: run hwnas finetune again, or give targets={searched}")
     return path, [
-        {**entry, "checkpoint": matching(path.parent / entry["checkpoint"], config) if "checkpoint" in entry else None}
-        for entry in searched_networks(path)
+        replace(entry, checkpoint=str(matching(path.parent / entry.checkpoint, config))) if entry.checkpoint else entry
+        for entry in searched_networks(path, kind)
     ]
 
 
@@ -122,22 +108,8 @@ def load_network(checkpoint: Path, space: Space) -> TrainedNetwork:
     return load_any(checkpoint, space)
 
 
-def given_arch(arch: Any) -> dict[str, Any]:
-    """The setting `arch`: a mapping, JSON text, or the path of a JSON file. Raises ArchError for anything else."""
-    if isinstance(arch, str):
-        try:
-            arch = json.loads(Path(arch).read_text() if arch.endswith(".json") else arch)
-        except (OSError, ValueError) as error:
-            raise ArchError(
-                f"arch={arch}: expected a mapping, JSON text or the path of a JSON file ({error})"
-            ) from error
-    if not isinstance(arch, dict):
-        raise ArchError(f"arch={arch}: expected a mapping with the keys of the space's archs, such as ks, e, d, r")
-    return dict(arch)
-
-
 def load_images(
-    config: PipelineConfig, space: Space | None, say: Callable[[str], None], checkpoint: Path | None = None
+    config: SpaceStep, space: Space | None, say: Callable[[str], None], checkpoint: Path | None = None
 ) -> ImageData:
     """The data set, checked against the space's classes and channels, prepared as `checkpoint` was trained.
 
@@ -145,27 +117,19 @@ def load_images(
     """
     from hwnas.data.load import load_data
 
-    data = load_data(config.data_config, config.seed, no_progress)
+    data = load_data(config.images, config.seed, no_progress)
     for note in data.notes:
         say(f"data: {note}")
     if space is not None:
-        _check_fit(space, data.name, len(data.classes), data.channels)
+        check_fit(space, data.name, len(data.classes), data.channels)
     trained = None if checkpoint is None else read_trained_on(checkpoint)
     if trained is None:
         return data
     trained.tell_of_seed(config.seed, say)
-    return trained.preprocessed(data, config.data_config, say)
+    return trained.preprocessed(data, config.images, say)
 
 
-def _check_fit(space: Space | SpaceConfig, data_name: str, classes: int, channels: int) -> None:
-    for key, expected, found in (("classes", space.classes, classes), ("in_channels", space.in_channels, channels)):
-        if expected != found:
-            raise ConfigError(
-                f"space.{key} is {expected}, but data {data_name} has {found}: give space.{key}=0 to take the data's"
-            )
-
-
-def tables_of(config: PipelineConfig, folder: Path) -> dict[str, Path]:
+def tables_of(config: DeviceStep, folder: Path) -> dict[str, Path]:
     """Each runtime's latency table of the configured device in `folder`, whether it exists or not."""
     settings = {runtime: replace(config.profiling, runtime=runtime).setting for runtime in config.runtimes}
     return {runtime: table_path(folder, config.device.name, setting) for runtime, setting in settings.items()}

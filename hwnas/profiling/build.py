@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from hwnas import __version__
 from hwnas.devices.profile import DeviceProfile
 from hwnas.devices.transport import Transport
 from hwnas.errors import TableError
@@ -28,6 +27,7 @@ from hwnas.profiling.runtimes import model_writer, runtime_named
 from hwnas.profiling.samples import Floats, Measurements, ModelLatency, percentage_errors, rank_correlation
 from hwnas.progress import Progress
 from hwnas.spaces import Genotypes, Operator, Space
+from hwnas.version import __version__
 
 __all__ = ["build_table"]
 
@@ -61,15 +61,12 @@ def build_table(
         _clear_other(work, identity)
         genotypes = nested_networks(space, config.networks, np.random.default_rng(seed))
         models, reference, shapes = _write_models(space, genotypes, device, config, work, seed, progress)
-        journal = Journal(work / "journal.jsonl", {"identity": identity})
-        try:
+        with Journal(work / "journal.jsonl", {"identity": identity}) as journal:
             measured = measure_models(
                 transport, models, reference, config, seed=seed, journal=journal,
                 progress=lambda share, status: progress(_WRITING_SHARE + (1 - _WRITING_SHARE) * share, status),
                 shapes=shapes,
             )  # fmt: skip
-        finally:
-            journal.close()
         table = _evaluate(space, genotypes, device, config, measured, seed)
         table.provenance.update(identity=identity, elapsed_s=round(time.monotonic() - start, 2))
         write_table(table, path)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hwnas.devices.transport import Transport
-from hwnas.files import locked, sha256_of_file
+from hwnas.files import sha256_of_file
 from hwnas.profiling.agent import REFERENCE
 from hwnas.profiling.config import ProfilingConfig
 from hwnas.profiling.journal import Journal
@@ -76,23 +76,19 @@ def measure_files(
     config = replace(config, precision="fp32", batch=1)
     space = make_space(_REFERENCE_SPACE)
     operators = space.operators_of(reference_network(space))
-    with locked(work / "lock"):
+    identity = {
+        "files": {name: sha256_of_file(path) for name, path in files.items()},
+        "config": asdict(config),
+        "seed": seed,
+    }
+    inputs = {**shapes, REFERENCE: input_shape(operators[0], 1)}
+    with Journal(work / "journal.jsonl", identity) as journal:
         reference = work / f"reference{runtime_named(config.runtime).suffix}"
         if not reference.exists():
             model_writer(config, tvm_target)(operators, reference, _REFERENCE_SEED)
-        identity = {
-            "files": {name: sha256_of_file(path) for name, path in files.items()},
-            "config": asdict(config),
-            "seed": seed,
-        }
-        journal = Journal(work / "journal.jsonl", identity)
-        inputs = {**shapes, REFERENCE: input_shape(operators[0], 1)}
-        try:
-            measured = measure_models(
-                transport, files, reference, config, seed=seed, journal=journal, progress=progress, shapes=inputs
-            )
-        finally:
-            journal.close()
+        measured = measure_models(
+            transport, files, reference, config, seed=seed, journal=journal, progress=progress, shapes=inputs
+        )
     shutil.rmtree(work, ignore_errors=True)
     found = {
         name: FileLatency(one.raw_ms, one.p10_ms * one.drift, one.p90_ms * one.drift, one.samples)

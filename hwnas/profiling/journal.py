@@ -3,32 +3,47 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from hwnas.errors import StorageError
+from hwnas.files import locked
 
 __all__ = ["Journal"]
 
 
 class Journal:
-    """A file of JSON lines. The first says which measurement it is of; a journal of another one is started anew."""
+    """A file of JSON lines. The first says which measurement it is of; a journal of another one is started anew.
+
+    From its opening to its closing no other process has it: StorageError where one has.
+    """
 
     def __init__(self, path: Path, identity: dict[str, Any]) -> None:
         self.path = path
         self.events: list[dict[str, Any]] = []
-        found = _read(path)
-        try:
-            if found and found[0] == {"identity": identity}:
-                self.events = found[1:]
-                _cut_torn_line(path)
-            else:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(json.dumps({"identity": identity}) + "\n")
-            self._file = path.open("a")
-        except OSError as error:
-            raise StorageError(f"cannot write {path}: {error.strerror}") from error
+        with ExitStack() as opening:
+            opening.enter_context(locked(path.with_name(f".{path.name}.lock")))
+            found = _read(path)
+            try:
+                if found and found[0] == {"identity": identity}:
+                    self.events = found[1:]
+                    _cut_torn_line(path)
+                else:
+                    path.write_text(json.dumps({"identity": identity}) + "\n")
+                self._file = opening.enter_context(path.open("a"))
+            except OSError as error:
+                raise StorageError(f"cannot write {path}: {error.strerror}") from error
+            self._open = opening.pop_all()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def append(self, event: dict[str, Any]) -> None:
         """Adds one event and hands it to the operating system."""
@@ -42,7 +57,7 @@ class Journal:
         self.events.append(event)
 
     def close(self) -> None:
-        self._file.close()
+        self._open.close()
 
 
 def _read(path: Path) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from hwnas.devices.profile import DeviceProfile
 from hwnas.devices.transport import Transport
-from hwnas.errors import ArchError, DeviceError, TableError
+from hwnas.errors import ArchError, ConfigError, DeviceError, TableError
 from hwnas.files import packaged
 from hwnas.latency.config import OnboardConfig
 from hwnas.latency.fewshot.calibration import taught_prior
@@ -26,7 +26,7 @@ from hwnas.profiling.agent import REFERENCE
 from hwnas.profiling.config import ProfilingConfig
 from hwnas.profiling.journal import Journal
 from hwnas.profiling.measure import measure_models
-from hwnas.profiling.networks import input_shape, reference_network, spread_networks
+from hwnas.profiling.networks import input_shape, networks_at_most, reference_network, spread_networks
 from hwnas.profiling.runtimes import model_writer, runtime_named
 from hwnas.progress import Progress, no_progress
 from hwnas.spaces import Genotypes, Space
@@ -103,12 +103,13 @@ def onboard(
 ) -> Onboarded:
     """Measure up to `measurements` networks of `space`, each where it teaches most, and return what was learnt.
 
-    What was measured before a kill is in journals below `folder` and is not measured again. Raises DataError for too
-    few measurements, DeviceError where the device refuses a network.
+    A space with fewer networks than candidates or checks are asked for gives all that it has. What was measured before
+    a kill is in journals below `folder` and is not measured again. Raises DataError for too few measurements,
+    ConfigError for more than there are candidates, DeviceError where the device refuses a network.
     """
     started = time.monotonic()
     rng = np.random.default_rng(seed)
-    candidates = spread_networks(space, config.candidates, rng)
+    candidates = _candidates(space, config.candidates, measurements, rng)
     prior, taught_by = prior_for(space, candidates, Path(config.tables) if config.tables else None, rng)
     say(_knowledge(taught_by))
     session = FewShotSession(space, prior, candidates)
@@ -127,8 +128,8 @@ def onboard(
     session.predictor()
     teachers = dict(zip(taught_by, session.taught().tolist(), strict=True))
     say(learnt(session, teachers))
-    checks = spread_networks(space, config.check_networks, rng, candidates[chosen]) if config.check_networks else None
-    check_genotypes = candidates[:0] if checks is None else checks
+    others = networks_at_most(space, config.check_networks + len(chosen)) - len(chosen)
+    check_genotypes = spread_networks(space, others, rng, candidates[chosen]) if others else candidates[:0]
     check_ms = np.array(meter.measure(list(check_genotypes)) if len(check_genotypes) else [])
     return Onboarded(
         session, candidates[chosen], np.array(latency_ms), check_genotypes, check_ms,
@@ -138,6 +139,16 @@ def onboard(
         },
         session.measured < measurements, time.monotonic() - started,
     )  # fmt: skip
+
+
+def _candidates(space: Space, count: int, measurements: int, rng: np.random.Generator) -> Genotypes:
+    found = networks_at_most(space, count)
+    if measurements > found:
+        more = f"space {space.name} has no more" if found < count else "raise onboard.candidates"
+        raise ConfigError(
+            f"measurements: expected at most the {found} networks to choose from, got {measurements}: {more}"
+        )
+    return spread_networks(space, found, rng)
 
 
 def _knowledge(taught_by: Sequence[str]) -> str:
@@ -198,14 +209,11 @@ class _DeviceMeter:
             "space": self._space.config(), "seed": self._seed, "setting": self._settings.setting,
             "networks": [genotype.tolist() for genotype in genotypes], "reference_ms": self._reference_ms,
         }  # fmt: skip
-        journal = Journal(self._work / f"journal-{self._calls}.jsonl", identity)
-        try:
+        with Journal(self._work / f"journal-{self._calls}.jsonl", identity) as journal:
             found = measure_models(
                 self._transport, models, self._reference, self._settings, seed=self._seed, journal=journal,
                 progress=no_progress, reference_ms=self._reference_ms, shapes=self._shapes(genotypes, models),
             )  # fmt: skip
-        finally:
-            journal.close()
         if found.rejected:
             name, reason = next(iter(found.rejected.items()))
             raise DeviceError(f"{self._settings.runtime} rejects {models[name]}: {reason}")

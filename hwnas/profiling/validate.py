@@ -12,8 +12,9 @@ import numpy as np
 
 from hwnas.devices.transport import Transport
 from hwnas.errors import ArchError, ConfigError, DeviceError, TableError
-from hwnas.files import locked, sha256_of_file, sha256_of_json
-from hwnas.latency.tables.lookup import TableEstimator, require_coverage
+from hwnas.files import sha256_of_file, sha256_of_json
+from hwnas.latency.estimate import require_coverage
+from hwnas.latency.tables.lookup import TableEstimator
 from hwnas.latency.tables.table import LatencyTable
 from hwnas.profiling.agent import REFERENCE
 from hwnas.profiling.config import ProfilingConfig
@@ -167,27 +168,22 @@ def _measure(
     config = replace(config, rounds=rounds, max_rounds=max(rounds, config.max_rounds))
     reference = table.reference
     work = folder / _WORK
-    with locked(work / "lock"):
-        operators = space.operators_of(space.genotype(reference["arch"]))
+    operators = space.operators_of(space.genotype(reference["arch"]))
+    inputs = {f"{name}#{copy}": shapes[name] for name in shapes for copy in range(copies)}
+    inputs[REFERENCE] = input_shape(operators[0], config.batch)
+    identity = {
+        "models": {name: sha256_of_file(path) for name, path in models.items()},
+        "copies": copies,
+        "rounds": config.rounds,
+        "table": sha256_of_json(table.provenance),
+    }
+    with Journal(work / "journal.jsonl", identity) as journal:
         reference_file = work / f"reference{runtime_named(config.runtime).suffix}"
         _writer(table, config)(operators, reference_file, int(reference["seed"]))
-        inputs = {f"{name}#{copy}": shapes[name] for name in shapes for copy in range(copies)}
-        inputs[REFERENCE] = input_shape(operators[0], config.batch)
-        contents = {name: sha256_of_file(path) for name, path in models.items()}
-        identity = {
-            "models": contents,
-            "copies": copies,
-            "rounds": config.rounds,
-            "table": sha256_of_json(table.provenance),
-        }
-        journal = Journal(work / "journal.jsonl", identity)
-        try:
-            measured = measure_models(
-                transport, loaded, reference_file, config, seed=seed, journal=journal, progress=progress,
-                reference_ms=float(reference["latency_ms"]), shapes=inputs,
-            )  # fmt: skip
-        finally:
-            journal.close()
+        measured = measure_models(
+            transport, loaded, reference_file, config, seed=seed, journal=journal, progress=progress,
+            reference_ms=float(reference["latency_ms"]), shapes=inputs,
+        )  # fmt: skip
     for name, reason in measured.rejected.items():
         raise DeviceError(f"{config.runtime} rejects {loaded[name]}: {reason}")
     shutil.rmtree(work, ignore_errors=True)

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas.search.archive import Archive, ranked
 from hwnas.search.pareto import front, hypervolume
+from hwnas.search.population import Archive, Score, ranked
 from hwnas.spaces import Genotypes
 from hwnas.spaces.space import Floats
 
@@ -91,29 +91,30 @@ class Recorder:
     archive: Archive
     started: float = field(default_factory=time.perf_counter)
     steps: list[tuple[int, float, float, float, int]] = field(default_factory=list)
+    last: Score = field(default_factory=Score)
 
-    def record(self, accuracy: float, latency_ms: float) -> None:
+    def record(self, best: Score) -> None:
         """The best so far after one more step."""
         elapsed_s = time.perf_counter() - self.started
-        self.steps.append((len(self.archive), accuracy, latency_ms, elapsed_s, self.archive.added))
+        self.steps.append((len(self.archive), *best, elapsed_s, self.archive.added))
+        self.last = best
 
     def result(self, budget_ms: float = np.inf) -> SearchResult:
         """The best of the archive within `budget_ms`, ties to the faster network, then to the earlier one."""
-        genotypes, accuracy, latency = self.archive.arrays()
+        found = self.archive.population()
         evaluations, best_accuracy, best_latency, elapsed, archived = map(np.array, zip(*self.steps, strict=True))
         if budget_ms < np.inf:
-            within = latency <= budget_ms
+            within = found.latency_ms <= budget_ms
             archived = np.cumsum(np.append(0, within))[archived]
-            genotypes, accuracy, latency = genotypes[within], accuracy[within], latency[within]
-        best = ranked(accuracy, latency)[0]
+            found = found[within]
+        best = int(ranked(found.accuracy, found.latency_ms)[0])
         return SearchResult(
-            genotype=genotypes[best],
-            accuracy=float(accuracy[best]),
-            latency_ms=float(latency[best]),
+            found.genotypes[best],
+            *found.score(best),
             history=SearchHistory(evaluations, best_accuracy, best_latency, elapsed, archived),
             evaluations=len(self.archive),
             elapsed_s=time.perf_counter() - self.started,
-            archive_genotypes=genotypes,
-            archive_accuracy=accuracy,
-            archive_latency_ms=latency,
+            archive_genotypes=found.genotypes,
+            archive_accuracy=found.accuracy,
+            archive_latency_ms=found.latency_ms,
         )

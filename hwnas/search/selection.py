@@ -15,14 +15,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas.search.archive import ranked
+from hwnas.search.population import Population
 from hwnas.spaces import Genotypes, Space
-from hwnas.spaces.space import Floats
 
-__all__ = ["Population", "Selection"]
-
-Population = tuple[Genotypes, Floats, Floats]
-"""Genotypes, accuracy and latency of the best, the best first."""
+__all__ = ["Selection"]
 
 
 class Selection:
@@ -35,16 +31,13 @@ class Selection:
         self._radix = np.cumprod([1, *choices])[: len(choices)]
 
     def __call__(self, populations: Sequence[Population]) -> Population:
-        """Of all of them together; of rows that stand in several, one."""
-        rows, accuracy, latency = (np.concatenate(parts) for parts in zip(*populations, strict=True))
-        order = ranked(accuracy, latency)
-        rows, accuracy, latency = rows[order], accuracy[order], latency[order]
-        if len(populations) > 1 and len(rows) > 1:
+        """Of all of them together, the best first; of rows that stand in several, one."""
+        found = Population.joined(populations).ranked()
+        if len(populations) > 1 and len(found) > 1:
+            rows, accuracy, latency = found.genotypes, found.accuracy, found.latency_ms
             same = (accuracy[1:] == accuracy[:-1]) & (latency[1:] == latency[:-1]) & (rows[1:] == rows[:-1]).all(axis=1)
-            kept = np.concatenate([[True], ~same])
-            rows, accuracy, latency = rows[kept], accuracy[kept], latency[kept]
-        stay = self._stay(rows)
-        return rows[stay], accuracy[stay], latency[stay]
+            found = found[np.concatenate([[True], ~same])]
+        return found[self._stay(found.genotypes)]
 
     def _stay(self, rows: Genotypes) -> NDArray[np.int64] | slice:
         """Which of `rows`, the best first."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from hwnas.spaces.arch import Arch
 from hwnas.spaces.build import FAMILIES, SpaceConfig, make_space, space_from_dict
+from hwnas.spaces.genes import Gene, Genotypes
 from hwnas.spaces.ofa_mbv3 import OfaMbv3Config, OfaMbv3Space
 from hwnas.spaces.ofa_proxyless import OfaProxylessConfig, OfaProxylessSpace
 from hwnas.spaces.ofa_resnet50 import OfaResNet50Config, OfaResNet50Space
 from hwnas.spaces.operators import Operator, make_divisible
-from hwnas.spaces.space import Gene, Genotypes, Slot, Space
+from hwnas.spaces.slots import Slot
+from hwnas.spaces.space import Space
 
 __all__ = [
     "FAMILIES",

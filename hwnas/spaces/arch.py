@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hwnas.errors import ArchError
-
-if TYPE_CHECKING:
-    from hwnas.spaces.space import Gene
+from hwnas.spaces.genes import Gene
 
 __all__ = ["Arch", "gather", "spread"]
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
-from typing import Any, overload
+from typing import Any, Protocol, TypeVar
 
 from hwnas.errors import ConfigError, choices
-from hwnas.spaces.ofa_mbv3 import OfaMbv3Config, OfaMbv3Space
-from hwnas.spaces.ofa_proxyless import OfaProxylessConfig, OfaProxylessSpace
-from hwnas.spaces.ofa_resnet50 import OfaResNet50Config, OfaResNet50Space
+from hwnas.spaces.nasbench201 import NasBench201Space
+from hwnas.spaces.ofa_mbv3 import OfaMbv3Config
+from hwnas.spaces.ofa_proxyless import OfaProxylessConfig
+from hwnas.spaces.ofa_resnet50 import OfaResNet50Config
 from hwnas.spaces.space import Space
 
-__all__ = ["FAMILIES", "SpaceConfig", "make_space", "space_from_dict"]
+__all__ = ["FAMILIES", "PUBLISHED_ON", "SpaceConfig", "make_space", "space_from_dict"]
 
 SpaceConfig = OfaMbv3Config | OfaProxylessConfig | OfaResNet50Config
 
@@ -20,18 +22,26 @@ FAMILIES: dict[str, type[SpaceConfig]] = {
 }
 """The config of each family of spaces, by the family's name."""
 
+PUBLISHED_ON: dict[str, Callable[[], Space]] = {
+    "nasbench201": NasBench201Space,
+    "ofa_mbv3": lambda: make_space(OfaMbv3Config(resolution=tuple(range(128, 225, 4)))),
+}
+"""The spaces that measurements are published on, by name: each holds every architecture that was measured."""
 
-@overload
-def make_space(config: OfaMbv3Config) -> OfaMbv3Space: ...
-@overload
-def make_space(config: OfaProxylessConfig) -> OfaProxylessSpace: ...
-@overload
-def make_space(config: OfaResNet50Config) -> OfaResNet50Space: ...
-def make_space(config: SpaceConfig) -> Space:
+Made = TypeVar("Made", bound=Space, covariant=True)
+
+
+class _Config(Protocol[Made]):
+    """What each config says: which space it is of."""
+
+    def space(self) -> Made:
+        """The space that it describes. Raises ConfigError where its classes or channels are 0."""
+        ...
+
+
+def make_space(config: _Config[Made]) -> Made:
     """The space that `config` describes. Raises ConfigError where its classes or channels are 0."""
-    if isinstance(config, OfaResNet50Config):
-        return OfaResNet50Space(config)
-    return OfaProxylessSpace(config) if isinstance(config, OfaProxylessConfig) else OfaMbv3Space(config)
+    return config.space()
 
 
 def space_from_dict(values: dict[str, Any]) -> Space:
@@ -49,4 +59,4 @@ def space_from_dict(values: dict[str, Any]) -> Space:
     given: dict[str, Any] = {
         key: tuple(v) if isinstance(v, list) else v for key, v in values.items() if key != "family"
     }
-    return make_space(kind(**given))
+    return kind(**given).space()

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from hwnas.errors import ArchError, ConfigError, choices
 from hwnas.spaces.arch import Arch
-from hwnas.spaces.space import Gene, Genotypes, Space
+from hwnas.spaces.genes import Floats, Gene, Genotypes
+from hwnas.spaces.space import Space
 
 __all__ = ["CategoricalSpace"]
 
@@ -45,6 +46,23 @@ class CategoricalSpace(Space):
 
     def active(self, genotypes: Genotypes) -> NDArray[np.bool_]:
         return np.ones(genotypes.shape, dtype=bool)
+
+    @property
+    def choice_values(self) -> tuple[tuple[object, ...], ...]:
+        return tuple(self.values.values())
+
+    @property
+    def numeric_genes(self) -> dict[int, Floats]:
+        # Whole numbers from 0 on without a gap are codes: no more is said by 4 than by 2.
+        found = {}
+        for column, named in enumerate(self.values.values()):
+            try:
+                values = np.array([float(value) for value in named])
+            except ValueError:
+                continue
+            if len(values) > 1 and np.isfinite(values).all() and not np.array_equal(values, np.arange(len(values))):
+                found[column] = values
+        return found
 
     def arch(self, genotype: Genotypes) -> Arch:
         pairs = zip(self.values.items(), genotype, strict=True)

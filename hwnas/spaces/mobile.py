@@ -15,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.errors import ConfigError
+from hwnas.spaces.genes import Gene, Genotypes
 from hwnas.spaces.operators import ACTIVATIONS, Operator, make_divisible
-from hwnas.spaces.slots import SlotTables
-from hwnas.spaces.space import Gene, Genotypes, Slot, Space
+from hwnas.spaces.slots import Slot, SlotTables
+from hwnas.spaces.space import Space
+from hwnas.spaces.words import BlockGenes
 
 __all__ = ["MobileConfig", "MobileSpace", "check_common"]
 
@@ -129,6 +131,13 @@ class MobileSpace(Space):
         gates, least = self._gates
         kept: NDArray[np.bool_] = genotypes.take(gates, axis=1) >= least
         return kept
+
+    @cached_property
+    def blocks(self) -> BlockGenes:
+        settings, count = self.settings, self.settings.blocks
+        deepest = tuple(depths[-1] for depths in settings.stage_depths)
+        kernels, expands = len(settings.kernel_sizes), len(settings.expand_ratios)
+        return BlockGenes(slice(0, count), slice(count, 2 * count), kernels, expands, deepest, len(self.genes) - 1)
 
     @cached_property
     def _gates(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

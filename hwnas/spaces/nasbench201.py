@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,11 @@ from numpy.typing import NDArray
 
 from hwnas.errors import ArchError, choices
 from hwnas.spaces.arch import Arch
+from hwnas.spaces.cells import Cell, Kernel
+from hwnas.spaces.genes import Gene, Genotypes
 from hwnas.spaces.operators import Operator
-from hwnas.spaces.space import Gene, Genotypes, Slot, Space
+from hwnas.spaces.slots import Slot
+from hwnas.spaces.space import Space
 
 __all__ = ["EDGES", "EDGE_OPERATORS", "STAGES", "NasBench201Space"]
 
@@ -34,6 +38,8 @@ class NasBench201Space(Space):
     `live` tells them. Operators are the convolutions, for MACs and parameters; pooling, identities and additions
     have neither.
     """
+
+    archs_are_text = True
 
     def __init__(self, classes: int = 10) -> None:
         self.name = "nasbench201"
@@ -71,6 +77,10 @@ class NasBench201Space(Space):
                 )
         return np.array([EDGE_OPERATORS.index(name) for name in found], dtype=np.int64)
 
+    @cached_property
+    def cell(self) -> Cell:
+        return Cell(EDGES, _OUTPUT, _edge_kernels(), self.live)
+
     @staticmethod
     def live(genotypes: Genotypes) -> NDArray[np.bool_]:
         """Which edges are left once dead code is removed, `[N, 6]`.
@@ -88,6 +98,20 @@ class NasBench201Space(Space):
             needed[:, source] |= needed[:, target] & joined[:, edge]
         of_edge = np.stack([needed[:, target] for _, target in EDGES], axis=1)
         return np.asarray(of_edge & joined & reached[:, _OUTPUT:])
+
+
+def _edge_kernels() -> tuple[tuple[Kernel, ...], ...]:
+    """What each operator runs as, on an edge of each stage's cells: pooling and additions move numbers too."""
+    # Taps of a channel, numbers moved for each that is written, and whether a tap is of all channels, with weights.
+    facts = {"skip_connect": (0, 2, False), "nor_conv_1x1": (1, 3, True), "nor_conv_3x3": (9, 3, True),
+             "avg_pool_3x3": (9, 3, False)}  # fmt: skip
+    found: dict[str, list[Kernel]] = {name: [] for name in EDGE_OPERATORS}
+    for size, width in STAGES:
+        numbers = size * size * width
+        for name, (taps, moved, dense) in facts.items():
+            weights = width * width * taps if dense else 0
+            found[name].append((numbers * taps * (width if dense else 1), numbers * moved + weights))
+    return tuple(map(tuple, found.values()))
 
 
 def _build_slots(classes: int) -> tuple[tuple[Operator, ...], tuple[Slot, ...]]:

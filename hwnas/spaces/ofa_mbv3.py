@@ -36,6 +36,10 @@ class OfaMbv3Config(MobileConfig):
     def stage_styles(self) -> tuple[tuple[str, bool], ...]:
         return tuple(zip(self.activations, self.se, strict=True))
 
+    def space(self) -> OfaMbv3Space:
+        """The space of these settings. Raises ConfigError where its classes or channels are 0."""
+        return OfaMbv3Space(self)
+
 
 class OfaMbv3Space(MobileSpace):
     """Elastic MobileNetV3: see `MobileSpace`."""

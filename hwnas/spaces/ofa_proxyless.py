@@ -36,6 +36,10 @@ class OfaProxylessConfig(MobileConfig):
     def stage_depths(self) -> tuple[tuple[int, ...], ...]:
         return (*super().stage_depths[:-1], (1,))
 
+    def space(self) -> OfaProxylessSpace:
+        """The space of these settings. Raises ConfigError where its classes or channels are 0."""
+        return OfaProxylessSpace(self)
+
 
 class OfaProxylessSpace(MobileSpace):
     """Elastic ProxylessNAS: see `MobileSpace`. An arch's `d` has the last stage's 1 too, as published."""

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.errors import ArchError, ConfigError
+from hwnas.spaces.genes import Gene, Genotypes
 from hwnas.spaces.mobile import check_common
 from hwnas.spaces.operators import Operator, make_divisible
-from hwnas.spaces.slots import SlotTables
-from hwnas.spaces.space import Gene, Genotypes, Slot, Space
+from hwnas.spaces.slots import Slot, SlotTables
+from hwnas.spaces.space import Space
 
 __all__ = ["OfaResNet50Config", "OfaResNet50Space"]
 
@@ -66,6 +67,10 @@ class OfaResNet50Config:
     def stage_blocks(self) -> tuple[int, ...]:
         """The most blocks that each stage may have."""
         return tuple(base + self.depths[-1] for base in self.base_depths)
+
+    def space(self) -> OfaResNet50Space:
+        """The space of these settings. Raises ConfigError where its classes or channels are 0."""
+        return OfaResNet50Space(self)
 
 
 class OfaResNet50Space(Space):

@@ -1,18 +1,41 @@
-"""Which operators stand where, collected one choice after another."""
+"""Slots: the places of a network, and which operators stand there by the choices of genes.
+
+Shapes: O distinct operators.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.errors import ConfigError
+from hwnas.spaces.genes import Floats, Gene
 from hwnas.spaces.operators import Operator
-from hwnas.spaces.space import Gene, Slot
 
-__all__ = ["SlotTables"]
+__all__ = ["Slot", "SlotTables", "with_nothing"]
+
+_NOTHING = -1
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One place of the network: which genes decide what stands there.
+
+    `operator_ids` has one axis a gene of `genes`, and holds the index into `Space.operators`, or -1 for nothing.
+    """
+
+    name: str
+    genes: tuple[int, ...]
+    operator_ids: NDArray[np.int64]
+
+
+def with_nothing(values: Floats) -> Floats:
+    """`values` `[..., O]` of operators with a 0 behind them, which the operator id -1 of an empty slot reads."""
+    return np.append(values, np.zeros((*values.shape[:-1], 1)), axis=-1)
 
 
 class SlotTables:
@@ -41,7 +64,7 @@ class SlotTables:
         columns = (*(self._columns[name] for name in choices), len(self._genes) - 1)
         if slot not in self._tables:
             shape = [len(self._genes[column].choices) for column in columns]
-            self._tables[slot] = columns, np.full(shape, -1, dtype=np.int64)
+            self._tables[slot] = columns, np.full(shape, _NOTHING, dtype=np.int64)
         where = (*choices.values(), resolution)
         self._tables[slot][1][where] = self._found.setdefault(operator, len(self._found))
 

@@ -1,57 +1,30 @@
-"""What may be built, as numbers: genes, genotype arrays, and the operators behind them.
+"""What may be built, as numbers: genotype arrays, and what a space says of its genes.
 
-Shapes: N architectures, G genes, S slots, O distinct operators. A genotype array is `[N, G]` of choice indices.
+Shapes: N architectures, G genes. A genotype array is `[N, G]` of choice indices.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from abc import abstractmethod
+from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.errors import ArchError
 from hwnas.spaces.arch import Arch, gather, spread
-from hwnas.spaces.elimination import minimise_sum
-from hwnas.spaces.operators import Operator
+from hwnas.spaces.cells import Cell
+from hwnas.spaces.genes import Floats, Gene, GeneGroups, Genotypes
+from hwnas.spaces.network import SlotNetwork
+from hwnas.spaces.slots import Slot
+from hwnas.spaces.words import BlockGenes
 
-__all__ = ["Gene", "Genotypes", "Slot", "Space"]
-
-Genotypes = NDArray[np.int64]
-Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Gene:
-    """One decision: its name and what may be chosen. Genes of one `group` are redrawn together by mutation."""
-
-    name: str
-    choices: tuple[float, ...]
-    group: str
-
-    @property
-    def kind(self) -> str:
-        """The name without its number: `ks`, `e`, `d`, `w` or `r`. Genes of one kind may differ in their choices."""
-        return self.name.rstrip("0123456789")
+__all__ = ["Floats", "Gene", "Genotypes", "Slot", "Space"]
 
 
-@dataclass(frozen=True)
-class Slot:
-    """One place of the network: which genes decide what stands there.
-
-    `operator_ids` has one axis a gene of `genes`, and holds the index into `Space.operators`, or -1 for nothing.
-    """
-
-    name: str
-    genes: tuple[int, ...]
-    operator_ids: NDArray[np.int64]
-
-
-class Space(ABC):
+class Space(SlotNetwork):
     """A search space. Subclasses set the attributes below, and say which genes have an effect.
 
     `genes` end in the resolution's, whose choices are `resolutions`; images have `in_channels`. A network is its
@@ -61,12 +34,12 @@ class Space(ABC):
 
     name: str
     genes: tuple[Gene, ...]
-    slots: tuple[Slot, ...]
-    operators: tuple[Operator, ...]
     in_channels: int
     classes: int
     resolutions: tuple[int, ...]
     norm_eps: float = 1e-5
+    archs_are_text: ClassVar[bool] = False
+    """Whether an arch is published as a string of its own, and not as a mapping."""
 
     # ---- what a subclass says -----------------------------------------------------------------------------------
 
@@ -85,6 +58,26 @@ class Space(ABC):
     def from_published(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """Undo `to_published`. Values that can't be undone stay, and are refused as no choice of their gene."""
         return values
+
+    @property
+    def blocks(self) -> BlockGenes | None:
+        """Which genes are those of elastic blocks that all choose a kernel and an expansion; None where none are."""
+        return None
+
+    @property
+    def cell(self) -> Cell | None:
+        """The cell that all networks repeat, for spaces of cells."""
+        return None
+
+    @property
+    def choice_values(self) -> tuple[tuple[object, ...], ...]:
+        """What each gene's choices are, a tuple a gene: genes with equal ones decide about the same kind of thing."""
+        return tuple(gene.choices for gene in self.genes)
+
+    @property
+    def numeric_genes(self) -> dict[int, Floats]:
+        """By column, the values of genes that are plain numbers, such as widths, where no operators tell more."""
+        return {}
 
     # ---- archs --------------------------------------------------------------------------------------------------
 
@@ -123,10 +116,20 @@ class Space(ABC):
         return np.array([len(gene.choices) for gene in self.genes], dtype=np.int64)
 
     @cached_property
+    def groups(self) -> GeneGroups:
+        """Which genes are redrawn together."""
+        return GeneGroups.of(self.genes)
+
+    @cached_property
+    def slots_of_gene(self) -> NDArray[np.int64]:
+        """How many slots depend on each gene, `[G]`."""
+        users = np.bincount([gene for slot in self.slots for gene in slot.genes], minlength=len(self.genes))
+        return np.asarray(users)
+
+    @property
     def shared_genes(self) -> NDArray[np.bool_]:
         """Which genes several slots depend on, `[G]`: resolution and depths, a network's shape."""
-        users = np.bincount([gene for slot in self.slots for gene in slot.genes], minlength=len(self.genes))
-        return np.asarray(users > 1)
+        return np.asarray(self.slots_of_gene > 1)
 
     @cached_property
     def gene_index(self) -> dict[str, int]:
@@ -161,10 +164,9 @@ class Space(ABC):
 
     def mutate(self, genotypes: Genotypes, probability: float, rng: np.random.Generator) -> Genotypes:
         """Each gene group redrawn with `probability`, `[N, G]`, canonical."""
-        groups, column_group = self._groups
-        redraw = rng.random((len(genotypes), groups)) < probability
+        redraw = rng.random((len(genotypes), len(self.groups))) < probability
         fresh = rng.integers(0, self.cardinalities, size=genotypes.shape)
-        return self.canonical(np.where(redraw[:, column_group], fresh, genotypes))
+        return self.canonical(np.where(redraw[:, self.groups.of_gene], fresh, genotypes))
 
     def crossover(self, first: Genotypes, second: Genotypes, rng: np.random.Generator) -> Genotypes:
         """Each gene from either parent with equal probability, `[N, G]`, canonical."""
@@ -180,6 +182,16 @@ class Space(ABC):
         """The genotype `[G]` of every gene's last choice, or of every gene's first: choices stand in rising order."""
         row = self.cardinalities - 1 if largest else np.zeros_like(self.cardinalities)
         return np.asarray(self.canonical(row[None])[0])
+
+    def neighbours(self, genotype: Genotypes) -> Genotypes:
+        """`genotype` `[G]` with one gene at each of its choices, gene by gene, canonical, `[sum(cardinalities), G]`.
+
+        Not distinct: each gene's own choice gives `genotype` itself.
+        """
+        columns = np.repeat(np.arange(len(self.genes)), self.cardinalities)
+        rows = np.tile(genotype, (len(columns), 1))
+        rows[np.arange(len(columns)), columns] = np.concatenate([np.arange(count) for count in self.cardinalities])
+        return self.canonical(rows)
 
     def features(self, genotypes: Genotypes) -> Floats:
         """One-hot over every gene's choices, all zeros for a gene without effect, `[N, sum(cardinalities)]`."""
@@ -202,96 +214,3 @@ class Space(ABC):
             columns.append(left % choices)
             left = left // choices
         return self.unique(np.stack(columns, axis=1))
-
-    # ---- operators ----------------------------------------------------------------------------------------------
-
-    @cached_property
-    def operator_index(self) -> dict[Operator, int]:
-        """Operator to its position in `operators`."""
-        return {operator: position for position, operator in enumerate(self.operators)}
-
-    def slot_operators(self, genotypes: Genotypes) -> NDArray[np.int64]:
-        """Which operator stands in each slot, `[N, S]`, -1 for none."""
-        return np.stack([slot.operator_ids[self._columns(genotypes, slot)] for slot in self.slots], axis=1)
-
-    def operator_counts(self, genotypes: Genotypes) -> NDArray[np.int64]:
-        """How often each network holds each operator, `[N, O]`."""
-        ids = self.slot_operators(genotypes)
-        rows = np.arange(len(genotypes))[:, None] * (len(self.operators) + 1)
-        flat = np.bincount((rows + ids + 1).ravel(), minlength=len(genotypes) * (len(self.operators) + 1))
-        return flat.reshape(len(genotypes), -1)[:, 1:]
-
-    def named_operators(self, genotype: Genotypes) -> dict[str, Operator]:
-        """The operators of one genotype `[G]` by their slots, in the order in which they run."""
-        ids = self.slot_operators(genotype[None])[0]
-        return {
-            slot.name: self.operators[position] for slot, position in zip(self.slots, ids, strict=True) if position >= 0
-        }
-
-    def operators_of(self, genotype: Genotypes) -> list[Operator]:
-        """The operators of one genotype `[G]`, in the order in which they run."""
-        return list(self.named_operators(genotype).values())
-
-    def sum_over_operators(self, genotypes: Genotypes, values: Floats) -> Floats:
-        """The sum of `values` `[O]` over each network's operators, `[N]` (latency tables, MACs, parameters)."""
-        total = np.zeros(len(genotypes))
-        for slot, table in zip(self.slots, self._slot_tables(values), strict=True):
-            total += table[self._columns(genotypes, slot)]
-        return total
-
-    def minimise_over_operators(self, values: Floats) -> tuple[Genotypes, float]:
-        """The canonical genotype `[G]` with the smallest `sum_over_operators`, and that sum. Exact."""
-        factors = [(slot.genes, table) for slot, table in zip(self.slots, self._slot_tables(values), strict=True)]
-        row, total = minimise_sum(self.cardinalities, factors)
-        return self.canonical(row[None])[0], total
-
-    def macs(self, genotypes: Genotypes) -> NDArray[np.int64]:
-        """Multiply-accumulates of one inference at batch 1, `[N]`."""
-        return self._whole_sums(genotypes, self._operator_macs)
-
-    def parameters(self, genotypes: Genotypes) -> NDArray[np.int64]:
-        """Trainable parameters, `[N]`."""
-        return self._whole_sums(genotypes, self._operator_parameters)
-
-    def peak_activation_bytes(self, genotypes: Genotypes, bytes_per_value: int = 4) -> NDArray[np.int64]:
-        """The most memory that activations take at once in one inference at batch 1, `[N]`, without weights.
-
-        Counted as a runtime has it that fuses BatchNorm, activations and additions into the layer before: a running
-        layer's input and output, and what a residual addition still needs. A bottleneck's projected shortcut is
-        computed first.
-        """
-        peak = np.zeros(len(genotypes))
-        for slot, table in zip(self.slots, self._slot_tables(self._operator_peaks), strict=True):
-            np.maximum(peak, table[self._columns(genotypes, slot)], out=peak)
-        return peak.astype(np.int64) * bytes_per_value
-
-    # ---- helpers ------------------------------------------------------------------------------------------------
-
-    @cached_property
-    def _operator_macs(self) -> Floats:
-        return np.array([operator.macs for operator in self.operators], dtype=np.float64)
-
-    @cached_property
-    def _operator_parameters(self) -> Floats:
-        return np.array([operator.parameters for operator in self.operators], dtype=np.float64)
-
-    @cached_property
-    def _operator_peaks(self) -> Floats:
-        return np.array([operator.peak_activations for operator in self.operators], dtype=np.float64)
-
-    def _whole_sums(self, genotypes: Genotypes, values: Floats) -> NDArray[np.int64]:
-        # Whole numbers below 2^53 add up exactly in float64.
-        return self.sum_over_operators(genotypes, values).astype(np.int64)
-
-    @cached_property
-    def _groups(self) -> tuple[int, NDArray[np.int64]]:
-        names = list(dict.fromkeys(gene.group for gene in self.genes))
-        return len(names), np.array([names.index(gene.group) for gene in self.genes])
-
-    @staticmethod
-    def _columns(genotypes: Genotypes, slot: Slot) -> tuple[NDArray[np.int64], ...]:
-        return tuple(genotypes[:, column] for column in slot.genes)
-
-    def _slot_tables(self, values: Floats) -> Sequence[Floats]:
-        padded = np.append(values, 0.0)  # operator id -1 reads the zero
-        return [padded[slot.operator_ids] for slot in self.slots]

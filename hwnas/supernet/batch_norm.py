@@ -76,7 +76,7 @@ class _ConvNormAct(torch.autograd.Function):
         rows, matrix = _rows(x), weight.flatten(1).double()
         count = len(rows)
         # In double precision: a filter may pick a direction in which the inputs hardly vary.
-        wide = rows.double()
+        wide = rows.to(torch.float64, copy=True)
         input_mean = wide.mean(0)
         wide -= input_mean
         covariance = wide.t() @ wide / count

@@ -34,7 +34,7 @@ def arrays() -> Arrays:
 
 @pytest.fixture
 def file(arrays: Arrays, tmp_path: Path) -> Path:
-    np.savez(tmp_path / "accuracy_predictor.npz", **arrays)
+    np.savez(tmp_path / "accuracy_predictor.npz", allow_pickle=True, **arrays)
     return tmp_path / "accuracy_predictor.npz"
 
 

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hard_splits import HardSplit, hard_splits
 from scipy.stats import spearmanr
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def splits(reference_data: Path) -> list:
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    try:
-        from hard_splits import hard_splits
-    finally:
-        sys.path.pop(0)
+def splits(reference_data: Path) -> list[HardSplit]:
     return hard_splits(reference_data, ROOT / "latency_tables")
 
 
-def test_sources_agree_with_each_other_and_not_with_the_target(splits: list) -> None:
+def test_sources_agree_with_each_other_and_not_with_the_target(splits: list[HardSplit]) -> None:
     for split in splits:
         if not split.name.startswith("cells"):
             continue  # the others are correlated by latency per multiplication
@@ -36,7 +31,7 @@ def test_sources_agree_with_each_other_and_not_with_the_target(splits: list) -> 
         assert not any("energy" in name for name in split.data.train_devices)
 
 
-def test_halves_share_no_target(splits: list) -> None:
+def test_halves_share_no_target(splits: list[HardSplit]) -> None:
     assert len(splits) >= 8
     by_half = {half: {split.family for split in splits if split.half == half} for half in ("choosing", "held")}
     assert not by_half["choosing"] & by_half["held"]

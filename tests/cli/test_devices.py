@@ -15,6 +15,7 @@ from hwnas.cli.compose import compose_config
 from hwnas.cli.config import register_schemas, to_pipeline_config
 from hwnas.devices.profile import load_profile, profile_names
 from hwnas.errors import ConfigError, DeviceError
+from hwnas.pipeline.config import SearchStep
 from hwnas.pipeline.search.sources import latency_targets
 from hwnas.spaces import OfaMbv3Config, make_space
 from tests.running import run_hwnas
@@ -40,7 +41,7 @@ def test_devices_lists_every_profile() -> None:
 def test_a_roofline_is_marked_as_an_estimate(tmp_path: Path) -> None:
     register_schemas()
     settings = ["latency=roofline", "device.name=raspberry_pi_5"]
-    config = to_pipeline_config(compose_config("search", settings))
+    config = to_pipeline_config(compose_config("search", settings)).part(SearchStep)
     space = make_space(OfaMbv3Config(resolution=(160,)))
     (source,) = latency_targets(config, tmp_path, space)
     assert "estimate" in source.name
@@ -49,7 +50,7 @@ def test_a_roofline_is_marked_as_an_estimate(tmp_path: Path) -> None:
     assert target.runtime == "roofline-estimate"
     latency_ms = target.estimator.latency_ms(space.sample(10, np.random.default_rng(0)))
     assert (latency_ms > space.macs(space.sample(10, np.random.default_rng(0))) / 19.2e6 * 0.999).all()
-    nobody = to_pipeline_config(compose_config("search", ["latency=roofline", "device.name=pixel_8"]))
+    nobody = to_pipeline_config(compose_config("search", ["latency=roofline", "device.name=pixel_8"])).part(SearchStep)
     with pytest.raises(DeviceError, match=r"pixel_8.*lacks peak_gmacs"):
         latency_targets(nobody, tmp_path, space)[0].open()
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hwnas.latency.fewshot.predictor_file import load_predictor_file
-from hwnas.spaces import make_space
+from hwnas.spaces import OfaMbv3Space, make_space
 from tests.cli.test_config import composed
 from tests.latency.families import cell_devices
 from tests.running import run_hwnas
@@ -94,9 +94,10 @@ def test_a_device_is_onboarded_and_searched_with(tmp_path: Path) -> None:
     assert result["measurements_used"] == 6
     assert len(result["measured"]) == 6
     config = composed("experiment=smoke")
-    from hwnas.pipeline.inputs import resolve_space
+    from hwnas.pipeline.space import resolve_space
 
     space = resolve_space(config)
+    assert isinstance(space, OfaMbv3Space)
     predictor, facts = load_predictor_file(folder / "predictor.safetensors", make_space(space.settings))
     assert facts["runtime"] == "onnxruntime"
     assert (predictor.latency_ms(space.sample(50, np.random.default_rng(0))) > 0).all()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from hwnas.errors import DataError
 from tests.data.photos import SIDE, Pixels, both, photo
 
 FINE = {"quality": 97, "subsampling": 0}
-KINDS = {"JPEG": FINE, "PNG": {}, "TIFF": {}, "WEBP": {"lossless": True}, "MPO": FINE}
+KINDS: dict[str, dict[str, Any]] = {"JPEG": FINE, "PNG": {}, "TIFF": {}, "WEBP": {"lossless": True}, "MPO": FINE}
 
 
 def exif_with(orientation: object = 6) -> Image.Exif:
@@ -47,7 +48,7 @@ def ways_round(image: Pixels) -> list[Pixels]:
     return [*turned, *(each[:, :, ::-1] for each in turned)]
 
 
-UPRIGHT = {  # how rows and columns of what is stored become the picture
+UPRIGHT: dict[int, Callable[[Pixels], Pixels]] = {  # how rows and columns of what is stored become the picture
     1: lambda a: a, 2: lambda a: a[:, ::-1], 3: lambda a: a[::-1, ::-1], 4: lambda a: a[::-1],
     5: lambda a: a.transpose(1, 0, 2), 6: lambda a: np.rot90(a, -1), 7: lambda a: np.rot90(a, 2).transpose(1, 0, 2),
     8: lambda a: np.rot90(a),
@@ -136,7 +137,7 @@ def mutations(data: bytes, count: int, first: int, last: int) -> Iterator[bytes]
     for _ in range(count):
         changed = bytearray(data)
         for place in rng.integers(first, last, rng.integers(1, 7)):
-            changed[place] = rng.choice([0, 1, 2, 255, rng.integers(256)])
+            changed[place] = rng.choice([0, 1, 2, 255, int(rng.integers(256))])
         yield bytes(changed)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,13 +17,15 @@ from hwnas.data.decode import decode
 from hwnas.errors import DataError
 from hwnas.export.bundle.example.preprocess import decode as example_decode
 from tests.data.photos import SIDE, both, steps_of
+from tests.narrow import present
 
 
-def ramp(highest: int, kind: type = np.uint16) -> NDArray[np.generic]:
-    return np.linspace(0, highest, SIDE * SIDE).round().astype(kind).reshape(SIDE, SIDE)
+def ramp(highest: int, kind: type[np.integer[Any]] = np.uint16) -> NDArray[np.integer[Any]]:
+    made: NDArray[np.integer[Any]] = np.linspace(0, highest, SIDE * SIDE).round().astype(kind).reshape(SIDE, SIDE)
+    return made
 
 
-def expected_of(values: NDArray[np.generic], white: float) -> NDArray[np.int64]:
+def expected_of(values: NDArray[np.integer[Any]] | NDArray[np.floating[Any]], white: float) -> NDArray[np.int64]:
     return np.floor(values.astype(np.float64) * 255 / white + 0.5).astype(np.int64)
 
 
@@ -33,7 +36,8 @@ def expected_of(values: NDArray[np.generic], white: float) -> NDArray[np.int64]:
 )
 def test_deep_grey_keeps_its_range(tmp_path: Path, ending: str, highest: int, white: int) -> None:
     values = ramp(highest)
-    Image.fromarray(values).save(tmp_path / f"a.{ending}", **({"irreversible": False} if ending == "jp2" else {}))
+    options: dict[str, Any] = {"irreversible": False} if ending == "jp2" else {}
+    Image.fromarray(values).save(tmp_path / f"a.{ending}", **options)
     white = 65535 if ending == "jp2" else white  # JPEG 2000 tells its depth
     for row in both(tmp_path / f"a.{ending}"):
         np.testing.assert_array_equal(row, expected_of(values, white))
@@ -60,12 +64,12 @@ def test_a_tiff_tells_its_depth(tmp_path: Path) -> None:
         directory += struct.pack("<HHI", tag, kind, 1) + struct.pack("<I", value)
     (tmp_path / "p.tif").write_bytes(b"II*\0" + struct.pack("<I", 8 + len(packed)) + packed + directory + b"\0" * 4)
     np.testing.assert_array_equal(both(tmp_path / "p.tif")[0], expected_of(values, 4095))
-    for extra, white in (({281: 4095}, 4095), ({281: 9}, 1023), ({281: "text"}, 1023)):
+    highest_samples: list[tuple[int | str, int]] = [(4095, 4095), (9, 1023), ("text", 1023)]
+    for highest, white in highest_samples:
         info = TiffImagePlugin.ImageFileDirectory_v2()
-        for tag, value in extra.items():
-            info[tag] = value
-            if isinstance(value, str):
-                info.tagtype[tag] = 2
+        info[281] = highest
+        if isinstance(highest, str):
+            info.tagtype[281] = 2
         dark = ramp(1000)
         Image.fromarray(dark).save(tmp_path / "m.tif", tiffinfo=info)
         np.testing.assert_array_equal(both(tmp_path / "m.tif")[0], expected_of(dark, white))
@@ -102,7 +106,8 @@ def test_other_modes_become_rgb(tmp_path: Path) -> None:
         if mode == "LAB" and not features.check("littlecms2"):
             continue
         path = tmp_path / f"a.{ending}"
-        (lab(plain) if mode == "LAB" else plain.convert(mode)).save(path, **({"lossless": True} if off == 0 else {}))
+        options: dict[str, Any] = {"lossless": True} if off == 0 else {}
+        (lab(plain) if mode == "LAB" else plain.convert(mode)).save(path, **options)
         assert np.abs(both(path)[:, 9, 9] - np.array(colour)).max() <= off
     Image.new("1", (SIDE, SIDE), 1).save(tmp_path / "1.png")
     assert both(tmp_path / "1.png").min() == 255
@@ -124,7 +129,7 @@ def lab(image: Image.Image) -> Image.Image:
     from PIL import ImageCms
 
     profiles = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
-    return ImageCms.applyTransform(image, ImageCms.buildTransform(*profiles, "RGB", "LAB"))
+    return present(ImageCms.applyTransform(image, ImageCms.buildTransform(*profiles, "RGB", "LAB")))
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])

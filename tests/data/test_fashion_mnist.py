@@ -107,6 +107,24 @@ def server(tmp_path: Path) -> Iterator[str]:
     (tmp_path / "served").mkdir()
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path.startswith("/nonsense"):
+                self.wfile.write(b"no HTTP\r\n\r\n")
+            elif self.path.startswith("/cut"):
+                self.send_response(200)
+                self.send_header("Content-Length", "1000")
+                self.end_headers()
+                self.wfile.write(b"the beginning")
+            elif self.path.startswith("/labelled"):  # as servers do that take the file for a compressed transfer
+                content = (tmp_path / "served" / Path(self.path).name).read_bytes()
+                self.send_response(200)
+                self.send_header("Content-Encoding", "gzip")
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+            else:
+                super().do_GET()
+
         def log_message(self, *args: object) -> None:
             pass
 
@@ -122,12 +140,15 @@ def digests(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
 
 
-def test_download_takes_only_what_matches_its_checksum(tmp_path: Path, server: str) -> None:
+def test_download_takes_only_what_matches_its_checksum(
+    tmp_path: Path, server: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     write_set(tmp_path / "served", zipped=True)
     expected = digests(tmp_path / "served")
     cache = tmp_path / "cache" / "set"
     download(server, expected, cache, no_progress)
     assert digests(cache) == expected
+    assert capfd.readouterr().err == ""  # a progress bar may be there
 
     (tmp_path / "served" / f"{NAMES[2]}.gz").write_bytes(b"something else")
     with pytest.raises(DataError, match=f"{NAMES[2]}.gz has SHA-256"):
@@ -135,9 +156,27 @@ def test_download_takes_only_what_matches_its_checksum(tmp_path: Path, server: s
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["set"]  # no half-made folder
 
 
-def test_download_says_why_there_is_no_answer(tmp_path: Path, server: str) -> None:
-    with pytest.raises(DataError, match="no answer"):
-        download(server, {"absent.gz": "0"}, tmp_path / "set", no_progress)
+def test_files_are_kept_as_they_are_whatever_a_server_calls_them(tmp_path: Path, server: str) -> None:
+    write_set(tmp_path / "served", zipped=True)
+    expected = digests(tmp_path / "served")
+    download(f"{server}/labelled", expected, tmp_path / "set", no_progress)
+    assert digests(tmp_path / "set") == expected
+
+
+@pytest.mark.parametrize("folder", ["absent", "nonsense", "cut"])
+def test_download_says_why_there_is_no_answer(tmp_path: Path, server: str, folder: str) -> None:
+    with pytest.raises(DataError, match=r"no answer \(.+\)\Z"):
+        download(f"{server}/{folder}", {"images.gz": "0"}, tmp_path / "cache" / "set", no_progress)
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_download_goes_through_the_proxy_of_the_environment(
+    tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "")
+    with pytest.raises(DataError, match=r"no answer \(\[Errno \d+\] Connection refused\)"):
+        download("http://images.example", {"images.gz": "0"}, tmp_path / "set", no_progress)
 
 
 def test_without_any_way_the_error_lists_the_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

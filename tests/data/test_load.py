@@ -10,6 +10,7 @@ from hwnas.data.load import ImageData, load_data, pixel_statistics
 from hwnas.data.preprocess import Preprocessing
 from hwnas.errors import DataError
 from hwnas.progress import no_progress
+from tests.narrow import images_of
 
 
 @pytest.fixture(scope="module")
@@ -19,9 +20,9 @@ def data() -> ImageData:
 
 def test_parts(data: ImageData) -> None:
     assert [len(data.split(name)) for name in ("train", "held_out", "test")] == [1238, 200, 359]
-    assert data.train.images.dtype == torch.uint8
+    assert images_of(data.train).dtype == torch.uint8
     assert data.train.labels.dtype == torch.int64
-    assert data.train.images.shape == (1238, 1, 16, 16)
+    assert images_of(data.train).shape == (1238, 1, 16, 16)
     assert (data.channels, data.image_size, data.classes) == (1, 16, tuple("0123456789"))
     assert data.preprocessing == Preprocessing(data.mean, data.std, 16)
     assert data.summary()["images"] == {"train": 1238, "held_out": 200, "test": 359}
@@ -31,7 +32,7 @@ def test_parts(data: ImageData) -> None:
 
 def test_no_image_is_in_two_parts(data: ImageData) -> None:
     def keys(name: str) -> set[bytes]:
-        return {image.numpy().tobytes() for image in data.split(name).images}
+        return {image.numpy().tobytes() for image in images_of(data.split(name))}
 
     assert not keys("train") & keys("held_out")
     assert not keys("train") & keys("test")
@@ -39,7 +40,7 @@ def test_no_image_is_in_two_parts(data: ImageData) -> None:
 
 def test_batch_and_first(data: ImageData) -> None:
     images, labels = data.train.batch(torch.tensor([5, 3]))
-    assert images.equal(data.train.images[[5, 3]])
+    assert images.equal(images_of(data.train)[[5, 3]])
     assert labels.equal(data.train.labels[[5, 3]])
     assert len(data.test.first(7)) == 7
     assert len(data.test.first(10_000)) == 359
@@ -48,13 +49,13 @@ def test_batch_and_first(data: ImageData) -> None:
 def test_seed_draws_the_held_out_part_and_leaves_the_test_set(data: ImageData) -> None:
     config = DigitsConfig(image_size=16, held_out=200)
     again, other = (load_data(config, seed=seed, progress=no_progress) for seed in (0, 1))
-    assert again.held_out.images.equal(data.held_out.images)
-    assert not other.held_out.images.equal(data.held_out.images)
-    assert other.test.images.equal(data.test.images)
+    assert images_of(again.held_out).equal(images_of(data.held_out))
+    assert not images_of(other.held_out).equal(images_of(data.held_out))
+    assert images_of(other.test).equal(images_of(data.test))
 
 
 def test_statistics_are_of_the_training_part(data: ImageData) -> None:
-    pixels = data.train.images.double() / 255
+    pixels = images_of(data.train).double() / 255
     assert data.mean[0] == pytest.approx(float(pixels.mean()), abs=1e-12)
     assert data.std[0] == pytest.approx(float(pixels.std(correction=0)), abs=1e-9)
 

@@ -65,7 +65,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 def kill_children(process: subprocess.Popen[bytes], recursive: bool = False) -> list[psutil.Process]:
-    children = psutil.Process(process.pid).children(recursive=recursive)
+    children: list[psutil.Process] = psutil.Process(process.pid).children(recursive=recursive)
     for child in children:
         with suppress(psutil.NoSuchProcess):  # it may end by itself meanwhile
             child.kill()
@@ -74,7 +74,7 @@ def kill_children(process: subprocess.Popen[bytes], recursive: bool = False) -> 
 
 def _lives(process: psutil.Process) -> bool:
     with suppress(psutil.NoSuchProcess):
-        return process.status() != psutil.STATUS_ZOMBIE
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
     return False
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -171,6 +172,6 @@ def test_a_runtime_that_the_device_lacks_is_refused() -> None:
     "values",
     [{"name": ""}, {"transport": "pigeon"}, {"folder": "here"}, {"silence_s": 0.0}, {"silence_s": float("nan")}],
 )
-def test_a_wrong_device_config_is_refused(values: dict[str, object]) -> None:
+def test_a_wrong_device_config_is_refused(values: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"device\."):
         DeviceConfig(**values)

@@ -126,7 +126,7 @@ def test_an_exception_in_the_consumer_ends_the_process(transport: Transport, tmp
 
 def ended(pid: int) -> bool:
     try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return True
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from hwnas.spaces import OfaMbv3Config, OfaMbv3Space, Operator, Space
 from hwnas.supernet.build import build_subnet
+from tests.narrow import present
 
 # Compiling takes several times as long as the other formats: what all formats do, these do in the slow tests, but for
 # one tiny network each in test_tvm.py and test_executorch.py.
@@ -36,7 +37,8 @@ SPACES = {"small": SMALL, "full": OfaMbv3Config(resolution=(160, 176))}
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        of_format = getattr(item, "callspec", None) and item.callspec.params.get("name")
+        callspec = getattr(item, "callspec", None)
+        of_format = callspec and callspec.params.get("name")
         if of_format in COMPILED and {"exported", "network"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
 
@@ -61,8 +63,8 @@ def network(space: Space, seed: int) -> tuple[list[Operator], nn.Module, torch.T
     module = build_subnet(space, genotype, generator=generator).eval()
     for part in module.modules():
         if isinstance(part, nn.BatchNorm2d):
-            part.running_mean.normal_(0.0, 0.1, generator=generator)
-            part.running_var.uniform_(0.8, 1.2, generator=generator)
+            present(part.running_mean).normal_(0.0, 0.1, generator=generator)
+            present(part.running_var).uniform_(0.8, 1.2, generator=generator)
             part.bias.data.normal_(0.0, 0.1, generator=generator)
         if isinstance(part, nn.Conv2d | nn.Linear) and part.bias is not None:
             part.bias.data.normal_(0.0, 0.1, generator=generator)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -30,6 +31,7 @@ from hwnas.files import sha256_of_file
 from hwnas.progress import no_progress
 from hwnas.spaces import OfaMbv3Space
 from tests.export.conftest import SMALL, Exported, network
+from tests.narrow import images_of, present
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +97,7 @@ def test_parity_and_accuracy_need_images(exported: Exported, data: ImageData) ->
 
 
 def test_images_of_another_kind_are_refused(exported: Exported, data: ImageData) -> None:
-    coloured = ImageSet(data.test.images.repeat(1, 3, 1, 1), data.test.labels)
+    coloured = ImageSet(images_of(data.test).repeat(1, 3, 1, 1), data.test.labels)
     with pytest.raises(DataError, match="expected uint8 images"):
         accuracy_of(load(exported.files["onnx"]), PixelFeed(coloured, resolution(exported), data.preprocessing))
 
@@ -104,13 +106,13 @@ def test_images_of_another_kind_are_refused(exported: Exported, data: ImageData)
 def test_accuracy_is_torchs(name: str, exported: Exported, data: ImageData) -> None:
     # Labels that the network gets right every other time, so that chance isn't what is tested.
     with torch.no_grad():
-        answers = exported.module(prepare(data.test.images, resolution(exported), data.preprocessing)).argmax(1)
+        answers = exported.module(prepare(images_of(data.test), resolution(exported), data.preprocessing)).argmax(1)
     labels = answers.clone()
     labels[::2] = (labels[::2] + 1) % 10
     shares: list[float] = []
     accuracy = accuracy_of(
         load(exported.files[name]),
-        PixelFeed(ImageSet(data.test.images, labels), resolution(exported), data.preprocessing),
+        PixelFeed(ImageSet(images_of(data.test), labels), resolution(exported), data.preprocessing),
         progress=lambda share, _: shares.append(share),
     )
     assert accuracy == pytest.approx(float((answers == labels).double().mean()))
@@ -166,8 +168,8 @@ def test_quantised_file_states_what_it_loses(
     name: str, precision: str, exported: Exported, data: ImageData, tmp_path: Path
 ) -> None:
     # Labels are torch's answers: what a file answers otherwise is its drop.
-    right = answers_of(exported, data, data.held_out.first(200)).logits.argmax(1)
-    labelled = ImageSet(data.held_out.first(200).in_memory().images, torch.from_numpy(right))
+    right = present(answers_of(exported, data, data.held_out.first(200)).logits).argmax(1)
+    labelled = ImageSet(images_of(data.held_out.first(200).in_memory()), torch.from_numpy(right))
     examples = Examples(data.classes, data.preprocessing, data.train, labelled)
     config = ExportConfig(max_accuracy_drop=1.0, calibration_images=50)
     path = tmp_path / f"a{model_format(name).suffix}"
@@ -210,7 +212,7 @@ def test_network_of_other_classes_or_size_is_refused(exported: Exported, data: I
     with pytest.raises(ExportError, match=r"does not take images \[1, 1, 32, 32\]"):
         Subject.of(torch.nn.Linear(5, 10), 32, {}, {}, examples, config, no_progress)
     broken = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(1024, 10))
-    torch.nn.init.constant_(broken[1].weight, float("nan"))
+    torch.nn.init.constant_(broken.get_parameter("1.weight"), float("nan"))
     with pytest.raises(ExportError, match="no numbers"):
         Subject.of(broken, 32, {}, {}, examples, config, no_progress)
 
@@ -242,7 +244,7 @@ def test_metadata_is_text_that_reads_back(data: ImageData) -> None:
     [({"parity_images": 0}, "parity_images"), ({"parity_tolerance": 0.0}, "parity_tolerance"),
      ({"parity_tolerance": float("nan")}, "parity_tolerance"), ({"fp16_tolerance": 0.0}, "fp16_tolerance")],
 )  # fmt: skip
-def test_config_is_checked(changes: dict[str, float], key: str) -> None:
+def test_config_is_checked(changes: dict[str, Any], key: str) -> None:
     with pytest.raises(ConfigError, match=f"export.{key}"):
         replace(ExportConfig(), **changes)
 

@@ -22,6 +22,7 @@ from hwnas.export.request import ExportRequest, ExportState
 from hwnas.export.synthetic.onnx import OPSET
 from hwnas.export.tflite.flatbuffer import operator_names, read_metadata
 from hwnas.spaces import Operator
+from hwnas.supernet.layout import channels_last
 from tests.export.conftest import Exported
 
 EXAMPLE = torch.zeros(1, 3, 8, 8)
@@ -100,7 +101,7 @@ def test_channels_last_networks_export(name: str, tmp_path: Path) -> None:
     """As subnets are, once their BatchNorm is calibrated."""
     chosen = model_format(name)
     parts = (nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 4, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    module = nn.Sequential(*parts).to(memory_format=torch.channels_last).eval()
+    module = channels_last(nn.Sequential(*parts)).eval()
     images = torch.randn(2, *EXAMPLE.shape[1:], generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = module(images).numpy()

@@ -18,6 +18,7 @@ from hwnas.export.config import ExportConfig
 from hwnas.export.formats import LogitsRunner, ModelFormat, model_format
 from hwnas.export.quantise import export_quantised
 from hwnas.export.request import ExportRequest, ExportState
+from tests.narrow import present
 
 pytest.importorskip("executorch", reason="executorch missing: pip install 'hwnas[executorch]'")
 
@@ -45,28 +46,30 @@ class Net(nn.Sequential):
             if isinstance(part, nn.Conv2d | nn.Linear):
                 spread = (2 / part.weight[0].numel()) ** 0.5
                 part.weight.data.normal_(0, spread, generator=generator)
-                part.bias.data.normal_(0, 0.1, generator=generator)
+                present(part.bias).data.normal_(0, 0.1, generator=generator)
         self.eval()
         with torch.no_grad():  # classes of like size, so that the answers say something
             logits = self(torch.from_numpy(IMAGES))
-            self[-1].weight.div_(logits.std(0)[:, None])
-            self[-1].bias.copy_((self[-1].bias - logits.mean(0)) / logits.std(0))
+            last = self.get_submodule("12")
+            weight, bias = last.get_parameter("weight"), last.get_parameter("bias")
+            weight.div_(logits.std(0)[:, None])
+            bias.copy_((bias - logits.mean(0)) / logits.std(0))
 
 
 def with_outlier_weights() -> nn.Module:
     """Layer 4's weights on a channel that is always zero are huge: nothing in float, the end of its int8 scales."""
     net = Net()
-    net[2].weight.data[0], net[2].bias.data[0] = 0.0, -1.0  # dead after its ReLU
-    net[4].weight.data[:, 0] = 3000.0
+    net.get_parameter("2.weight").data[0], net.get_parameter("2.bias").data[0] = 0.0, -1.0  # dead after its ReLU
+    net.get_parameter("4.weight").data[:, 0] = 3000.0
     return net
 
 
 def with_outlier_channel() -> nn.Module:
     """Channel 0 between layers 2 and 4 is 1000 times the others, and weighted by as much less."""
     net = Net()
-    net[2].weight.data[0] *= 1000
-    net[2].bias.data[0] *= 1000
-    net[4].weight.data[:, 0] /= 1000
+    net.get_parameter("2.weight").data[0] *= 1000
+    net.get_parameter("2.bias").data[0] *= 1000
+    net.get_parameter("4.weight").data[:, 0] /= 1000
     return net
 
 
@@ -232,7 +235,8 @@ def test_allowed_drop_keeps_the_best(tmp_path: Path) -> None:
     strict = request(net, max_accuracy_drop=0.0, allow_accuracy_drop=True)
     shares = iter([0.5, 0.7, 0.9, 0.8])
     file = export_quantised(ONNX, strict, tmp_path / "x.onnx", lambda _: next(shares), 1.0)
-    assert (file.accuracy, file.accuracy_drop) == (0.9, pytest.approx(0.1))
+    assert file.accuracy == 0.9
+    assert file.accuracy_drop == pytest.approx(0.1)
     assert len(file.float_layers) == 2
     assert file.path.is_file()
 

@@ -48,7 +48,8 @@ class TwoInputs(nn.Module):
         self.conv, self.linear = nn.Conv2d(3, 4, 3, 2), nn.Linear(9, 5)
 
     def forward(self, image: Tensor, meta: Tensor) -> Tensor:
-        return self.linear(torch.cat([self.conv(image).mean((2, 3)), meta], 1))
+        logits: Tensor = self.linear(torch.cat([self.conv(image).mean((2, 3)), meta], 1))
+        return logits
 
 
 class Tokens(nn.Module):
@@ -67,7 +68,8 @@ class Signal(nn.Module):
         self.conv, self.linear = nn.Conv1d(2, 8, 5, 2), nn.Linear(8, 4)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.linear(F.relu(self.conv(x)).mean(2))
+        logits: Tensor = self.linear(F.relu(self.conv(x)).mean(2))
+        return logits
 
 
 class Many(nn.Module):
@@ -295,7 +297,9 @@ def test_compiled_bundle_of_other_inputs(kind: str, name: str, tmp_path: Path) -
 def test_file_that_differs_in_one_output_is_refused(tmp_path: Path) -> None:
     config = ExportConfig(parity_images=3)
     subject = Subject.of(Net(lambda _x, m, z: (z, m)).eval(), SIZE, {}, {}, noise(), config, no_progress)
-    subject.module.wrapped.give = lambda _x, m, z: (z, m + 0.5)  # after torch has answered
+    wrapped = subject.module.get_submodule("wrapped")
+    assert isinstance(wrapped, Net)
+    wrapped.give = lambda _x, m, z: (z, m + 0.5)  # after torch has answered
     with pytest.raises(
         ExportError, match=r"differs from torch by 0\.5 in the output 'output_1', expected at most 0.001"
     ):

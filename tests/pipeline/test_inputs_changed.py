@@ -169,8 +169,9 @@ def test_pixels_are_normalised_as_in_the_training_and_a_difference_is_said(train
     # Another seed holds other images out, which moves the mean a little: nothing to say.
     close = [value + 0.001 for value in data.mean]
     assert preprocessed(data, config, mean=close)[1] == []
-    asked = replace(config, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
-    kept, said = preprocessed(replace(data, mean=asked.mean, std=asked.std), asked, mean=[0.1, 0.2, 0.3])
+    mean, std = (0.5, 0.5, 0.5), (0.2, 0.2, 0.2)
+    asked = replace(config, mean=mean, std=std)
+    kept, said = preprocessed(replace(data, mean=mean, std=std), asked, mean=[0.1, 0.2, 0.3])
     assert kept.mean == (0.5, 0.5, 0.5)
     assert "data.mean and data.std are used" in said[0]
     _, said = preprocessed(data, config, image_size=32, crop_pct=0.875)

@@ -27,6 +27,7 @@ from hwnas.profiling.runtimes import model_writer, runtime_named
 from hwnas.profiling.validate import measure_networks, validate_table
 from hwnas.progress import no_progress
 from hwnas.spaces import OfaMbv3Config, OfaMbv3Space, make_space, space_from_dict
+from tests.narrow import present
 from tests.running import held_by_another
 
 Build = tuple[LatencyTable, Path]
@@ -138,7 +139,7 @@ def test_validation_measures_networks_that_the_table_does_not_hold(
     known = [str(arch) for arch in table.networks.archs]
     assert len(found.archs) == len({str(arch.to_dict()) for arch in found.archs} - set(known)) == 12
     assert 0 < found.mape < 0.5
-    assert found.spearman > 0.5
+    assert present(found.spearman) > 0.5
     assert 0 <= found.mape_test_retest < 0.5
     assert 0 <= found.within_10_percent <= 1
 

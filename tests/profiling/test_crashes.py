@@ -60,14 +60,8 @@ def python_with(folder: Path, package: str, code: str) -> str:
 def measure(
     device: DeviceConfig, files: dict[str, Path], folder: Path, config: ProfilingConfig = QUICK
 ) -> Measurements:
-    journal = Journal(folder / "journal.jsonl", {})
-    try:
-        with connect(load_profile("local"), device) as transport:
-            return measure_models(
-                transport, files, files["small"], config, seed=0, journal=journal, progress=no_progress
-            )
-    finally:
-        journal.close()
+    with Journal(folder / "journal.jsonl", {}) as journal, connect(load_profile("local"), device) as transport:
+        return measure_models(transport, files, files["small"], config, seed=0, journal=journal, progress=no_progress)
 
 
 def failure(device: DeviceConfig, files: dict[str, Path], folder: Path, config: ProfilingConfig = QUICK) -> str:

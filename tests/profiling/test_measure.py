@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Generator, Mapping
 from contextlib import closing
 from dataclasses import replace
@@ -57,14 +59,11 @@ def models(space: OfaMbv3Space, config: ProfilingConfig, folder: Path) -> dict[s
 def measure(
     transport: Transport, files: dict[str, Path], config: ProfilingConfig, folder: Path, name: str = "journal"
 ) -> Measurements:
-    journal = Journal(folder / f"{name}.jsonl", {"files": sorted(files)})
-    try:
+    with Journal(folder / f"{name}.jsonl", {"files": sorted(files)}) as journal:
         return measure_models(
             transport, files, files["small"], config, seed=0, journal=journal, progress=no_progress,
             shapes=dict.fromkeys((*files, "reference"), (config.batch, 1, 16, 16)),
         )  # fmt: skip
-    finally:
-        journal.close()
 
 
 def test_latencies_are_plausible(
@@ -167,24 +166,47 @@ def test_a_missing_runtime_is_named(
 
 
 def test_a_journal_of_something_else_is_not_used(tmp_path: Path) -> None:
-    first = Journal(tmp_path / "j.jsonl", {"seed": 0})
-    first.append({"event": "sample"})
-    first.close()
-    same = Journal(tmp_path / "j.jsonl", {"seed": 0})
-    same.close()
-    assert same.events == [{"event": "sample"}]
-    other = Journal(tmp_path / "j.jsonl", {"seed": 1})
-    other.close()
-    assert other.events == []
+    with Journal(tmp_path / "j.jsonl", {"seed": 0}) as first:
+        first.append({"event": "sample"})
+    with Journal(tmp_path / "j.jsonl", {"seed": 0}) as same:
+        assert same.events == [{"event": "sample"}]
+    with Journal(tmp_path / "j.jsonl", {"seed": 1}) as other:
+        assert other.events == []
     assert (tmp_path / "j.jsonl").read_text() == '{"identity": {"seed": 1}}\n'
+
+
+def test_a_journal_is_of_one_process(tmp_path: Path) -> None:
+    path = tmp_path / "work" / "j.jsonl"
+    code = (
+        "import sys, time, pathlib; from hwnas.profiling.journal import Journal\n"
+        "journal = Journal(pathlib.Path(sys.argv[1]), {}); journal.append({'event': 'sample'})\n"
+        "print('opened', flush=True); time.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "opened\n"
+        with pytest.raises(StorageError, match="work is being written by another hwnas process"):
+            Journal(path, {"seed": 1})
+        other.kill()
+        other.wait()
+    assert len(path.read_text().splitlines()) == 2  # the other's, which was not started anew
+    with Journal(path, {}) as journal:  # a killed process holds nothing
+        assert journal.events == [{"event": "sample"}]
+
+
+def test_a_journal_that_cannot_be_opened_is_left_to_others(tmp_path: Path) -> None:
+    (tmp_path / "j.jsonl").mkdir()
+    with pytest.raises(StorageError, match="cannot write"):
+        Journal(tmp_path / "j.jsonl", {})
+    code = "import sys, pathlib; from hwnas.files import locked\nwith locked(pathlib.Path(sys.argv[1])): pass"
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / ".j.jsonl.lock")], check=True)
 
 
 def test_a_journal_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("needs /dev/full")
-    journal = Journal(tmp_path / "j.jsonl", {})
-    journal.close()
-    journal._file = full.open("w")
-    with pytest.raises(StorageError, match="No space left"):
-        journal.append({"event": "sample"})
+    with Journal(tmp_path / "j.jsonl", {}) as journal:
+        journal._file = full.open("w")
+        with pytest.raises(StorageError, match="No space left"):
+            journal.append({"event": "sample"})

@@ -29,7 +29,8 @@ def _cells() -> np.ndarray:
 
 def _latency(costs: list[float], seed: int) -> np.ndarray:
     counts = np.eye(5)[_cells()].sum(axis=1)
-    return (1 + counts @ np.array(costs)) * np.exp(np.random.default_rng(seed).normal(0, 0.02, ROWS))
+    made: np.ndarray = (1 + counts @ np.array(costs)) * np.exp(np.random.default_rng(seed).normal(0, 0.02, ROWS))
+    return made
 
 
 def test_teachers_are_named_with_their_shares() -> None:

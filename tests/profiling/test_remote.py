@@ -47,15 +47,11 @@ def measure(
         files[name] = folder / f"{name}{suffix}"
         if not files[name].exists():
             write(space.operators_of(space.extreme(large)), files[name], 0)
-    journal = Journal(folder / "journal.jsonl", {})
-    try:
-        with connect(load_profile("local"), device) as transport:
-            return measure_models(
-                transport, files, files["small"], config, seed=0, journal=journal, progress=progress,
-                shapes=dict.fromkeys((*files, "reference"), (config.batch, 1, 16, 16)),
-            )  # fmt: skip
-    finally:
-        journal.close()
+    with Journal(folder / "journal.jsonl", {}) as journal, connect(load_profile("local"), device) as transport:
+        return measure_models(
+            transport, files, files["small"], config, seed=0, journal=journal, progress=progress,
+            shapes=dict.fromkeys((*files, "reference"), (config.batch, 1, 16, 16)),
+        )  # fmt: skip
 
 
 def events(folder: Path) -> list[str]:
@@ -135,6 +131,7 @@ def test_a_tvm_rpc_server_is_measured(space: OfaMbv3Space, tmp_path: Path, track
         found = measure(space, device, config, tmp_path)
         assert 0 < found.latencies["small"].median_ms < found.latencies["large"].median_ms
         assert found.facts["driver"] == "tvm_rpc"
+    (tmp_path / "journal.jsonl").unlink()  # which, complete, needs no server
     with pytest.raises(DeviceError, match="does not answer"):
         measure(space, device, config, tmp_path)
 

@@ -18,4 +18,5 @@ _spec.loader.exec_module(_example)
 @pytest.fixture
 def result() -> dict[str, Any]:
     """A result with every optional part."""
-    return _example.example_result()
+    made: dict[str, Any] = _example.example_result()
+    return made

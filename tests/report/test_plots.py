@@ -88,7 +88,8 @@ def test_training_with_one_phase_and_no_evaluation(tmp_path: Path) -> None:
 
 
 def test_a_result_without_targets_is_refused(tmp_path: Path) -> None:
-    for content in ({}, {"targets": []}, {"targets": None}):
+    contents: list[dict[str, Any]] = [{}, {"targets": []}, {"targets": None}]
+    for content in contents:
         with pytest.raises(HwnasError, match="the result has no 'targets'"):
             draw_all(content, tmp_path)
 

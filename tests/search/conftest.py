@@ -56,11 +56,16 @@ class Bench:
     def accuracy(self, genotypes: Genotypes) -> Floats:
         linear, mixing = self.weights
         features = self.space.features(genotypes)
-        return 0.5 + 0.01 * (features @ linear) + 0.02 * np.tanh(features @ mixing).sum(axis=1)
+        found: Floats = 0.5 + 0.01 * (features @ linear) + 0.02 * np.tanh(features @ mixing).sum(axis=1)
+        return found
 
     def problem(self, budget_ms: float, **changes: Any) -> Problem:
         """The most accurate network within `budget_ms`."""
-        values = {"accuracy": self.accuracy, "latency_ms": self.latency_ms, "fastest": self.fastest} | changes
+        values: dict[str, Any] = {
+            "accuracy": self.accuracy,
+            "latency_ms": self.latency_ms,
+            "fastest": self.fastest,
+        } | changes
         return Problem(self.space, budget_ms=budget_ms, **values)
 
     @cached_property

@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas.search.selection import Population, Selection
+from hwnas.search.population import Population
+from hwnas.search.selection import Selection
 from hwnas.spaces import Genotypes, OfaMbv3Config, Space, make_space
 
 
@@ -15,7 +16,7 @@ def _population(space: Space, count: int, shapes: int, seed: int = 0) -> Populat
     kinds = np.arange(count) * shapes // count
     rows[:, genes] = rows[kinds * (count // shapes)][:, genes]
     rows = space.canonical(rows)
-    return rows, 1 - 0.1 * kinds - 0.001 * rng.random(count), np.linspace(1, 2, count)
+    return Population(rows, 1 - 0.1 * kinds - 0.001 * rng.random(count), np.linspace(1, 2, count))
 
 
 def _shapes(space: Space, rows: Genotypes) -> NDArray[np.int64]:
@@ -33,28 +34,27 @@ def test_shared_genes_are_resolution_and_depths() -> None:
 def test_no_shape_takes_more_than_its_places() -> None:
     space = make_space(OfaMbv3Config())
     population = _population(space, 90, shapes=6)
-    rows, accuracy, _ = Selection(space, 20, most_alike=0.25)([population])
-    assert len(rows) == 20
-    assert sorted(_shapes(space, rows)) == [5, 5, 5, 5]
-    assert (np.diff(accuracy) <= 0).all()
-    assert accuracy[0] == population[1].max()
+    kept = Selection(space, 20, most_alike=0.25)([population])
+    assert len(kept) == 20
+    assert sorted(_shapes(space, kept.genotypes)) == [5, 5, 5, 5]
+    assert (np.diff(kept.accuracy) <= 0).all()
+    assert kept.accuracy[0] == population.accuracy.max()
 
 
 def test_without_places_the_best_stay() -> None:
     space = make_space(OfaMbv3Config())
     population = _population(space, 90, shapes=6)
-    _, accuracy, _ = Selection(space, 20, most_alike=1.0)([population])
-    np.testing.assert_array_equal(accuracy, np.sort(population[1])[::-1][:20])
+    kept = Selection(space, 20, most_alike=1.0)([population])
+    np.testing.assert_array_equal(kept.accuracy, np.sort(population.accuracy)[::-1][:20])
 
 
 def test_few_shapes_fill_a_population() -> None:
     space = make_space(OfaMbv3Config())
-    rows, _, _ = Selection(space, 20, most_alike=0.25)([_population(space, 60, shapes=2)])
-    assert len(rows) == 20
+    assert len(Selection(space, 20, most_alike=0.25)([_population(space, 60, shapes=2)])) == 20
 
 
 def test_equal_rows_count_once() -> None:
     space = make_space(OfaMbv3Config())
     population = _population(space, 30, shapes=3)
-    rows, _, _ = Selection(space, 100, most_alike=0.5)([population, population])
-    assert len(rows) == len(np.unique(rows, axis=0)) == 30
+    kept = Selection(space, 100, most_alike=0.5)([population, population])
+    assert len(kept) == len(np.unique(kept.genotypes, axis=0)) == 30

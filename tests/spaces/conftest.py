@@ -12,6 +12,7 @@ from hwnas.spaces import (
     OfaProxylessConfig,
     OfaResNet50Config,
     Space,
+    SpaceConfig,
     make_space,
 )
 
@@ -64,7 +65,8 @@ def tiny_space() -> OfaMbv3Space:
 
 @pytest.fixture(scope="session", params=SPACES, ids=lambda config: f"{config.name}-{config.classes}")
 def space(request: pytest.FixtureRequest) -> Space:
-    return make_space(request.param)
+    config: SpaceConfig = request.param
+    return make_space(config)
 
 
 @pytest.fixture(scope="session")

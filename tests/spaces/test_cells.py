@@ -1,77 +1,43 @@
-"""NAS-Bench-201's cells, and spaces known by a table's columns."""
+"""What a cell says of its edges."""
 
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
-from hwnas.errors import ArchError, ConfigError
-from hwnas.spaces.categorical import CategoricalSpace
-from hwnas.spaces.nasbench201 import NasBench201Space
+from hwnas.spaces import OfaMbv3Config, make_space
+from hwnas.spaces.nasbench201 import EDGE_OPERATORS, NasBench201Space
 
-BEST = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"
+CELLS_PER_STAGE = 5
 
 
-def test_published_counts_of_the_best_cell() -> None:
-    # NAS-Bench-201's API gives 184.73 M and 1.29 M for it on CIFAR-10.
+def test_an_edges_kernels_do_its_operators_arithmetic() -> None:
     space = NasBench201Space()
-    row = space.genotype(BEST)[None]
-    assert space.macs(row)[0] == pytest.approx(184.73e6, rel=1e-4)
-    assert space.parameters(row)[0] == pytest.approx(1.29e6, rel=2e-3)
+    cell = space.cell
+    assert cell.operators == len(EDGE_OPERATORS) == int(space.cardinalities[0])
+    empty = np.zeros((1, len(cell.edges)), dtype=np.int64)
+    for operator, kernels in enumerate(cell.kernels):
+        assert len(kernels) == (3 if operator else 0)
+        one = empty.copy()
+        one[0, 2] = operator
+        added = int((space.macs(one) - space.macs(empty))[0])
+        expected = CELLS_PER_STAGE * sum(macs for macs, _ in kernels)
+        # The space counts pooling as nothing; a device does not.
+        assert added == (0 if EDGE_OPERATORS[operator].startswith("avg_pool") else expected)
 
 
-def test_strings_and_genotypes_are_the_same_cells() -> None:
+def test_weights_and_maps_are_moved() -> None:
+    named = zip(EDGE_OPERATORS, NasBench201Space().cell.kernels, strict=True)
+    moved = {name: [numbers for _, numbers in own] for name, own in named}
+    maps = [32 * 32 * 16, 16 * 16 * 32, 8 * 8 * 64]
+    assert moved["skip_connect"] == [2 * numbers for numbers in maps]
+    assert moved["avg_pool_3x3"] == [3 * numbers for numbers in maps]
+    assert moved["nor_conv_1x1"] == [3 * numbers + width**2 for numbers, width in zip(maps, (16, 32, 64), strict=True)]
+    assert moved["nor_conv_3x3"][2] == 3 * maps[2] + 9 * 64**2
+
+
+def test_live_edges_are_the_spaces() -> None:
     space = NasBench201Space()
-    rows = space.sample(50, np.random.default_rng(0))
-    assert all((space.genotype(space.arch(row)) == row).all() for row in rows)
-    assert space.arch(space.genotype(BEST)).values["cell"] == BEST
-
-
-@pytest.mark.parametrize(
-    ("cell", "live"),
-    [
-        (BEST, [1, 1, 1, 1, 1, 1]),
-        # Node 2 is not read: what leads there is dead.
-        ("|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_1x1~1|+|none~0|avg_pool_3x3~1|none~2|", [1, 0, 0, 0, 1, 0]),
-        # An edge whose source is zero still runs; it is read.
-        ("|none~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|nor_conv_3x3~2|", [0, 0, 1, 1, 0, 1]),
-        # The output does not depend on the input.
-        ("|none~0|+|none~0|nor_conv_3x3~1|+|none~0|avg_pool_3x3~1|skip_connect~2|", [0, 0, 0, 0, 0, 0]),
-    ],
-)
-def test_dead_code(cell: str, live: list[int]) -> None:
-    space = NasBench201Space()
-    assert space.live(space.genotype(cell)[None])[0].astype(int).tolist() == live
-
-
-@pytest.mark.parametrize(
-    ("cell", "message"),
-    [
-        (BEST.replace("skip_connect", "skip_conect"), "did you mean 'skip_connect'"),
-        ("|none~0|", "of the form"),
-        (7, "expected a cell"),
-        ({"space": "ofa_mbv3", "cell": BEST}, "is of space 'ofa_mbv3'"),
-    ],
-)
-def test_wrong_cells_are_named(cell: object, message: str) -> None:
-    with pytest.raises(ArchError, match=message):
-        NasBench201Space().genotype(cell)  # type: ignore[arg-type]
-
-
-def test_a_space_of_columns() -> None:
-    space = CategoricalSpace.from_columns(
-        "mine", {"kernel": ["7", "3", "11", "3"], "op": ["pool", "conv", "conv", "x"]}
-    )
-    assert space.values == {"kernel": ("3", "7", "11"), "op": ("conv", "pool", "x")}
-    assert space.genotype({"kernel": 7, "op": "x"}).tolist() == [1, 2]
     rows = space.sample(20, np.random.default_rng(0))
-    assert all((space.genotype(space.arch(row)) == row).all() for row in rows)
-    assert space.features(rows).shape == (20, 6)
-    with pytest.raises(ArchError, match="gene op is 'pol'; did you mean 'pool'"):
-        space.genotype({"kernel": 7, "op": "pol"})
-    with pytest.raises(ArchError, match="gene 'op' is missing"):
-        space.genotype({"kernel": 7})
-    with pytest.raises(ArchError, match="MACs of 20 networks are unknown"):
-        space.macs(rows)
-    with pytest.raises(ConfigError, match="distinct values"):
-        CategoricalSpace("mine", {"op": ["a", "a"]})
+    np.testing.assert_array_equal(space.cell.live(rows), space.live(rows))
+    assert space.cell.output == max(target for _, target in space.cell.edges)
+    assert make_space(OfaMbv3Config(resolution=(160,))).cell is None

@@ -7,8 +7,7 @@ from typing import Any
 
 import torch
 from torch import nn
-
-from benchmarks.torchvision_operators import declare_torchvision_operators
+from torchvision_operators import declare_torchvision_operators
 
 
 def networks() -> Any:
@@ -19,7 +18,7 @@ def networks() -> Any:
     return module
 
 
-def build(family: str, classes: int = 1000, width_mult: float = 1.0) -> nn.Module:
+def build(family: str, classes: int = 1000, width_mult: float = 1.0) -> Any:
     """A published network, with random weights, BatchNorm statistics and kernel transforms; no dropout."""
     module = networks()
     if family == "ofa_resnet50":
@@ -60,16 +59,18 @@ def randomise(network: nn.Module) -> None:
     network.train()(torch.randn(4, 3, 64, 64, generator=generator))
     for norm in norms:
         norm.momentum = 0.1
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
         norm.running_mean.add_(noise(norm.running_mean, 0.1))
         norm.running_var.mul_(1 + noise(norm.running_var, 0.2).abs())
 
 
-def activate(network: nn.Module, arch: dict[str, Any]) -> None:
+def activate(network: Any, arch: dict[str, Any]) -> None:
     """Make an arch, as a space writes it, the network's active subnet."""
     network.set_active_subnet(**{key: value for key, value in arch.items() if key not in ("space", "r")})
 
 
-def sample(network: nn.Module, seed: int) -> dict[str, Any]:
+def sample(network: Any, seed: int) -> dict[str, Any]:
     """A random arch of the network, as it writes it, which becomes its active subnet."""
     random.seed(seed)
     arch: dict[str, Any] = network.sample_active_subnet()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from torch import nn
 from hwnas.spaces import OfaMbv3Config, OfaProxylessConfig, OfaResNet50Config, Space, SpaceConfig, make_space
 from hwnas.supernet.build import build_supernet
 from hwnas.supernet.calibrate import calibrate_batch_norm
+from hwnas.supernet.elastic import ElasticInvertedResidual
 from hwnas.supernet.extract import extract
 from hwnas.supernet.published import load_ofa_state_dict
 from hwnas.supernet.reorder import importance, reorder_channels
@@ -37,13 +39,13 @@ def name(config: SpaceConfig) -> str:
     return f"{config.name}-{getattr(config, 'width_mult', '')}-{config.classes}"
 
 
-def pair(config: SpaceConfig) -> tuple[nn.Module, Supernet, Space]:
+def pair(config: SpaceConfig) -> tuple[Any, Supernet, Space]:
     """The reference's network, and ours with its weights: copies, which a test may change."""
     return copy.deepcopy(built(config))
 
 
 @lru_cache
-def built(config: SpaceConfig) -> tuple[nn.Module, Supernet, Space]:
+def built(config: SpaceConfig) -> tuple[Any, Supernet, Space]:
     reference = ofa_oracle.build(config.family, config.classes, getattr(config, "width_mult", 1.0))
     space = make_space(config)
     supernet = build_supernet(space).eval()
@@ -95,6 +97,7 @@ def test_kernel_transforms() -> None:
     reference, supernet, _ = pair(OfaMbv3Config(width_mult=1.2, classes=5))
     for number in (0, 7, 19):
         own, block = supernet.elastic_layers[f"block{number}"], reference.blocks[number + 1].conv.depth_conv.conv
+        assert isinstance(own, ElasticInvertedResidual)
         for kernel in (3, 5, 7):
             for mid in (24, block.max_in_channels):
                 expected = block.get_active_filter(mid, kernel)
@@ -122,7 +125,8 @@ def test_reordering_gives_the_references_weights(config: SpaceConfig) -> None:
     expected = build_supernet(space)
     load_ofa_state_dict(expected, reference.state_dict())
     if config.family != "ofa_resnet50":
-        tied = {slot for slot, layer in expected.elastic_layers.items() if has_ties(layer.full.projection.conv)}
+        blocks = {k: one for k, one in expected.elastic_layers.items() if isinstance(one, ElasticInvertedResidual)}
+        tied = {slot for slot, block in blocks.items() if has_ties(block.full.projection.conv)}
         assert len(tied) < 5  # the reference leaves open how it orders channels of one importance
         for key, value in expected.state_dict().items():
             if key.split(".")[1] not in tied:
@@ -148,7 +152,10 @@ def test_reordering_at_the_second_expand_stage() -> None:
     load_ofa_state_dict(expected, reference.state_dict())
     for number in (0, 9, 19):
         slot = f"block{number}"
-        weights = [network.layers[slot].full.expansion.conv.weight.detach() for network in (before, supernet, expected)]
+        weights = [
+            network.get_parameter(f"layers.{slot}.full.expansion.conv.weight").detach()
+            for network in (before, supernet, expected)
+        ]
         ours, theirs = mid_order(weights[0], weights[1]), mid_order(weights[0], weights[2])
         narrow = len(ours) * 4 // 6
         assert sorted(ours[:narrow]) == list(range(narrow))
@@ -167,7 +174,7 @@ def test_batch_norm_calibration(config: SpaceConfig) -> None:
     theirs = reference.get_active_subnet()
     set_running_statistics(theirs, [(batch, None) for batch in batches])
     ours = extract(supernet, space.genotype(arch))
-    before = [norm.running_mean.clone() for norm in ours.modules() if isinstance(norm, nn.BatchNorm2d)]
+    before = [value.clone() for name, value in ours.named_buffers() if name.endswith(".running_mean")]
     calibrate_batch_norm(ours, batches)
     norms = [[part for part in network.modules() if isinstance(part, nn.BatchNorm2d)] for network in (ours, theirs)]
     for own, other, old in zip(*norms, before, strict=True):

@@ -1,17 +1,19 @@
 """Fake quantisation against torch's own, and against an int8 file in ONNX Runtime."""
 
+from __future__ import annotations
+
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from hwnas.errors import DataError
 from hwnas.export.formats import model_format
 from hwnas.export.request import ExportRequest
-from hwnas.spaces import OfaProxylessConfig, OfaResNet50Config, Operator, make_space
+from hwnas.spaces import Genotypes, OfaProxylessConfig, OfaResNet50Config, Operator, make_space
 from hwnas.supernet import fake_quantise
 from hwnas.supernet.build import build_subnet
 from hwnas.supernet.calibrate import calibrate_batch_norm
@@ -20,6 +22,7 @@ from hwnas.supernet.fake_quantise import FakeQuantiser, fake_quantised, quantise
 from hwnas.supernet.fold import fold_batch_norm
 from hwnas.supernet.initialise import initialise
 from hwnas.supernet.layers import static_layer
+from hwnas.supernet.supernet import Supernet
 
 
 @pytest.mark.parametrize(("low", "high"), [(-1.0, 2.0), (0.0, 3.0), (-2.5, 0.0), (-0.375, 6.0)])
@@ -34,6 +37,8 @@ def test_activations_and_their_gradients_are_torchs(low: float, high: float) -> 
     weights = torch.randn(values.shape, generator=torch.Generator().manual_seed(1))
     (rounded * weights).sum().backward()
     (expected * weights).sum().backward()
+    assert ours.grad is not None
+    assert theirs.grad is not None
     assert torch.equal(ours.grad, theirs.grad)
     assert 0 < (ours.grad == 0).float().mean() < 1
     assert bool((quantise_activation(torch.zeros(3), low, high) == 0).all())
@@ -55,10 +60,11 @@ def test_weights_are_torchs_and_their_gradient_is_straight() -> None:
     rounded = quantise_weight(weight)
     torch.testing.assert_close(rounded, expected)
     rounded.sum().backward()
+    assert weight.grad is not None
     assert bool((weight.grad == 1).all())
 
 
-def test_batch_norm_rounds_alike_folded_or_not(supernet, genotypes, images) -> None:
+def test_batch_norm_rounds_alike_folded_or_not(supernet: Supernet, genotypes: Genotypes, images: Tensor) -> None:
     subnet = extract(supernet, genotypes[0])
     apart, folded = fake_quantised(subnet, [images]), fake_quantised(fold_batch_norm(subnet), [images])
     torch.testing.assert_close(apart.quantiser.ranges, folded.quantiser.ranges, atol=1e-4, rtol=1e-4)
@@ -68,7 +74,7 @@ def test_batch_norm_rounds_alike_folded_or_not(supernet, genotypes, images) -> N
     assert difference < 0.3 * error  # a value on the edge between two levels may fall to either side
 
 
-def test_gradients_reach_every_parameter(supernet, genotypes, images) -> None:
+def test_gradients_reach_every_parameter(supernet: Supernet, genotypes: Genotypes, images: Tensor) -> None:
     subnet = extract(supernet, genotypes[-2]).train()
     quantiser = FakeQuantiser(subnet).train()
     quantiser(subnet, images).square().sum().backward()
@@ -77,7 +83,7 @@ def test_gradients_reach_every_parameter(supernet, genotypes, images) -> None:
         assert float(parameter.grad.abs().sum()) > 0, name
 
 
-def test_running_ranges_follow_what_is_seen(supernet, genotypes, images) -> None:
+def test_running_ranges_follow_what_is_seen(supernet: Supernet, genotypes: Genotypes, images: Tensor) -> None:
     subnet = extract(supernet, genotypes[0]).train()
     quantiser = FakeQuantiser(subnet).train()
     with torch.no_grad():
@@ -93,13 +99,13 @@ def test_running_ranges_follow_what_is_seen(supernet, genotypes, images) -> None
     torch.testing.assert_close(quantiser.ranges[0], 0.95 * first[0] + 0.05 * second[0])
 
 
-def test_ranges_need_images(supernet, genotypes) -> None:
+def test_ranges_need_images(supernet: Supernet, genotypes: Genotypes) -> None:
     with pytest.raises(DataError, match="ranges of activations"):
         fake_quantised(extract(supernet, genotypes[0]), [])
 
 
 @pytest.mark.parametrize("config", [OfaProxylessConfig(width_mult=0.3), OfaResNet50Config()], ids=lambda c: c.family)
-def test_other_spaces(config, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_spaces(config: OfaProxylessConfig | OfaResNet50Config, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fake_quantise, "INSIDE", 1.0)  # of untrained networks the outermost values say most
     space = make_space(config)
     subnet = build_subnet(space, space.extreme(largest=False), 0.0, torch.Generator().manual_seed(0)).eval()
@@ -133,7 +139,7 @@ def test_it_is_the_integer_arithmetic_of_a_file(
     chosen = model_format("onnx")
     plain = chosen.export(ExportRequest(network, images[:1]), tmp_path / "float.onnx")
 
-    class Reader(CalibrationDataReader):
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
             self._left = iter(images.numpy())
 

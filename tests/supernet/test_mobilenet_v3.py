@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 from torch import nn
+from torchvision_operators import declare_torchvision_operators
 
-from benchmarks.torchvision_operators import declare_torchvision_operators
 from hwnas.cli.compose import compose_config
 from hwnas.cli.config import register_schemas, to_pipeline_config
-from hwnas.pipeline.inputs import given_arch, resolve_space
+from hwnas.pipeline.space import given_arch, resolve_space
 from hwnas.spaces import Genotypes, Space
 from hwnas.supernet.build import build_subnet
 

@@ -62,12 +62,12 @@ def test_every_layout_gives_the_same_weights(
 
 def test_another_number_of_classes_keeps_its_own_classifier(weights: dict[str, Tensor]) -> None:
     network = build_supernet(make_space(OfaMbv3Config(classes=3)))
-    before = network.layers["classifier"].weight.clone()
+    before = network.get_parameter("layers.classifier.weight").clone()
     with pytest.raises(CheckpointError, match=r"for 10 classes, expected 3: give space\.classes=10"):
         load_ofa_state_dict(network, weights)
     load_ofa_state_dict(network, weights, classifier=False)
-    assert torch.equal(network.layers["classifier"].weight, before)
-    assert torch.equal(network.layers["stem"].conv.weight, weights["first_conv.conv.weight"])
+    assert torch.equal(network.get_parameter("layers.classifier.weight"), before)
+    assert torch.equal(network.get_parameter("layers.stem.conv.weight"), weights["first_conv.conv.weight"])
 
 
 @pytest.mark.parametrize(
@@ -90,12 +90,12 @@ def test_missing_and_unknown_names_are_counted_and_nothing_is_copied(
     space: OfaMbv3Space, weights: dict[str, Tensor]
 ) -> None:
     network = build_supernet(space)
-    before = network.layers["stem"].conv.weight.clone()
+    before = network.get_parameter("layers.stem.conv.weight").clone()
     changed = {**weights, "extra.weight": torch.zeros(1)}
     del changed["classifier.linear.bias"]
     with pytest.raises(CheckpointError, match=r"1 missing: classifier\.linear\.bias; 1 unknown: extra\.weight"):
         load_ofa_state_dict(network, changed)
-    assert torch.equal(network.layers["stem"].conv.weight, before)
+    assert torch.equal(network.get_parameter("layers.stem.conv.weight"), before)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 truncated", b"\x80\x02nothing"])

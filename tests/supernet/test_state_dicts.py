@@ -7,7 +7,7 @@ import datetime
 import pickle
 import zipfile
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ def settings() -> argparse.Namespace:
     )  # fmt: skip
 
 
-FORMS = {
+FORMS: dict[str, Callable[[Weights], Any]] = {
     "plain": lambda w: w,
     "ordered": lambda w: OrderedDict(w),
     "state_dict": lambda w: {"state_dict": w, "epoch": 3, "arch": "net"},
@@ -108,7 +108,7 @@ FORMS = {
 
 def adam() -> dict[str, Any]:
     net = nn.Linear(2, 2)
-    optimiser = torch.optim.Adam(net.parameters())
+    optimiser: torch.optim.Optimizer = torch.optim.Adam(net.parameters())
     net(torch.ones(1, 2)).sum().backward()
     optimiser.step()
     return optimiser.state_dict()
@@ -140,7 +140,7 @@ def test_safetensors_are_known_by_what_is_in_them(name: str, weights: Weights, t
 def test_counters_that_the_module_has_not_are_left_over(weights: Weights, tmp_path: Path) -> None:
     module = Net()
     module.bn = nn.BatchNorm2d(4, track_running_stats=True)
-    module.bn.num_batches_tracked = None  # type: ignore[assignment]
+    module.bn.num_batches_tracked = None
     assert torch.equal(load(tmp_path / "w.pth", weights, module)["bn.weight"], weights["bn.weight"])
 
 
@@ -161,7 +161,7 @@ def test_a_module_of_ones_own_may_be_called_as_a_wrapper_is(tmp_path: Path) -> N
 
 
 def test_a_module_that_knows_its_former_names_is_asked(tmp_path: Path) -> None:
-    old = nn.utils.weight_norm(nn.Linear(3, 2))  # type: ignore[no-untyped-call]
+    old = nn.utils.weight_norm(nn.Linear(3, 2))
     new = nn.utils.parametrizations.weight_norm(nn.Linear(3, 2))
     load(tmp_path / "w.pth", under("module.", old.state_dict()), new)
     images = torch.ones(1, 3)
@@ -264,7 +264,7 @@ def test_code_is_never_run_and_what_stands_in_the_way_is_named(legacy: bool, wei
 
 def test_files_of_other_kinds_are_named(weights: Weights, tmp_path: Path) -> None:
     module = nn.Sequential(nn.Linear(4, 2))
-    torch.jit.script(module).save(str(tmp_path / "script.pt"))  # type: ignore[no-untyped-call]
+    torch.jit.script(module).save(str(tmp_path / "script.pt"))
     np.savez(tmp_path / "arrays.npz", a=np.ones(3))
     with zipfile.ZipFile(tmp_path / "release.zip", "w") as archive:
         archive.writestr("weights/model.pth", "")

@@ -1,5 +1,7 @@
 """The average of a network's weights."""
 
+from __future__ import annotations
+
 import pytest
 import torch
 from torch import nn
@@ -7,7 +9,7 @@ from torch import nn
 from hwnas.training.average import WeightAverage
 
 
-def test_the_average_written_out():
+def test_the_average_written_out() -> None:
     network = nn.Linear(1, 1, bias=False)
     average = WeightAverage(network, 0.5)
     expected = network.weight.item()

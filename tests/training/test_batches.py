@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -108,7 +109,7 @@ def test_a_broken_image_stops_training_by_name_or_is_replaced(tmp_path: Path, wo
     clean = run(Batches(load(root, workers, held_out=3), 7, seed=0, processes=Processes()), range(3))
     path = root / "train" / "n02" / "004.JPEG"
     path.write_bytes(path.read_bytes()[:-300])
-    statistics = {"held_out": 3, "mean": (0.5,) * 3, "std": (0.2,) * 3}
+    statistics: dict[str, Any] = {"held_out": 3, "mean": (0.5,) * 3, "std": (0.2,) * 3}
     stopped = Batches(load(root, workers, **statistics), 7, seed=0, processes=Processes())
     with pytest.raises(DataError, match=r"n02/004\.JPEG cannot be decoded"):
         run(stopped, range(3))

@@ -1,13 +1,22 @@
 """Gradients of a step; threads that share a step's work."""
 
-from dataclasses import replace
+from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
+from hwnas.data.load import ImageData
 from hwnas.errors import ConfigError
 from hwnas.progress import no_progress
+from hwnas.spaces import Genotypes, OfaMbv3Space
 from hwnas.supernet.build import build_supernet
+from hwnas.supernet.single import TrainedNetwork
 from hwnas.supernet.supernet import Supernet
 from hwnas.training.config import TrainingConfig
 from hwnas.training.engine import train
@@ -15,20 +24,22 @@ from hwnas.training.gradients import Gradients
 from hwnas.training.loss import LossRule, distilled_loss
 
 
-def loss(network, genotype, images, labels, soft_labels):
+def loss(
+    network: TrainedNetwork, genotype: Genotypes, images: Tensor, labels: Tensor, soft_labels: Tensor | None
+) -> Tensor:
     return distilled_loss(network(images, genotype), labels, soft_labels, 0.0, 1.0)
 
 
-def soften(images):
+def soften(images: Tensor) -> Tensor:
     return torch.full((len(images), 3), 1 / 3)
 
 
-def test_gradients_are_the_shards_mean_of_the_subnets_sum(space):
+def test_gradients_are_the_shards_mean_of_the_subnets_sum(space: OfaMbv3Space) -> None:
     network = build_supernet(space, generator=torch.Generator().manual_seed(0)).train()
     generator = torch.Generator().manual_seed(1)
     images = torch.randn(12, 1, 12, 12, generator=generator)
     labels = torch.arange(12) % 3
-    genotypes = [space.extreme(True), space.extreme(False)]
+    genotypes = np.stack([space.extreme(True), space.extreme(False)])
     replica = Supernet(space)
     replica.load_state_dict(network.state_dict())
     total = 0.0
@@ -49,19 +60,22 @@ def test_gradients_are_the_shards_mean_of_the_subnets_sum(space):
     for ours, theirs in zip(network.parameters(), replica.parameters(), strict=True):
         torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-5, rtol=1e-4)
     # The first shard, and no other, moves the running statistics.
-    torch.testing.assert_close(network.layers.stem.norm.running_mean, running.layers.stem.norm.running_mean)
+    mean = "layers.stem.norm.running_mean"
+    torch.testing.assert_close(network.get_buffer(mean), running.get_buffer(mean))
 
 
 class StopError(Exception):
     pass
 
 
-def stop_halfway(share, status):
+def stop_halfway(share: float, status: str) -> None:
     if share > 0.5:
         raise StopError
 
 
-def test_an_interrupted_run_ends_with_the_same_weights(config, space, data, tmp_path):
+def test_an_interrupted_run_ends_with_the_same_weights(
+    config: TrainingConfig, space: OfaMbv3Space, data: ImageData, tmp_path: Path
+) -> None:
     sharded = replace(config, shards=2, dropout=0.0, checkpoint_every=2, log_every=1)
     whole = train(sharded, space, data, tmp_path / "whole", 0, no_progress)
     with pytest.raises(StopError):
@@ -71,7 +85,9 @@ def test_an_interrupted_run_ends_with_the_same_weights(config, space, data, tmp_
     assert all(torch.equal(value, state[name]) for name, value in whole.supernet.state_dict().items())
 
 
-def test_the_number_of_threads_is_put_back(config, space, data, tmp_path):
+def test_the_number_of_threads_is_put_back(
+    config: TrainingConfig, space: OfaMbv3Space, data: ImageData, tmp_path: Path
+) -> None:
     before = torch.get_num_threads()
     one_phase = replace(config, phases=config.phases[:1], shards=2, dropout=0.0)
     train(one_phase, space, data, tmp_path, 0, no_progress)
@@ -88,6 +104,6 @@ def test_the_number_of_threads_is_put_back(config, space, data, tmp_path):
         {"accelerator": "cuda"},
     ],
 )
-def test_wrong_shards(change):
+def test_wrong_shards(change: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"training\.shards"):
         TrainingConfig(**{"shards": 2, "batch_size": 32, "accelerator": "cpu", **change})

@@ -1,5 +1,7 @@
 """Freed memory stays with the process where the C library can do that."""
 
+from __future__ import annotations
+
 import platform
 import subprocess
 import sys
@@ -24,7 +26,7 @@ print((faults[-1] - faults[-11]) * resource.getpagesize() / 2**20 / 10)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library has no mallopt")
-def test_large_tensors_are_not_mapped_anew():
+def test_large_tensors_are_not_mapped_anew() -> None:
     fresh_mib = {}
     for mode in ("default", "keep"):
         done = subprocess.run([sys.executable, "-c", PROGRAM, mode], capture_output=True, text=True, check=True)

@@ -1,15 +1,20 @@
 """Configs, phases, samplers, batches, loss and checkpoints, each alone."""
 
+from __future__ import annotations
+
 import subprocess
 import sys
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
+from hwnas.data.load import ImageData
 from hwnas.errors import CheckpointError, ConfigError
 from hwnas.spaces import OfaMbv3Config, OfaMbv3Space
 from hwnas.supernet.supernet import Supernet
@@ -24,14 +29,14 @@ from hwnas.training.randomness import numpy_generator, torch_generator
 from hwnas.training.samplers import make_sampler
 
 
-def test_the_published_schedule_is_the_default_and_fits_the_published_space():
+def test_the_published_schedule_is_the_default_and_fits_the_published_space() -> None:
     plan = plan_phases(TrainingConfig().phases, OfaMbv3Space(OfaMbv3Config()), steps_per_epoch=10)
     assert [phase.start for phase in plan] == [0, 1850, 3100, 3350, 4600, 4850]
     assert [phase.reorders for phase in plan] == [False, False, False, False, True, True]
     assert [phase.settled["e"] for phase in plan][-2:] == [(6,), (4, 6)]
 
 
-def test_learning_rate_warms_up_then_falls_to_zero(space):
+def test_learning_rate_warms_up_then_falls_to_zero(space: OfaMbv3Space) -> None:
     (phase,) = plan_phases([PhaseConfig("full", 10, 0.4, warmup_epochs=2)], space, steps_per_epoch=5)
     rates = [phase.learning_rate(step) for step in range(phase.end + 1)]
     assert rates[:10] == pytest.approx([0.04 * (step + 1) for step in range(10)])
@@ -41,9 +46,9 @@ def test_learning_rate_warms_up_then_falls_to_zero(space):
     assert all(one >= other for one, other in pairwise(rates[10:]))
 
 
-def test_subnets_come_from_the_phase_alone_and_share_a_resolution(config, space):
+def test_subnets_come_from_the_phase_alone_and_share_a_resolution(config: TrainingConfig, space: OfaMbv3Space) -> None:
     plan = plan_phases(config.phases, space, 3)
-    arches = {phase.config.name: [] for phase in plan}
+    arches: dict[str, list[dict[str, Any]]] = {phase.config.name: [] for phase in plan}
     for phase in plan:
         for step in range(60):
             drawn = make_sampler(space, phase).draw(numpy_generator(0, 3, step))
@@ -62,14 +67,14 @@ def test_subnets_come_from_the_phase_alone_and_share_a_resolution(config, space)
     assert {arch["r"] for arch in arches["full"]} == {8, 12}
 
 
-def test_the_sandwich_starts_with_the_largest_and_the_smallest(config, space):
+def test_the_sandwich_starts_with_the_largest_and_the_smallest(config: TrainingConfig, space: OfaMbv3Space) -> None:
     phase = plan_phases(config.phases, space, 3)[-1]
     drawn = make_sampler(space, phase).draw(numpy_generator(0, 3, 5))
     assert np.array_equal(drawn[0][:-1], space.extreme(True)[:-1])
     assert np.array_equal(drawn[1][:-1], space.extreme(False)[:-1])
 
 
-def test_batches_depend_on_the_step_alone_and_cover_an_epoch(data):
+def test_batches_depend_on_the_step_alone_and_cover_an_epoch(data: ImageData) -> None:
     batches = Batches(data, 40, 2, Processes())
     assert batches.steps_per_epoch == 2
     late = batches(5, 8)
@@ -83,12 +88,12 @@ def test_batches_depend_on_the_step_alone_and_cover_an_epoch(data):
     assert len(torch.unique(images.flatten(1), dim=0)) == 90
 
 
-def test_generators_of_different_purposes_differ():
+def test_generators_of_different_purposes_differ() -> None:
     draws = {float(torch.rand((), generator=torch_generator(0, p, s))) for p in range(5) for s in range(5)}
     assert len(draws) == 25
 
 
-def test_the_loss_written_out():
+def test_the_loss_written_out() -> None:
     logits, labels = torch.randn(4, 3), torch.tensor([0, 1, 2, 1])
     teacher = torch.randn(4, 3).softmax(1)
     smooth = F.one_hot(labels, 3) * 0.9 + 0.1 / 3
@@ -98,7 +103,7 @@ def test_the_loss_written_out():
     torch.testing.assert_close(distilled_loss(logits, labels, None, 0.0, 2.0), F.cross_entropy(logits, labels))
 
 
-def test_batch_norm_and_biases_are_not_decayed(space):
+def test_batch_norm_and_biases_are_not_decayed(space: OfaMbv3Space) -> None:
     network = Supernet(space)
     decayed, spared = make_optimiser(network, TrainingConfig(), PhaseConfig("p", 1, 0.1)).param_groups
     names = {parameter: name for name, parameter in network.named_parameters()}
@@ -109,7 +114,7 @@ def test_batch_norm_and_biases_are_not_decayed(space):
     assert len(decayed["params"]) + len(spared["params"]) == len(names)
 
 
-def test_a_supernet_of_another_space_names_the_field(space, tmp_path):
+def test_a_supernet_of_another_space_names_the_field(space: OfaMbv3Space, tmp_path: Path) -> None:
     path = save_supernet(tmp_path / "supernet.safetensors", Supernet(space), {"classes": ["a", "b", "c"]})
     other = OfaMbv3Space(replace(space.settings, widths=(8, 8, 8, 24, 16, 16)))
     with pytest.raises(CheckpointError, match=r"another space: space\.widths\[3\]: expected 24, found 16"):
@@ -119,7 +124,7 @@ def test_a_supernet_of_another_space_names_the_field(space, tmp_path):
     assert loaded.space.config() == space.config()
 
 
-def test_broken_checkpoints(space, tmp_path):
+def test_broken_checkpoints(space: OfaMbv3Space, tmp_path: Path) -> None:
     path = save_supernet(tmp_path / "supernet.safetensors", Supernet(space), {})
     whole = path.read_bytes()
     for kept in (0, 5, 500, len(whole) - 1):
@@ -151,7 +156,7 @@ def test_broken_checkpoints(space, tmp_path):
         {"checkpoint_every": 0},
     ],
 )
-def test_wrong_training_values(change):
+def test_wrong_training_values(change: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="training"):
         TrainingConfig(**change)
 
@@ -167,11 +172,11 @@ def test_wrong_training_values(change):
         {"subnets_per_step": 0},
     ],
 )
-def test_wrong_phase_values(change):
+def test_wrong_phase_values(change: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="training phase 'p'"):
         PhaseConfig(**{"name": "p", "epochs": 1, "learning_rate": 0.1, **change})
 
 
-def test_configs_import_without_torch():
+def test_configs_import_without_torch() -> None:
     code = "import sys, hwnas.training.config, hwnas.accuracy.measure_config; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

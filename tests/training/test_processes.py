@@ -1,23 +1,28 @@
 """Several processes, as torchrun starts them, against one that has as many shards."""
 
+from __future__ import annotations
+
 import json
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from hwnas.data.load import ImageData
 from hwnas.errors import ConfigError
 from hwnas.progress import no_progress
+from hwnas.spaces import OfaMbv3Space
 from hwnas.training.checkpoint import load_supernet
 from hwnas.training.engine import train
 from hwnas.training.identity import check_fit
 from hwnas.training.state import read_history
 from tests.training import tiny
 
-CHANGES = {"dropout": 0.0, "checkpoint_every": 2, "log_every": 1}
+CHANGES: dict[str, Any] = {"dropout": 0.0, "checkpoint_every": 2, "log_every": 1}
 
 
 def torchrun(*arguments: str, processes: int = 2) -> subprocess.CompletedProcess[str]:
@@ -26,12 +31,14 @@ def torchrun(*arguments: str, processes: int = 2) -> subprocess.CompletedProcess
     return subprocess.run([*command, *arguments], cwd=root, capture_output=True, text=True, check=False)
 
 
-def losses(rows):
+def losses(rows: list[dict[str, Any]]) -> list[float]:
     return [row["loss"] for row in rows if row["event"] == "steps"]
 
 
 @pytest.mark.parametrize("method", [pytest.param("progressive_shrinking", marks=pytest.mark.slow), "bignas"])
-def test_two_processes_are_one_with_two_shards(method, space, data, tmp_path):
+def test_two_processes_are_one_with_two_shards(
+    method: str, space: OfaMbv3Space, data: ImageData, tmp_path: Path
+) -> None:
     done = torchrun("tests.training.tiny", str(tmp_path / "two"), method, json.dumps(CHANGES), "0")
     assert done.returncode == 0, done.stderr[-3000:]
     config = replace(tiny.METHODS[method](), shards=2, **CHANGES)
@@ -48,7 +55,7 @@ def test_two_processes_are_one_with_two_shards(method, space, data, tmp_path):
     assert losses(again.history) == losses(rows)
 
 
-def test_a_batch_must_be_divisible_among_processes(space, data):
+def test_a_batch_must_be_divisible_among_processes(space: OfaMbv3Space, data: ImageData) -> None:
     config = replace(tiny.progressive_shrinking(), dropout=0.0, shards=2)
     check_fit(config, space, data, processes=3)
     for processes in (2, 15):  # 30 images: no whole number each, and one each
@@ -59,7 +66,7 @@ def test_a_batch_must_be_divisible_among_processes(space, data):
 
 
 @pytest.mark.slow
-def test_the_command_under_torchrun(tmp_path):
+def test_the_command_under_torchrun(tmp_path: Path) -> None:
     arguments = (
         "hwnas.cli.main", "train", "experiment=smoke", "training=bignas_smoke", "training.accelerator=cpu",
         f"hydra.run.dir={tmp_path / 'run'}",

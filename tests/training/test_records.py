@@ -1,14 +1,19 @@
 """What a run writes down: the same rows in each form, each once, whatever happened in between."""
 
+from __future__ import annotations
+
 import csv
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from hwnas.data.load import ImageData
 from hwnas.errors import CheckpointError
-from hwnas.progress import no_progress
-from hwnas.training.engine import train
+from hwnas.progress import Progress, no_progress
+from hwnas.spaces import OfaMbv3Space
+from hwnas.training.engine import TrainResult, train
 from hwnas.training.state import CheckpointFolder
 from tests.training import tiny
 
@@ -17,8 +22,8 @@ class StopError(Exception):
     pass
 
 
-def stop_at(share):
-    def progress(done, status):
+def stop_at(share: float) -> Progress:
+    def progress(done: float, status: str) -> None:
         if done >= share:
             raise StopError
 
@@ -26,7 +31,9 @@ def stop_at(share):
 
 
 @pytest.fixture(scope="module")
-def recorded(space, data, tmp_path_factory):
+def recorded(
+    space: OfaMbv3Space, data: ImageData, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, TrainResult]:
     """A run that was interrupted once, one step after its last checkpoint."""
     config = replace(tiny.bignas(), tensorboard=True, checkpoint_every=4, log_every=1, evaluate_every_epochs=2)
     folder = tmp_path_factory.mktemp("recorded")
@@ -35,7 +42,7 @@ def recorded(space, data, tmp_path_factory):
     return folder, train(config, space, data, folder, 0, no_progress)
 
 
-def test_the_table_has_every_row_once(recorded):
+def test_the_table_has_every_row_once(recorded: tuple[Path, TrainResult]) -> None:
     folder, result = recorded
     with (folder / "training.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -54,7 +61,7 @@ def test_the_table_has_every_row_once(recorded):
     assert judged == [("evaluation", 6), ("evaluation", 12), ("phase_end", 15)]
 
 
-def test_tensorboard_has_every_step_once(recorded):
+def test_tensorboard_has_every_step_once(recorded: tuple[Path, TrainResult]) -> None:
     folder, result = recorded
     board = EventAccumulator(str(folder / "tensorboard"))
     board.Reload()
@@ -68,14 +75,16 @@ def test_tensorboard_has_every_step_once(recorded):
     assert found == [(row["step"], pytest.approx(row["smallest_loss"], rel=1e-6)) for row in rows]
 
 
-def test_evaluations_change_nothing_but_the_record(recorded, space, data, tmp_path):
+def test_evaluations_change_nothing_but_the_record(
+    recorded: tuple[Path, TrainResult], space: OfaMbv3Space, data: ImageData, tmp_path: Path
+) -> None:
     _, result = recorded
     plain = train(tiny.bignas(), space, data, tmp_path, 0, no_progress)
     state = plain.supernet.state_dict()
     assert all(value.equal(state[name]) for name, value in result.supernet.state_dict().items())
 
 
-def test_a_folder_of_an_earlier_version(recorded):
+def test_a_folder_of_an_earlier_version(recorded: tuple[Path, TrainResult]) -> None:
     folder, _ = recorded
     (newest,) = {max((folder / "checkpoints").iterdir())}
     from hwnas.training.checkpoint import read_checkpoint, write_checkpoint
@@ -93,7 +102,9 @@ def test_a_folder_of_an_earlier_version(recorded):
     for key in ("parts", "network", "start"):
         del old["training"][key]
     write_checkpoint(newest, tensors, {**metadata, "identity": old})
-    assert CheckpointFolder(folder / "checkpoints", now).latest().step == metadata["step"]
+    latest = CheckpointFolder(folder / "checkpoints", now).latest()
+    assert latest is not None
+    assert latest.step == metadata["step"]
     old["training"]["shards"] = 4
     write_checkpoint(newest, tensors, {**metadata, "identity": old})
     with pytest.raises(CheckpointError, match=r"run\.training\.parts: expected 2, found 4; go back"):

@@ -1,23 +1,26 @@
 """Drawing by complexity."""
 
+from __future__ import annotations
+
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from hwnas.spaces import OfaMbv3Config, OfaMbv3Space
+from hwnas.spaces import Genotypes, OfaMbv3Config, OfaMbv3Space, Space
+from hwnas.spaces.space import Floats
 from hwnas.training.config import PhaseConfig
-from hwnas.training.phases import plan_phases
-from hwnas.training.samplers import ShiftedSampler, draw_resolution, make_sampler
+from hwnas.training.phases import PlannedPhase, plan_phases
+from hwnas.training.samplers import Sampler, ShiftedSampler, draw_resolution, make_sampler
 
 
 @pytest.fixture(scope="module")
-def published():
+def published() -> OfaMbv3Space:
     return OfaMbv3Space(OfaMbv3Config())
 
 
 @pytest.fixture(scope="module")
-def phase(published):
+def phase(published: OfaMbv3Space) -> PlannedPhase:
     config = PhaseConfig(
         "all", 1, 0.1, subnets_per_step=4, sampler="shifted", kernel_sizes=(3, 5, 7), depths=(2, 3, 4),
         expand_ratios=(3, 4, 6),
@@ -25,17 +28,19 @@ def phase(published):
     return plan_phases([config], published, 10)[0]
 
 
-def draw(sampler, steps):
+def draw(sampler: Sampler, steps: int) -> Genotypes:
     return np.concatenate([sampler.draw(np.random.default_rng(step)) for step in range(steps)])
 
 
-def log_macs(space, rows):
+def log_macs(space: Space, rows: Genotypes) -> Floats:
     rows = rows.copy()
     rows[:, -1] = 0
     return np.log(space.macs(rows))
 
 
-def test_all_complexities_are_drawn_where_uniform_choices_miss_most(published, phase):
+def test_all_complexities_are_drawn_where_uniform_choices_miss_most(
+    published: OfaMbv3Space, phase: PlannedPhase
+) -> None:
     uniform = make_sampler(published, replace(phase, config=replace(phase.config, sampler="uniform")))
     low, high = log_macs(published, np.stack([phase.smallest, phase.largest]))
     edges = np.linspace(low, high, 9)
@@ -47,7 +52,7 @@ def test_all_complexities_are_drawn_where_uniform_choices_miss_most(published, p
     assert (by_choice == 0).sum() >= 3
 
 
-def test_probability_moves_to_where_the_loss_still_falls(published, phase):
+def test_probability_moves_to_where_the_loss_still_falls(published: OfaMbv3Space, phase: PlannedPhase) -> None:
     sampler = ShiftedSampler(published, phase)
     assert sampler.probabilities == pytest.approx(np.full(8, 1 / 8))
     ends = np.stack([phase.smallest, phase.largest])
@@ -64,7 +69,7 @@ def test_probability_moves_to_where_the_loss_still_falls(published, phase):
     assert np.array_equal(draw(again, 3), draw(sampler, 3))
 
 
-def test_subnets_stay_within_the_phase(published):
+def test_subnets_stay_within_the_phase(published: OfaMbv3Space) -> None:
     config = PhaseConfig(
         "k", 1, 0.1, subnets_per_step=2, sampler="shifted", kernel_sizes=(3, 5), resolutions=(160, 192)
     )
@@ -77,7 +82,7 @@ def test_subnets_stay_within_the_phase(published):
 
 
 @pytest.mark.parametrize("sampler", ["uniform", "sandwich", "shifted"])
-def test_the_resolution_is_known_before_the_step(published, phase, sampler):
+def test_the_resolution_is_known_before_the_step(published: OfaMbv3Space, phase: PlannedPhase, sampler: str) -> None:
     own = make_sampler(published, replace(phase, config=replace(phase.config, sampler=sampler)))
     for step in range(20):
         known = draw_resolution(phase, np.random.default_rng(step))

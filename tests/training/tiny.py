@@ -5,6 +5,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -14,7 +15,7 @@ from hwnas.spaces import OfaMbv3Config, OfaMbv3Space
 from hwnas.training.config import PhaseConfig, TrainingConfig
 
 KERNELS, DEPTHS, RATIOS = (3, 5), (1, 2), (2, 3)
-ALL = {"kernel_sizes": KERNELS, "depths": DEPTHS, "expand_ratios": RATIOS}
+ALL: dict[str, Any] = {"kernel_sizes": KERNELS, "depths": DEPTHS, "expand_ratios": RATIOS}
 
 
 def make_images(count: int, seed: int) -> ImageSet:

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from hwnas.latency.estimate import INTERVAL, INTERVAL_SHARE
 from hwnas.latency.fewshot.features import feature_groups
 from hwnas.latency.fewshot.method import MIN_MEASUREMENTS, FewShotSession
 from hwnas.latency.fewshot.prior import (
@@ -24,7 +25,6 @@ from hwnas.latency.fewshot.prior import (
     without,
 )
 from hwnas.latency.fewshot.teaching import fit_prior
-from hwnas.latency.predictors.metrics import INTERVAL, INTERVAL_SHARE
 from hwnas.spaces import Genotypes, Space
 from hwnas.spaces.space import Floats
 
@@ -33,7 +33,7 @@ __all__ = ["taught_prior"]
 _CANDIDATES = 300
 _DEVICES = 12  # that are left out: more cost time, and teach little about intervals
 _DEVICE_SHARE = 0.75  # of left-out devices on which intervals are to hold as much as they say
-_ASSUMED_WEIGHT = 4  # devices that what is assumed without any counts for
+_ASSUMED_WEIGHT = 8  # devices that what is assumed without any counts for: each says little about a new one
 
 
 def taught_prior(space: Space, genotypes: Genotypes, latency_ms: Floats, rng: np.random.Generator) -> LatencyPrior:
@@ -64,7 +64,7 @@ def taught_prior(space: Space, genotypes: Genotypes, latency_ms: Floats, rng: np
             needed = _needed_spread(space, own, genotypes[rows], column[rows], enough)
             found.append(np.array([needed.get(count, np.nan) for count in SPREAD_COUNTS]))
     assumed = np.tile(prior.spread[0], (_ASSUMED_WEIGHT, 1))
-    spread = [_holding(np.stack([*assumed, *alone])), _holding(np.stack(taught))]
+    spread = [_holding(np.stack([*assumed, *found])) for found in (alone, taught)]
     return replace(prior, spread=np.stack(spread))
 
 

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
+from hwnas.gaussian import likelihood_slopes, log_determinant, log_marginal_likelihood, most_probable
 from hwnas.spaces.space import Floats
 
 __all__ = ["maximise_evidence"]
 
 _JITTER = 1e-6
-_FAILED = 1e12
+_WIDTH = 4.0  # of the prior over logarithms
 
 
 def maximise_evidence(
@@ -34,7 +34,6 @@ def maximise_evidence(
     batches, count, rows, _ = kernels.shape
     devices = int(device.max()) + 1
     centre = np.log(np.r_[start[:count], np.full(devices, start[count])])
-    width = 4.0
     flat = kernels.reshape(batches, count, rows * rows)
     identity = np.eye(rows)
 
@@ -43,22 +42,15 @@ def maximise_evidence(
         noise = values[count:][device][:, None] * noise_shape + _JITTER
         covariance = np.einsum("k,bkm->bm", values[:count], flat).reshape(batches, rows, rows)
         covariance += noise[:, :, None] * identity
-        try:
-            factor = np.linalg.cholesky(covariance)
-        except np.linalg.LinAlgError:
-            return _FAILED, np.zeros_like(logarithms)
+        factor = np.linalg.cholesky(covariance)
         inverse = np.linalg.inv(covariance)
         weights = np.einsum("bij,bj->bi", inverse, targets)
-        value = 0.5 * float((weights * targets).sum()) + float(np.log(np.diagonal(factor, axis1=1, axis2=2)).sum())
-        outer = 0.5 * (inverse - weights[:, :, None] * weights[:, None, :])
+        value = -log_marginal_likelihood(float((weights * targets).sum()), log_determinant(factor))
+        outer = likelihood_slopes(inverse, weights)
         by_kernel = np.einsum("bkm,bm->k", flat, outer.reshape(batches, -1))
         by_batch = (np.diagonal(outer, axis1=1, axis2=2) * noise_shape).sum(axis=1)
         by_device = np.bincount(device, weights=by_batch, minlength=devices)
-        off = (logarithms - centre) / width
-        gradient = values * np.r_[by_kernel, by_device] + off / width
-        return value + 0.5 * float(off @ off), gradient
+        return value, values * np.r_[by_kernel, by_device]
 
-    bounds = [(-18.0, 4.0)] * len(centre)
-    found = minimize(loss, centre, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": iterations})
-    values = np.exp(found.x)
+    values = most_probable(loss, centre, _WIDTH, [(-18.0, 4.0)] * len(centre), iterations)
     return values[:count], values[count:]

@@ -9,7 +9,7 @@ Shapes: N architectures, F features.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 
 from hwnas.latency.roofline import operator_kernels
 from hwnas.spaces import Genotypes, Space
-from hwnas.spaces.categorical import CategoricalSpace
-from hwnas.spaces.mobile import MobileSpace
-from hwnas.spaces.nasbench201 import EDGE_OPERATORS, STAGES, NasBench201Space
-from hwnas.spaces.space import Floats
+from hwnas.spaces.cells import Cell, Kernel
+from hwnas.spaces.genes import Floats
+from hwnas.spaces.words import BlockGenes
 
 __all__ = ["Groups", "WordSums", "cost_figures", "feature_groups"]
 
@@ -39,10 +38,11 @@ def feature_groups(space: Space) -> Callable[[Genotypes], Groups]:
     and small batches by the call. Any other space has its genes one-hot, and where genes share their choices, counts;
     numeric genes as numbers, and their products.
     """
-    if isinstance(space, NasBench201Space):
-        return lambda genotypes: _cell(space, genotypes)
-    if isinstance(space, MobileSpace):
-        return lambda genotypes: _once_for_all(space, genotypes)
+    cell, blocks = space.cell, space.blocks
+    if cell is not None:
+        return lambda genotypes: _of_cell(cell, genotypes)
+    if blocks is not None:
+        return lambda genotypes: _once_for_all(space, blocks, genotypes)
     return lambda genotypes: _categorical(space, genotypes)
 
 
@@ -53,10 +53,10 @@ def cost_figures(space: Space, genotypes: Genotypes) -> Floats:
     a number; and the number of kernels. In a cell space of the cell as built, then of what is live. A space that knows
     no operators has none.
     """
-    if isinstance(space, NasBench201Space):
-        built = _one_hot(genotypes, len(EDGE_OPERATORS))
-        costs = _edge_costs()
-        live = built * space.live(genotypes)[:, :, None]
+    if (cell := space.cell) is not None:
+        built = _one_hot(genotypes, cell.operators)
+        costs = np.stack([sum((_kernel_costs([one]) for one in own), _kernel_costs([])) for own in cell.kernels])
+        live = built * cell.live(genotypes)[:, :, None]
         figures = np.concatenate([built.sum(axis=1) @ costs, live.sum(axis=1) @ costs], axis=1)
     elif space.operators:
         values = np.stack([_kernel_costs(list(operator_kernels(operator))) for operator in space.operators])
@@ -66,22 +66,10 @@ def cost_figures(space: Space, genotypes: Genotypes) -> Floats:
     return np.asarray(figures / np.maximum(figures.mean(axis=0), 1e-12))
 
 
-def _kernel_costs(kernels: list[tuple[float, float]]) -> Floats:
+def _kernel_costs(kernels: Sequence[Kernel]) -> Floats:
     macs, moved = np.array(kernels, dtype=np.float64).reshape(-1, 2).T
     rooflines = [np.maximum(macs / balance, moved).sum() for balance in _BALANCES]
     return np.array([macs.sum(), moved.sum(), *rooflines, len(macs)])
-
-
-def _edge_costs() -> Floats:
-    """The costs of an edge's operators, summed over stages, `[operator, figure]`: pooling and additions move too."""
-    found = np.zeros((len(EDGE_OPERATORS), 3 + len(_BALANCES)))
-    for size, width in STAGES:
-        numbers = size * size * width
-        for number, (taps, reads) in enumerate([(0, 0), (0, 2), (1, 3), (9, 3), (9 / width, 3)]):
-            if number:
-                macs = numbers * taps * width
-                found[number] += _kernel_costs([(macs, numbers * reads + (width * width * taps if number < 4 else 0))])
-    return found
 
 
 @dataclass(frozen=True)
@@ -92,30 +80,32 @@ class WordSums:
     `constant` `[R, F]`, `rows` `[R, W, F]`. What is linear in the features needs one number a word, not F.
     """
 
-    space: MobileSpace
+    space: Space
+    blocks: BlockGenes
     constant: Floats
     rows: Floats
 
     @classmethod
-    def of(cls, space: MobileSpace) -> WordSums:
-        """The sums that `feature_groups` gives for `space`."""
-        size, resolutions = _pairs(space) * space.settings.blocks, len(space.settings.resolution)
-        probes = np.concatenate([np.eye(size), np.zeros((1, size))])
+    def of(cls, space: Space) -> WordSums:
+        """The sums that `feature_groups` gives for `space`. Raises ValueError for a space without `blocks`."""
+        if (blocks := space.blocks) is None:
+            raise ValueError(f"space {space.name} has no blocks of kernels and expansions")
+        probes = np.concatenate([np.eye(blocks.size), np.zeros((1, blocks.size))])
         found = np.stack([
-            np.concatenate(list(_sums(space, probes, np.full(len(probes), r)).values()), axis=1)
-            for r in range(resolutions)
+            np.concatenate(list(_sums(space, blocks, probes, np.full(len(probes), r)).values()), axis=1)
+            for r in range(len(space.resolutions))
         ])  # fmt: skip
         constant = found[:, -1]
-        return cls(space, constant, found - constant[:, None])
+        return cls(space, blocks, constant, found - constant[:, None])
 
     def words(self, genotypes: Genotypes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Resolution `[N]` and words `[N, B]` of genotypes."""
-        return genotypes[:, -1], _words(self.space, genotypes)
+        return genotypes[:, self.blocks.resolution], self.blocks.words(genotypes, self.space.active(genotypes))
 
 
-def _cell(space: NasBench201Space, genotypes: Genotypes) -> Groups:
-    built = _one_hot(genotypes, len(EDGE_OPERATORS))[:, :, 1:]
-    live = built * space.live(genotypes)[:, :, None]
+def _of_cell(cell: Cell, genotypes: Genotypes) -> Groups:
+    built = _one_hot(genotypes, cell.operators)[:, :, 1:]
+    live = built * cell.live(genotypes)[:, :, None]
     counts, live_counts = built.sum(axis=1), live.sum(axis=1)
     return {
         "built": counts,
@@ -128,35 +118,20 @@ def _cell(space: NasBench201Space, genotypes: Genotypes) -> Groups:
     }
 
 
-def _once_for_all(space: MobileSpace, genotypes: Genotypes) -> Groups:
-    words = _words(space, genotypes)
-    size = _pairs(space) * space.settings.blocks
-    held = np.zeros((len(genotypes), size + 1))
-    np.put_along_axis(held, words, 1.0, axis=1)
-    return _sums(space, held[:, :size], genotypes[:, -1])
+def _once_for_all(space: Space, blocks: BlockGenes, genotypes: Genotypes) -> Groups:
+    held = np.zeros((len(genotypes), blocks.size + 1))
+    np.put_along_axis(held, blocks.words(genotypes, space.active(genotypes)), 1.0, axis=1)
+    return _sums(space, blocks, held[:, : blocks.size], genotypes[:, blocks.resolution])
 
 
-def _pairs(space: MobileSpace) -> int:
-    return len(space.settings.kernel_sizes) * len(space.settings.expand_ratios)
-
-
-def _words(space: MobileSpace, genotypes: Genotypes) -> NDArray[np.int64]:
-    """Block, kernel and expansion as one number for each block `[N, B]`; for blocks that are left out, one more."""
-    blocks, pairs = space.settings.blocks, _pairs(space)
-    pair = genotypes[:, :blocks] * len(space.settings.expand_ratios) + genotypes[:, blocks : 2 * blocks]
-    return np.where(space.active(genotypes)[:, :blocks], pair + pairs * np.arange(blocks), pairs * blocks)
-
-
-def _sums(space: MobileSpace, held: Floats, resolution: NDArray[np.int64]) -> Groups:
+def _sums(space: Space, blocks: BlockGenes, held: Floats, resolution: NDArray[np.int64]) -> Groups:
     """The groups of networks that hold words as often as `held` `[N, W]` says. All of them linear in `held`."""
-    settings = space.settings
-    deepest = [depths[-1] for depths in settings.stage_depths]
     # All that is counted is a sum over the blocks' pairs of kernel and expansion: one product instead of many sums.
-    parts = _pair_counts(len(settings.kernel_sizes), len(settings.expand_ratios), deepest)
+    parts = _pair_counts(blocks)
     ends = np.cumsum([part.shape[1] for part in parts])[:-1]
     total, by_stage, by_block, pairs = np.split(held @ np.concatenate(parts, axis=1), ends, axis=1)
-    size = np.array(settings.resolution)[resolution]
-    area = np.square(size / settings.resolution[-1])[:, None]
+    size = np.array(space.resolutions)[resolution]
+    area = np.square(size / space.resolutions[-1])[:, None]
     return {
         "total": total,
         "total × area": total * area,
@@ -167,22 +142,23 @@ def _sums(space: MobileSpace, held: Floats, resolution: NDArray[np.int64]) -> Gr
         "pairs": pairs,
         "pairs × area": pairs * area,
         "area": np.concatenate([area, area**2], axis=1),
-        "resolution": _one_hot(resolution, len(settings.resolution)),
+        "resolution": _one_hot(resolution, len(space.resolutions)),
     }
 
 
-def _pair_counts(kernels: int, expands: int, deepest: list[int]) -> list[Floats]:
+def _pair_counts(blocks: BlockGenes) -> list[Floats]:
     """What a block's pair of kernel and expansion counts for, `[blocks * pairs, F]`: total, stage, block, pair."""
-    blocks, pairs = sum(deepest), kernels * expands
-    kernel, expand = np.divmod(np.arange(pairs), expands)
-    kinds = np.concatenate([np.eye(kernels)[kernel], np.eye(expands)[expand], np.ones((pairs, 1))], axis=1)
-    stage = np.eye(len(deepest))[np.repeat(np.arange(len(deepest)), deepest)]
-    total = np.tile(kinds, (blocks, 1))
-    return [total, np.kron(stage, kinds), np.kron(np.eye(blocks), kinds[:, :-1]), np.kron(stage, np.eye(pairs))]
+    count, pairs = blocks.count, blocks.pairs
+    kernel, expand = np.divmod(np.arange(pairs), blocks.expands)
+    one_hot = [np.eye(blocks.kernels)[kernel], np.eye(blocks.expands)[expand]]
+    kinds = np.concatenate([*one_hot, np.ones((pairs, 1))], axis=1)
+    stage = np.eye(len(blocks.depths))[np.repeat(np.arange(len(blocks.depths)), blocks.depths)]
+    total = np.tile(kinds, (count, 1))
+    return [total, np.kron(stage, kinds), np.kron(np.eye(count), kinds[:, :-1]), np.kron(stage, np.eye(pairs))]
 
 
 def _categorical(space: Space, genotypes: Genotypes) -> Groups:
-    numbers = _numbers(space)
+    numbers = space.numeric_genes
     many = [gene for gene, values in numbers.items() if len(values) > _MOST_ONE_HOT]
     groups: Groups = {}
     if len(many) < len(space.genes):
@@ -193,10 +169,9 @@ def _categorical(space: Space, genotypes: Genotypes) -> Groups:
         groups["numbers"] = np.stack(columns, axis=1)
         groups["pairs of numbers"] = _products(groups["numbers"])
     shared: dict[tuple[object, ...], list[int]] = {}
-    for column, gene in enumerate(space.genes):
-        choices = space.values[gene.name] if isinstance(space, CategoricalSpace) else gene.choices
+    for column, values in enumerate(space.choice_values):
         if column not in many:
-            shared.setdefault(tuple(choices), []).append(column)
+            shared.setdefault(values, []).append(column)
     alike = [(values, columns) for values, columns in shared.items() if len(columns) > 1]
     active = space.active(genotypes)[:, :, None]
     counts = [(_one_hot(genotypes[:, own], len(values)) * active[:, own]).sum(axis=1) for values, own in alike]
@@ -209,22 +184,6 @@ def _categorical(space: Space, genotypes: Genotypes) -> Groups:
             held = [(_one_hot(genotypes[:, part], len(named)) * active[:, part]).sum(axis=1) for part in parts]
             groups[f"parts {number}"] = np.concatenate(held, axis=1)
     return groups
-
-
-def _numbers(space: Space) -> dict[int, Floats]:
-    """The values of each gene of a user's own space that are numbers, such as widths: by the gene's column.
-
-    Whole numbers from 0 on without a gap are codes: no more is said by 4 than by 2.
-    """
-    found = {}
-    for column, named in enumerate(space.values.values() if isinstance(space, CategoricalSpace) else ()):
-        try:
-            values = np.array([float(value) for value in named])
-        except ValueError:
-            continue
-        if len(values) > 1 and np.isfinite(values).all() and not np.array_equal(values, np.arange(len(values))):
-            found[column] = values
-    return found
 
 
 def _one_hot(choices: NDArray[np.int64], size: int) -> Floats:

@@ -14,15 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.errors import DataError
-from hwnas.latency.estimate import LatencyEstimate
-from hwnas.latency.fewshot.choosing import most_informative, prior_covariance
+from hwnas.latency.descent import descend
+from hwnas.latency.estimate import LatencyEstimate, LatencyEstimator
+from hwnas.latency.fewshot.choosing import Beliefs, most_informative, prior_beliefs
 from hwnas.latency.fewshot.features import WordSums, feature_groups
 from hwnas.latency.fewshot.posterior import Posterior, adapt
 from hwnas.latency.fewshot.prior import MIN_DEVICES, LatencyPrior, joined
 from hwnas.latency.fewshot.word_lookup import WordLookup
-from hwnas.spaces import Genotypes, Operator, Space
-from hwnas.spaces.elimination import Factor
-from hwnas.spaces.mobile import MobileSpace
+from hwnas.spaces import Genotypes, Space
 from hwnas.spaces.space import Floats
 
 __all__ = ["MIN_MEASUREMENTS", "FewShotPredictor", "FewShotSession", "check_measurements"]
@@ -53,7 +52,7 @@ def check_measurements(space: Space, genotypes: Genotypes, latency_ms: Floats, l
 
 
 @dataclass(frozen=True)
-class FewShotPredictor:
+class FewShotPredictor(LatencyEstimator):
     """A LatencyEstimator of one device. Covers the whole space; `mean_ms` is never below 1 % of a typical latency."""
 
     space: Space
@@ -61,14 +60,8 @@ class FewShotPredictor:
     posterior: Posterior
 
     @property
-    def missing(self) -> tuple[Operator, ...]:
-        """No operator is needed by itself."""
-        return ()
-
-    @property
-    def factors(self) -> tuple[Factor, ...] | None:
-        """None: the mean is no sum over operators."""
-        return None
+    def has_std(self) -> bool:
+        return True
 
     def estimate(self, genotypes: Genotypes) -> LatencyEstimate:
         """The latency of `[N, G]` genotypes, with the standard deviation of a measurement."""
@@ -103,7 +96,7 @@ class FewShotPredictor:
     @cached_property
     def _lookup(self) -> WordLookup | None:
         """Tables instead of products of matrices, where the space allows them."""
-        if not isinstance(self.space, MobileSpace):
+        if self.space.blocks is None:
             return None
         return WordLookup.of(WordSums.of(self.space), self.prior, self.posterior)
 
@@ -144,9 +137,10 @@ class FewShotSession:
         self._features = joined(feature_groups(space)(candidates))
         self._mean, self._columns = prior.basis(self._features)
         self._typical = self._columns.mean(axis=0)
+        self._network = np.unique(candidates, axis=0, return_inverse=True)[1].reshape(-1)
         self._chosen: list[int] = []
         self._latency_ms: list[float] = []
-        self._posterior: Posterior | None = None
+        self._learnt: tuple[Posterior, Beliefs] | None = None
 
     @property
     def measured(self) -> int:
@@ -155,29 +149,26 @@ class FewShotSession:
 
     def next(self) -> int:
         """The index of the candidate to measure next. Raises DataError where none is left."""
-        if len(self._chosen) == len(self.candidates):
+        left = (~np.isin(self._network, self._network[self._chosen])).astype(np.float64)
+        if not left.any():
             raise DataError(f"all {len(self.candidates)} candidates are measured: give more of them")
-        left = np.ones(len(self.candidates))
-        left[self._chosen] = 0
         if self.measured < MIN_MEASUREMENTS:
-            noise = float(np.exp(self.prior.noise[0])) * self.prior.noise_shape(self._mean)
-            covariance = prior_covariance(self.prior, self._columns)
-            return most_informative(covariance, noise, self._chosen, np.zeros((0, len(left))), left)
-        posterior = self._adapted()
-        expected = self._mean + self._columns @ posterior.coefficients
-        noise = posterior.noise * self.prior.noise_shape(expected) + posterior.rounding
-        scaled = self._columns * np.sqrt(posterior.diagonal)
-        apart = posterior.disagreement(self._columns)
-        return most_informative(scaled @ scaled.T, noise, self._chosen, apart, left)
+            noise_shape, apart = self.prior.noise_shape(self._mean), np.zeros((0, len(left)))
+            beliefs, rounding = prior_beliefs(self.prior), 0.0
+        else:
+            posterior, beliefs = self._learn()
+            noise_shape = self.prior.noise_shape(self._mean + self._columns @ posterior.coefficients)
+            apart, rounding = posterior.disagreement(self._columns), posterior.rounding
+        return most_informative(beliefs, self._columns, noise_shape, rounding, self._chosen, apart, left)
 
     def tell(self, index: int, latency_ms: float) -> None:
         """The latency that candidate `index` was measured at. Raises DataError unless it is a positive number."""
         check_measurements(self.space, self.candidates[index][None], np.array([latency_ms]), 1)
-        if index in self._chosen:
+        if self._network[index] in self._network[self._chosen]:
             raise DataError(f"candidate {index} is measured twice: give the mean of its measurements")
         self._chosen.append(index)
         self._latency_ms.append(float(latency_ms))
-        self._posterior = None
+        self._learnt = None
 
     def predictor(self) -> FewShotPredictor:
         """The predictor from all that was told. Raises DataError for too few or constant measurements."""
@@ -215,11 +206,14 @@ class FewShotSession:
         return len(self.prior.devices) >= MIN_DEVICES
 
     def _adapted(self) -> Posterior:
-        if self._posterior is None:
+        return self._learn()[0]
+
+    def _learn(self) -> tuple[Posterior, Beliefs]:
+        if self._learnt is None:
             latency_ms = np.array(self._latency_ms)
             check_measurements(self.space, self.candidates[self._chosen], latency_ms, MIN_MEASUREMENTS)
-            self._posterior = adapt(self.prior, self._features[self._chosen], latency_ms, self._typical)
-        return self._posterior
+            self._learnt = adapt(self.prior, self._features[self._chosen], latency_ms, self._typical)
+        return self._learnt
 
 
 def fastest_found(space: Space, latency_ms: Any) -> tuple[Genotypes, float]:
@@ -227,15 +221,4 @@ def fastest_found(space: Space, latency_ms: Any) -> tuple[Genotypes, float]:
     rng = np.random.default_rng(0)
     extremes = np.stack([space.extreme(largest=False), space.extreme(largest=True)])
     candidates = np.concatenate([extremes, space.sample(_SEARCH_SAMPLES, rng)])
-    best, best_ms = candidates[0], np.inf
-    for _ in range(_SEARCH_STEPS):
-        latencies = latency_ms(candidates)
-        winner = int(latencies.argmin())
-        if latencies[winner] >= best_ms:
-            break
-        best, best_ms = candidates[winner], float(latencies[winner])
-        columns = np.repeat(np.arange(len(space.genes)), space.cardinalities)
-        candidates = np.tile(best, (len(columns), 1))
-        candidates[np.arange(len(columns)), columns] = np.concatenate([np.arange(n) for n in space.cardinalities])
-        candidates = space.canonical(candidates)
-    return best, best_ms
+    return descend(space, latency_ms, candidates, _SEARCH_STEPS)

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hwnas.gaussian import log_marginal_likelihood
+from hwnas.latency.fewshot.choosing import Beliefs
 from hwnas.latency.fewshot.hypotheses import ALL, ALONE, DEVICES, KINDS, LIKE
 from hwnas.latency.fewshot.prior import DEFAULT_NOISE, LatencyPrior
 from hwnas.spaces.space import Floats
@@ -27,7 +29,7 @@ TAIL = (2.132 / 1.645) ** 2  # 90 % of Student's t with that freedom, in a norma
 _LIKELY = 0.01
 _ROBUST_STEPS = 3
 _SCALE_STEPS = 3
-_OWN_SPREAD = 2.0
+_OWN_SPREAD = 5.0
 _FLOOR = 0.05
 _ROUNDING_VARIANCE = 1 / 12  # of whole milliseconds, ms²
 
@@ -123,8 +125,8 @@ class _Grid:
         )
 
 
-def adapt(prior: LatencyPrior, features: Floats, latency_ms: Floats, typical: Floats) -> Posterior:
-    """The posterior after measuring `latency_ms` `[n]` of architectures with `features` `[n, F]`.
+def adapt(prior: LatencyPrior, features: Floats, latency_ms: Floats, typical: Floats) -> tuple[Posterior, Beliefs]:
+    """The posterior after measuring `latency_ms` `[n]` of architectures with `features` `[n, F]`, and who is believed.
 
     `typical` `[P]` is the mean of the basis over typical networks, on which relative latency is 1. Latencies that
     are all whole milliseconds are taken as rounded to them.
@@ -140,8 +142,10 @@ def adapt(prior: LatencyPrior, features: Floats, latency_ms: Floats, typical: Fl
         relative = latency_ms / scale
         floor = _ROUNDING_VARIANCE / scale**2 if rounded else 0.0
         variance = grid.noise[:, None] * prior.noise_shape(predicted) + floor
-        inverse, solved, log_evidence = _robust(kernel, variance, relative - expected)
-        weights = np.exp(grid.log_prior + log_evidence - (grid.log_prior + log_evidence).max())
+        inverse, trust, log_evidence = _robust(kernel, variance, relative - expected)
+        solved = (inverse @ (relative - expected)[:, :, None])[:, :, 0]
+        log_weights = grid.log_prior + log_evidence
+        weights = np.exp(log_weights - log_weights.max())
         weights /= weights.sum()
         coefficients = weights @ (grid.start + grid.factor * (solved @ columns))
         predicted = mean + columns @ coefficients
@@ -164,23 +168,16 @@ def adapt(prior: LatencyPrior, features: Floats, latency_ms: Floats, typical: Fl
     kinds = np.asarray(np.bincount(grid.kind, weights), dtype=np.float64)
     held = np.equal.outer(np.arange(len(kinds)), grid.kind) * weights
     by_kind = held @ by_point / np.maximum(kinds, 1e-300)[:, None]
-    spread = prior.spread_after(len(latency_ms), float(kinds[ALONE])) * _own_spread(deviation, inverse, weights)
-    return Posterior(
-        coefficients,
-        weights @ grid.factor,
-        directions,
-        signs,
-        typical_noise,
-        floor,
-        scale,
-        spread,
-        kinds,
-        by_kind,
+    spread = prior.spread_after(len(latency_ms), float(kinds[ALONE]))
+    spread *= _own_spread(deviation, inverse, variance, trust, log_weights)
+    posterior = Posterior(
+        coefficients, weights @ grid.factor, directions, signs, typical_noise, floor, scale, spread, kinds, by_kind
     )
+    return posterior, Beliefs.of(grid.kind, weights, grid.factor, grid.noise, None)
 
 
 def _robust(kernel: Floats, variance: Floats, target: Floats) -> tuple[Floats, Floats, Floats]:
-    """Each grid point's inverse covariance `[H, n, n]`, that times the target `[H, n]`, and log evidence `[H]`."""
+    """Each grid point's inverse covariance `[H, n, n]`, how much each row counts `[H, n]`, and log evidence `[H]`."""
     weight = np.ones_like(variance)
     identity = np.eye(target.shape[1])
     for _ in range(_ROBUST_STEPS):
@@ -190,20 +187,28 @@ def _robust(kernel: Floats, variance: Floats, target: Floats) -> tuple[Floats, F
         residual = effective * solved
         uncertain = effective - effective**2 * np.diagonal(inverse, axis1=1, axis2=2)
         weight = (_FREEDOM + 1) / (_FREEDOM + (residual**2 + uncertain) / variance)
-    _, log_determinant = np.linalg.slogdet(inverse)
-    log_evidence = 0.5 * log_determinant - 0.5 * (solved * target).sum(axis=1)
+    log_evidence = log_marginal_likelihood((solved * target).sum(axis=1), -np.linalg.slogdet(inverse)[1])
     # Weights are scales of the noise drawn from their own prior, whose density counts too.
     log_evidence = log_evidence + (0.5 * _FREEDOM * (np.log(weight) - weight)).sum(axis=1)
-    return np.asarray(inverse), solved, np.asarray(log_evidence)
+    return np.asarray(inverse), variance / effective, np.asarray(log_evidence)
 
 
-def _own_spread(deviation: Floats, inverse: Floats, weights: Floats) -> float:
+def _own_spread(deviation: Floats, inverse: Floats, variance: Floats, trust: Floats, log_weights: Floats) -> float:
     """By how much errors of the measured rows, each predicted without itself, exceed their standard deviations.
 
-    A row's error and variance without it are in the inverse covariance (Rasmussen and Williams, 2006, 5.4.2). A mean
-    over few rows, it is drawn towards 1.
+    A row's error and variance without it are in the inverse covariance (Rasmussen and Williams, 2006, 5.4.2), and so
+    is what it said for and against each grid point, which is taken back. A mean over few rows, it is drawn towards 1.
     """
-    squared = weights @ (np.square(deviation) / np.diagonal(inverse, axis1=1, axis2=2))
+    held = np.diagonal(inverse, axis1=1, axis2=2)
+    error = deviation / held
+    said = 0.5 * np.log(held) - 0.5 * error**2 * held + 0.5 * _FREEDOM * (np.log(trust) - trust)
+    without = log_weights[:, None] - said
+    without = np.exp(without - without.max(axis=0))
+    without /= without.sum(axis=0)
+    mean = (without * error).sum(axis=0)
+    known = (without * (1 / held - variance / trust + np.square(error - mean))).sum(axis=0)
+    noise = TAIL * np.square((without * np.sqrt(variance)).sum(axis=0))
+    squared = np.square(mean) / (known + noise)
     return float(np.sqrt((_OWN_SPREAD + np.minimum(squared, 9.0).sum()) / (_OWN_SPREAD + len(squared))))
 
 

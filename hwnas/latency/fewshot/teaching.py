@@ -29,7 +29,9 @@ __all__ = ["fit_prior"]
 
 _EVIDENCE_ROWS = 300
 _BATCH_ROWS, _BATCHES_PER_DEVICE = 100, 2
-_DEFAULT_SPREAD = (1.2, 1.2, 1.2, 1.2)  # where no device is left out: as it comes out on published ones
+_ROWS_PER_FEATURE, _COST_RIDGE = 5, 1e-3
+_ASSUMED_NOISES = 2
+_DEFAULT_SPREAD = (1.1, 1.1, 1.1, 1.1)  # where no device is left out: as it comes out on published ones
 _START_WIDTHS = (0.2, 0.1, 0.05, 0.3, 0.01)  # of the mean, the constant, the stretch, the devices, and each group
 
 
@@ -47,7 +49,7 @@ def fit_prior(space: Space, genotypes: Genotypes, latency_ms: Floats, rng: np.ra
     energy = np.bincount(group, weights=((features - centre) ** 2).mean(axis=0))
     scale = 1 / np.sqrt(np.maximum(energy, 1e-12))[group]
     inputs = (features - centre) * scale
-    costs = _cost_lines(cost_figures(space, genotypes), inputs)
+    costs = _cost_lines(space, genotypes, centre, scale)
     alone, alone_lines, alone_log = assumed_widths(list(groups), costs)
     flat = np.zeros(1 + len(group))
     flat[0] = 1.0
@@ -61,7 +63,10 @@ def fit_prior(space: Space, genotypes: Genotypes, latency_ms: Floats, rng: np.ra
         return prior
     known = ~np.isnan(latency_ms.T)
     devices = np.stack(
-        [_device_weights(inputs[own], group, column[own], rng) for column, own in zip(latency_ms.T, known, strict=True)]
+        [
+            _device_weights(inputs[own], group, costs, column[own], rng)
+            for column, own in zip(latency_ms.T, known, strict=True)
+        ]
     )
     devices /= devices[:, :1]  # relative to the mean over all rows, whichever a device measured
     prior = of_devices(prior, devices, features)
@@ -69,35 +74,54 @@ def fit_prior(space: Space, genotypes: Genotypes, latency_ms: Floats, rng: np.ra
     return replace(prior, widths=widths, noise=noise)
 
 
-def _cost_lines(figures: Floats, inputs: Floats) -> Floats:
-    """Figures `[N, C]`, whose means are 1, as constant and coefficients `[C, 1 + F]`."""
-    gram = inputs.T @ inputs + 1e-3 * len(inputs) * np.eye(inputs.shape[1])
-    weights = np.linalg.solve(gram, inputs.T @ (figures - 1)).T
-    return np.concatenate([np.ones((len(weights), 1)), weights], axis=1)
+def _cost_lines(space: Space, genotypes: Genotypes, centre: Floats, scale: Floats) -> Floats:
+    """What networks cost, whose means over `genotypes` are 1, as constant and coefficients `[C, 1 + F]`.
+
+    Costs need no measurement, so that where `genotypes` are few for so many features, the space's own networks show
+    how costs follow from these: the lines would be several percent wrong on others.
+    """
+    drawn = max(_ROWS_PER_FEATURE * len(centre) - len(genotypes), 0)
+    rows = np.concatenate([genotypes, space.sample(drawn, np.random.default_rng(0))])
+    figures = cost_figures(space, rows)
+    if not figures.shape[1]:
+        return np.zeros((0, 1 + len(centre)))
+    figures = figures / np.maximum(figures[: len(genotypes)].mean(axis=0), 1e-12)
+    inputs = np.insert((joined(feature_groups(space)(rows)) - centre) * scale, 0, 1.0, axis=1)
+    ridge = np.full(inputs.shape[1], _COST_RIDGE * len(inputs))
+    ridge[0] = 0.0
+    return np.asarray(np.linalg.solve(inputs.T @ inputs + np.diag(ridge), inputs.T @ figures).T)
 
 
-def _device_weights(inputs: Floats, group: NDArray[np.int64], latency_ms: Floats, rng: np.random.Generator) -> Floats:
-    """Constant and coefficients `[1 + F]` of one device's relative latency; rows far off are left out."""
+def _device_weights(
+    inputs: Floats, group: NDArray[np.int64], costs: Floats, latency_ms: Floats, rng: np.random.Generator
+) -> Floats:
+    """Constant and coefficients `[1 + F]` of one device's relative latency; rows far off are left out.
+
+    What networks cost is a group of its own, so that few rows of many features say what latency rises with.
+    """
+    into = np.concatenate([costs[:, 1:], np.eye(len(group))])  # what one coefficient adds to each feature's
+    part = np.concatenate([np.zeros(len(costs), dtype=np.int64), group + bool(len(costs))])
     target = latency_ms / latency_ms.mean() - 1
     centre = inputs.mean(axis=0)
-    inputs = inputs - centre
+    columns = (inputs - centre) @ into.T
     rows = np.sort(rng.permutation(len(target))[:_EVIDENCE_ROWS])
-    kernels = np.stack([inputs[rows][:, group == g] @ inputs[rows][:, group == g].T for g in range(group.max() + 1)])
+    kernels = np.stack([columns[rows][:, part == g] @ columns[rows][:, part == g].T for g in range(part.max() + 1)])
     start = np.full(len(kernels) + 1, 0.02)
     variances, noise = maximise_evidence(
         kernels[None], target[None, rows], np.ones((1, len(rows))), np.zeros(1, dtype=np.int64), start, 40
     )
-    scaled = inputs * np.sqrt(variances[group])
+    scaled = columns * np.sqrt(variances[part])
     kept = np.ones(len(target), dtype=bool)
-    constant, weights = 0.0, np.zeros(inputs.shape[1])
+    constant, weights = 0.0, np.zeros(columns.shape[1])
     for _ in range(3):
-        part, wanted = scaled[kept], target[kept]
+        used, wanted = scaled[kept], target[kept]
         constant = float(wanted.mean())
-        gram = part.T @ part + (noise[0] + 1e-9) * np.eye(part.shape[1])
-        weights = np.sqrt(variances[group]) * np.linalg.solve(gram, part.T @ (wanted - constant))
-        off = np.abs(target - constant - inputs @ weights)
+        gram = used.T @ used + (noise[0] + 1e-9) * np.eye(used.shape[1])
+        weights = np.sqrt(variances[part]) * np.linalg.solve(gram, used.T @ (wanted - constant))
+        off = np.abs(target - constant - columns @ weights)
         kept = off < 6 * 1.4826 * np.median(off) + 0.02
-    return np.asarray(np.r_[1 + constant - centre @ weights, weights])
+    found = weights @ into
+    return np.asarray(np.r_[1 + constant - centre @ found, found])
 
 
 def _learnt_widths(
@@ -133,9 +157,19 @@ def _learnt_widths(
         )
         found.append(own_widths)
         noise[device] = own_noise[0]
-    logarithms = np.log(noise)
     widths = np.insert(np.maximum(np.stack(found), _least(parts)), COST, 0.0, axis=1)
-    return widths, np.array([logarithms.mean(), max(float(logarithms.std()), 1.0)])
+    return widths, _noise_of_new_devices(np.log(noise), prior.groups)
+
+
+def _noise_of_new_devices(logarithms: Floats, groups: Floats) -> Floats:
+    """Mean and standard deviation of the logarithm of a new device's noise, of those of known ones `[D]`.
+
+    Devices that are alike `[., D]` tell as much as one of them; what is assumed without any counts for two more.
+    """
+    known = groups @ logarithms / groups.sum(axis=1)
+    values = np.r_[known, np.full(_ASSUMED_NOISES, DEFAULT_NOISE[0])]
+    spread = np.r_[np.zeros(len(known)), np.full(_ASSUMED_NOISES, DEFAULT_NOISE[1])]
+    return np.array([values.mean(), np.sqrt(values.var() + np.square(spread).mean())])
 
 
 def _least(parts: int) -> Floats:

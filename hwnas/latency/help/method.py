@@ -24,7 +24,7 @@ from hwnas.latency.fewshot.method import check_measurements
 from hwnas.latency.help.network import LATENTS, REFERENCES, Encoding, Parameters, encoding_of, predict
 from hwnas.latency.help.training import HelpConfig, adapted_samples, meta_train
 from hwnas.latency.predictors.dataset import LatencyData
-from hwnas.latency.predictors.registry import Adapted, Target
+from hwnas.latency.predictors.interface import Adapted, Method, MethodBase, Target
 from hwnas.progress import Progress
 from hwnas.spaces import Genotypes, Space
 from hwnas.spaces.space import Floats
@@ -36,11 +36,8 @@ _LOW, _SPAN = 0.05, 0.9
 _BLOCK = 4096
 
 
-class HelpMethod:
+class HelpMethod(MethodBase):
     """HELP as a method. `file`: a meta-trained artefact to start from instead of training."""
-
-    in_ms = True
-    notes: tuple[str, ...] = ()
 
     def __init__(self, published: bool, config: HelpConfig | None = None, file: Path | None = None) -> None:
         self.published = published
@@ -49,6 +46,10 @@ class HelpMethod:
         self.least = 1 if published else REFERENCES
         self.extra_measurements = REFERENCES if published else 0
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    @classmethod
+    def make(cls, published: bool, file: Path | None) -> Method:
+        return cls(published, file=file)
 
     def teach(self, data: LatencyData, rng: np.random.Generator, progress: Progress) -> None:
         """Meta-train on the training devices' pool rows, or read `file`."""

@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hwnas.spaces import Genotypes, Space
-from hwnas.spaces.nasbench201 import EDGE_OPERATORS, EDGES, NasBench201Space
-from hwnas.spaces.space import Floats
+from hwnas.spaces.cells import Cell
+from hwnas.spaces.genes import Floats
 
 __all__ = [
     "LATENTS", "REFERENCES", "Encoding", "Parameters", "encoding_of", "initial_parameters", "modulated", "modulation",
@@ -35,9 +35,9 @@ _JOINT_LAYERS = 3
 _SCALE = 0.01
 LATENTS = _JOINT_LAYERS * (_JOINT + 1)
 """z's length: a scale for each input of the last layers, and a shift for each layer."""
-_NODES = len(EDGES) + 3  # input, edges, output, and a global node that all others write to
-_INPUT, _OUTPUT, _GLOBAL = 0, len(EDGES) + 1, len(EDGES) + 2
-_KINDS = len(EDGE_OPERATORS) + 3
+_INPUT, _OUTPUT, _GLOBAL = 0, -2, -1
+"""Places among the nodes: first the input, then the edges, the output, and one that all others write to."""
+_MORE = 3  # nodes beside the edges, each of a kind of its own
 
 
 @dataclass(frozen=True)
@@ -51,33 +51,34 @@ class Encoding:
 
 def encoding_of(space: Space) -> Encoding:
     """Graphs for cells: each node's operator one-hot, `[N, V, V + F]` with the adjacency first. Else genes one-hot."""
-    if isinstance(space, NasBench201Space):
-        return Encoding(_graphs, _KINDS, graph=True)
+    if (cell := space.cell) is not None:
+        return Encoding(lambda genotypes: _graphs(cell, genotypes), cell.operators + _MORE, graph=True)
     return Encoding(
         lambda genotypes: space.features(genotypes).astype(np.float32), int(space.cardinalities.sum()), False
     )
 
 
-def _graphs(genotypes: Genotypes) -> Floats:
+def _graphs(cell: Cell, genotypes: Genotypes) -> Floats:
     """Edges of the cell are nodes here; what `none` stands on passes nothing on.
 
     A node adds up what its sources send, since the latencies of a cell's operators add up.
     """
-    adjacency = np.zeros((_NODES, _NODES), dtype=np.float32)
-    for first, (source, target) in enumerate(EDGES, start=1):
+    nodes, kinds = len(cell.edges) + _MORE, cell.operators + _MORE
+    adjacency = np.zeros((nodes, nodes), dtype=np.float32)
+    for first, (source, target) in enumerate(cell.edges, start=1):
         adjacency[first, _INPUT] = source == 0
-        adjacency[_OUTPUT, first] = target == 3
-        for second, (other, _) in enumerate(EDGES, start=1):
+        adjacency[_OUTPUT, first] = target == cell.output
+        for second, (other, _) in enumerate(cell.edges, start=1):
             adjacency[second, first] = other == target
-    passes = np.ones((len(genotypes), _NODES), dtype=np.float32)
-    passes[:, 1 : len(EDGES) + 1] = genotypes != 0
+    passes = np.ones((len(genotypes), nodes), dtype=np.float32)
+    passes[:, 1:_OUTPUT] = genotypes != 0
     joined = adjacency * passes[:, None, :] * passes[:, :, None]
     joined[:, _GLOBAL, :_GLOBAL] = 1
-    joined += np.eye(_NODES, dtype=np.float32)
-    kinds = np.zeros((len(genotypes), _NODES), dtype=np.int64)
-    kinds[:, 1 : len(EDGES) + 1] = genotypes + 1
-    kinds[:, _OUTPUT], kinds[:, _GLOBAL] = _KINDS - 2, _KINDS - 1
-    return np.concatenate([joined, np.eye(_KINDS, dtype=np.float32)[kinds]], axis=2)
+    joined += np.eye(nodes, dtype=np.float32)
+    kind = np.zeros((len(genotypes), nodes), dtype=np.int64)
+    kind[:, 1:_OUTPUT] = genotypes + 1
+    kind[:, _OUTPUT], kind[:, _GLOBAL] = kinds - 2, kinds - 1
+    return np.concatenate([joined, np.eye(kinds, dtype=np.float32)[kind]], axis=2)
 
 
 def initial_parameters(encoding: Encoding, generator: torch.Generator) -> Parameters:
@@ -132,7 +133,8 @@ def _plain_encoder(parameters: Parameters, archs: Tensor) -> Tensor:
 
 
 def _graph_encoder(parameters: Parameters, archs: Tensor) -> Tensor:
-    adjacency, hidden = archs[:, :, :_NODES], archs[:, :, _NODES:]
+    nodes = archs.shape[1]
+    adjacency, hidden = archs[:, :, :nodes], archs[:, :, nodes:]
     for layer in range(_GRAPH_LAYERS):
         bias = parameters[f"arch.{layer}.bias"]
         hidden = F.relu(adjacency @ (hidden @ parameters[f"arch.{layer}.weight"].T) + bias)

@@ -123,7 +123,7 @@ def meta_train(
         if not torch.isfinite(loss):
             raise TrainingError(f"HELP's loss is {loss.item()} in episode {episode}: lower help.learning_rate")
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimiser.step()
         schedule.step()
         if episode % 10 == 0:

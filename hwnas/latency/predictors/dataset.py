@@ -18,9 +18,9 @@ from hwnas.csv_files import CsvFile, CsvRow, read_csv
 from hwnas.errors import ArchError, ConfigError, DataError, choices
 from hwnas.latency.predictors.dataset_config import LATENCY, LatencyDataConfig
 from hwnas.latency.predictors.dataset_values import device_values
-from hwnas.spaces import Genotypes, OfaMbv3Config, Space, make_space
+from hwnas.spaces import Genotypes, Space
+from hwnas.spaces.build import PUBLISHED_ON
 from hwnas.spaces.categorical import CategoricalSpace
-from hwnas.spaces.nasbench201 import NasBench201Space
 from hwnas.spaces.space import Floats
 
 __all__ = ["LatencyData", "load_latency_data"]
@@ -172,11 +172,9 @@ def _architectures(config: LatencyDataConfig, path: Path, table: CsvFile) -> tup
         return made, _genotypes(made, path, rows, archs)
     if "arch" not in table.columns:
         raise DataError(f"{path}: expected a column 'arch' of a known space, or data.genes=[…] naming gene columns")
-    if config.space == "nasbench201":
-        cells = NasBench201Space()
-        return cells, _genotypes(cells, path, rows, [row.values["arch"] for row in rows])
-    ofa = make_space(OfaMbv3Config(resolution=tuple(range(128, 225, 4))))
-    return ofa, _genotypes(ofa, path, rows, [_literal(path, row) for row in rows])
+    space = PUBLISHED_ON[config.space]()
+    named = [row.values["arch"] if space.archs_are_text else _literal(path, row) for row in rows]
+    return space, _genotypes(space, path, rows, named)
 
 
 def _literal(path: Path, row: CsvRow) -> object:

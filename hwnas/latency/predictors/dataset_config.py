@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from hwnas.errors import ConfigError, choices
+from hwnas.spaces.build import PUBLISHED_ON
 
 __all__ = ["LATENCY", "LatencyDataConfig"]
 
 LATENCY, _MS = "latency", "ms"
-_SPACES = ("nasbench201", "ofa_mbv3")
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class LatencyDataConfig:
     references: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.space not in _SPACES:
-            raise ConfigError(f"data.space: {self.space!r} unknown: {choices(self.space, _SPACES)}")
+        if self.space not in PUBLISHED_ON:
+            raise ConfigError(f"data.space: {self.space!r} unknown: {choices(self.space, PUBLISHED_ON)}")
         if both := sorted(set(self.train_devices) & set(self.test_devices)):
             raise ConfigError(f"data.train_devices: {', '.join(both)} is among data.test_devices as well")
         for key in ("train_devices", "test_devices", "genes"):

@@ -8,13 +8,10 @@ import numpy as np
 from scipy.stats import kendalltau, spearmanr
 from scipy.stats import t as student
 
-from hwnas.latency.estimate import LatencyEstimate
+from hwnas.latency.estimate import INTERVAL, LatencyEstimate
 from hwnas.spaces.space import Floats
 
-__all__ = ["INTERVAL", "INTERVAL_SHARE", "Scores", "interval_of_mean", "score_estimate"]
-
-INTERVAL_SHARE = 0.9
-INTERVAL = 1.6448536269514722  # standard deviations on either side of an interval that holds that share
+__all__ = ["Scores", "interval_of_mean", "score_estimate"]
 
 
 @dataclass(frozen=True)

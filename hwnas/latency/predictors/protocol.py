@@ -14,8 +14,8 @@ import numpy as np
 
 from hwnas.errors import DataError
 from hwnas.latency.predictors.dataset import LatencyData
+from hwnas.latency.predictors.interface import Method, Target
 from hwnas.latency.predictors.metrics import Scores, interval_of_mean, score_estimate
-from hwnas.latency.predictors.registry import Method, Target
 from hwnas.progress import Progress
 
 __all__ = ["ProtocolResult", "Trial", "run_protocol"]

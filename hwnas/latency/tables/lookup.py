@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas.errors import CoverageError, TableError
-from hwnas.latency.estimate import LatencyEstimate
+from hwnas.errors import TableError
+from hwnas.latency.descent import descend
+from hwnas.latency.estimate import LatencyEstimate, LatencyEstimator, require_coverage
 from hwnas.latency.tables.correction import NO_SLOWDOWN, Slowdown
 from hwnas.latency.tables.table import LatencyTable
 from hwnas.spaces import Genotypes, Operator, Space
 from hwnas.spaces.elimination import Factor
 
-__all__ = ["TableEstimator", "require_coverage"]
+__all__ = ["TableEstimator"]
 
 _BLOCK = 4096  # what stays in a core's cache: twice as fast as all at once
 _MULTIPLIERS = (0.0, 0.03, 0.1, 0.3, 1.0)
 
 
-class TableEstimator:
+class TableEstimator(LatencyEstimator):
     """A LatencyEstimator: the sum of each network's `in_network_ms`, times the table's slowdown for its parameters.
 
     `std_ms` is the spread of networks held out of the table's correction around it, relative to the mean, or None
-    for a table without whole networks. `operator_energy_mj` `[O]`: of the space's operators, None where the
-    table has no energy.
+    for a table without whole networks.
     """
 
     def __init__(self, table: LatencyTable, space: Space) -> None:
         self.space = space
         cost = dict(zip(table.operators.operators, table.operators.in_network_ms, strict=True))
         self._costs = np.array([cost.get(operator, np.nan) for operator in space.operators])
-        self.operator_energy_mj = _energy(table, space)
+        self._energy_mj = _energy(table, space)
         self._parameters = np.array([operator.parameters for operator in space.operators], dtype=np.float64)
         self._slowdown, self._spread = _correction(table.provenance)
 
@@ -44,12 +43,21 @@ class TableEstimator:
         return tuple(operator for operator, lacks in zip(self.space.operators, lacking, strict=True) if lacks)
 
     @property
+    def has_std(self) -> bool:
+        """For a table with whole networks."""
+        return self._spread is not None
+
+    @property
     def factors(self) -> tuple[Factor, ...] | None:
         """Each slot's genes and latencies, which add up to the mean; None for a table with slowdown, where none do."""
         if self._slowdown.gain:
             return None
-        padded = np.append(self._costs, 0.0)  # operator id -1 reads the zero
-        return tuple((slot.genes, padded[slot.operator_ids]) for slot in self.space.slots)
+        return self.space.factors(self._costs)
+
+    @property
+    def operator_energy_mj(self) -> NDArray[np.float64] | None:
+        """As the table's column says; None for a table without."""
+        return self._energy_mj
 
     def estimate(self, genotypes: Genotypes) -> LatencyEstimate:
         """The latency of `[N, G]` genotypes; NaN, uncovered, for a network with an operator that the table lacks."""
@@ -71,12 +79,6 @@ class TableEstimator:
             total = total * self._slowdown.factor(self.space.sum_over_operators(genotypes, self._parameters))
         return total
 
-    def latency_ms(self, genotypes: Genotypes) -> NDArray[np.float64]:
-        """The mean of `estimate`, `[N]`. Raises CoverageError where an operator is missing."""
-        found = self.estimate(genotypes)
-        require_coverage(found.missing)
-        return found.mean_ms
-
     def fastest(self) -> tuple[Genotypes, float]:
         """The network `[G]` with the lowest estimate, and that in ms. Raises CoverageError unless all is covered.
 
@@ -87,36 +89,7 @@ class TableEstimator:
         scale = np.nansum(self._costs) / self._parameters.sum()
         rates = _MULTIPLIERS if self._slowdown.gain else _MULTIPLIERS[:1]
         found = [self.space.minimise_over_operators(self._costs + rate * scale * self._parameters)[0] for rate in rates]
-        candidates = np.stack(found)
-        best, best_ms = candidates[0], np.inf
-        while True:
-            latencies = self.estimate(candidates).mean_ms
-            winner = int(latencies.argmin())
-            if latencies[winner] >= best_ms:
-                return best, best_ms
-            best, best_ms = candidates[winner], float(latencies[winner])
-            candidates = self._neighbours(best)
-
-    def _neighbours(self, genotype: Genotypes) -> Genotypes:
-        """Every network that differs from `genotype` in one gene, `[K, G]`, and `genotype` itself."""
-        rows = [genotype]
-        for column, choices in enumerate(self.space.cardinalities):
-            for choice in range(choices):
-                row = genotype.copy()
-                row[column] = choice
-                rows.append(row)
-        return self.space.canonical(np.stack(rows))
-
-
-def require_coverage(missing: Sequence[Operator]) -> None:
-    """Raises CoverageError naming the operators, unless there are none."""
-    if missing:
-        named = "; ".join(map(str, missing[:3]))
-        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-        raise CoverageError(
-            f"the latency table lacks {len(missing)} operators: {named}{more}; measure a table for this space and its"
-            " resolutions with hwnas profile"
-        )
+        return descend(self.space, lambda genotypes: self.estimate(genotypes).mean_ms, np.stack(found))
 
 
 def _energy(table: LatencyTable, space: Space) -> NDArray[np.float64] | None:

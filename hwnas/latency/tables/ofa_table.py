@@ -13,13 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from hwnas.errors import TableError
-from hwnas.latency.estimate import LatencyEstimate
-from hwnas.latency.tables.lookup import require_coverage
+from hwnas.latency.estimate import LatencyEstimate, LatencyEstimator, require_coverage
 from hwnas.latency.tables.published_files import find_tables
 from hwnas.latency.tables.published_yaml import read_entries
 from hwnas.spaces import Genotypes, Operator, Space
 from hwnas.spaces.elimination import Factor, minimise_sum
-from hwnas.spaces.space import Floats
+from hwnas.spaces.slots import with_nothing
 
 __all__ = ["OfaTableEstimator", "ofa_files", "operator_key"]
 
@@ -63,7 +62,7 @@ def ofa_files(folder: Path | str, space: Space) -> dict[int, Path]:
     return {resolution: files[resolution] for resolution in space.resolutions}
 
 
-class OfaTableEstimator:
+class OfaTableEstimator(LatencyEstimator):
     """A LatencyEstimator from published tables: every network's plain sum, in its own resolution's file.
 
     Also operators that don't depend on the resolution are looked up there: the files differ by a few percent in them,
@@ -80,7 +79,7 @@ class OfaTableEstimator:
         keys = [operator_key(operator) for operator in space.operators]
         means = [_read(path) for path in self.files]
         costs = np.array([[values.get(key, np.nan) for key in keys] for values in means])
-        padded = np.append(costs, np.zeros((len(costs), 1)), axis=1)  # operator id -1 reads the zero
+        padded = with_nothing(costs)
         self._factors: tuple[Factor, ...] = tuple(
             (slot.genes, np.stack([
                 padded[place].take(slot.operator_ids.take(place, axis=slot.genes.index(resolution)))
@@ -122,12 +121,6 @@ class OfaTableEstimator:
             held = np.intersect1d(self.space.slot_operators(genotypes[~covered]), self._missing)
             missing = tuple(self.space.operators[position] for position in held)
         return LatencyEstimate(mean, None, covered, missing)
-
-    def latency_ms(self, genotypes: Genotypes) -> Floats:
-        """The mean of `estimate`, `[N]`. Raises CoverageError where an operator is missing."""
-        found = self.estimate(genotypes)
-        require_coverage(found.missing)
-        return found.mean_ms
 
     def fastest(self) -> tuple[Genotypes, float]:
         """The network `[G]` with the lowest sum, and that in ms, exact. Raises CoverageError unless all is covered."""

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwnas.errors import ConfigError, choices
-from hwnas.latency.tables.lookup import TableEstimator
 from hwnas.pipeline.search.sources import Predictor, Target
 from hwnas.search.config import SearchConfig
 from hwnas.search.limits import Limit
@@ -98,12 +97,10 @@ class Quantities:
             return estimator.estimate(genotypes).upper_ms(confidence)
 
         # The mean adds up, and so nothing else does where there is a spread around it.
-        spread = estimator.estimate(self.space.extreme(False)[None]).std_ms is not None
-        return upper_ms, None if spread and confidence != 0.5 else estimator.factors
+        return upper_ms, None if estimator.has_std and confidence != 0.5 else estimator.factors
 
     def _energy(self, key: str, target: Target) -> tuple[Objective, Sequence[Factor]]:
-        estimator = target.estimator
-        values = estimator.operator_energy_mj if isinstance(estimator, TableEstimator) else None
+        values = target.estimator.operator_energy_mj
         if values is None:
             raise ConfigError(
                 f"{key}: energy_mj: the latency table of {target.device} ({target.runtime}) has no column energy_mj:"
@@ -126,9 +123,7 @@ class Quantities:
 
     def _sum(self, values: Sequence[float] | Floats) -> tuple[Objective, Sequence[Factor]]:
         costs = np.asarray(values, dtype=np.float64)
-        padded = np.append(costs, 0.0)  # operator id -1 reads the zero
-        factors = [(slot.genes, padded[slot.operator_ids]) for slot in self.space.slots]
-        return lambda genotypes: self.space.sum_over_operators(genotypes, costs), factors
+        return lambda genotypes: self.space.sum_over_operators(genotypes, costs), self.space.factors(costs)
 
 
 def _folded_parameters(operator: Operator) -> int:

@@ -12,9 +12,9 @@ from collections.abc import Callable
 import numpy as np
 
 from hwnas.progress import Progress, no_progress
-from hwnas.search.archive import Archive, ranked
 from hwnas.search.config import BananasConfig
 from hwnas.search.methods.regularized import mutate_groups
+from hwnas.search.population import Archive, Population
 from hwnas.search.problem import Problem
 from hwnas.search.result import Recorder, SearchResult
 from hwnas.spaces import Genotypes
@@ -49,34 +49,30 @@ def bananas(
     recorder = Recorder(archive)
     first = np.concatenate([problem.starts(initial), problem.space.sample(config.initial, rng)])
     progress(0.0, "first networks")
-    rows, costs = problem.repair(first, rng)
+    rows, latency = problem.repair(first, rng)
     fresh = archive.claim(rows)
-    rows, costs = rows[fresh], costs[fresh]
-    found = problem.measure_accuracy(rows)
-    archive.add(rows, found, costs)
+    found = Population.evaluate(problem, archive, rows[fresh], latency[fresh])
     while True:
-        best = ranked(found, costs)
-        recorder.record(float(found[best[0]]), float(costs[best[0]]))
-        missing = config.evaluations - len(rows)
+        best = found.best
+        recorder.record(best)
+        missing = config.evaluations - len(found)
         if missing <= 0:
             break
-        progress(len(rows) / config.evaluations, f"accuracy {found[best[0]]:.4f}")
-        drawn, latency = _candidates(problem, archive, rows[best[: config.parents]], config, rng)
+        progress(len(found) / config.evaluations, f"accuracy {best.accuracy:.4f}")
+        parents = found.ranked().genotypes[: config.parents]
+        drawn, latency = _candidates(problem, archive, parents, config, rng)
         if not len(drawn):
             break
-        if len(rows) < config.initial or np.ptp(found) == 0:
+        if len(found) < config.initial or np.ptp(found.accuracy) == 0:
             sampled = rng.random(len(drawn))  # nothing to learn from
         else:
-            mean, std = surrogate(rows, found, rng)(drawn)
+            mean, std = surrogate(found.genotypes, found.accuracy, rng)(drawn)
             sampled = mean + std * rng.standard_normal(len(drawn))
         chosen = np.argsort(-sampled, kind="stable")[: min(config.batch, missing)]
-        batch, batch_latency = drawn[chosen], latency[chosen]
-        archive.claim(batch)
-        measured = problem.measure_accuracy(batch)
-        archive.add(batch, measured, batch_latency)
-        rows, costs = np.concatenate([rows, batch]), np.concatenate([costs, batch_latency])
-        found = np.concatenate([found, measured])
-    progress(1.0, f"accuracy {found.max():.4f}")
+        archive.claim(drawn[chosen])
+        batch = Population.evaluate(problem, archive, drawn[chosen], latency[chosen])
+        found = Population.joined([found, batch])
+    progress(1.0, f"accuracy {best.accuracy:.4f}")
     return recorder.result()
 
 

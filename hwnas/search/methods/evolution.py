@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 
 from hwnas.progress import Progress, no_progress
-from hwnas.search.archive import Archive, ranked
 from hwnas.search.config import EvolutionConfig
 from hwnas.search.methods.local import improve
+from hwnas.search.population import Archive, Population
 from hwnas.search.problem import Problem
 from hwnas.search.result import Recorder, SearchResult
 from hwnas.spaces import Genotypes, Space
@@ -42,28 +42,20 @@ def evolve(
     recorder = Recorder(archive)
 
     children = np.concatenate([problem.starts(initial), problem.space.sample(config.population, rng)])
-    parents = np.empty((0, len(problem.space.genes)), dtype=np.int64)
-    parent_accuracy, parent_latency = np.empty(0), np.empty(0)
+    parents = Population.empty(len(problem.space.genes))
     for generation in range(config.generations + 1):
         children, latency = problem.repair(children, rng)
         fresh = archive.claim(children)
         if fresh.any():
-            children, latency = children[fresh], latency[fresh]
-            found = problem.measure_accuracy(children)
-            archive.add(children, found, latency)
-            pool = np.concatenate([parents, children])
-            pool_accuracy = np.concatenate([parent_accuracy, found])
-            pool_latency = np.concatenate([parent_latency, latency])
-            best = ranked(pool_accuracy, pool_latency)[: config.parent_count]
-            parents, parent_accuracy, parent_latency = pool[best], pool_accuracy[best], pool_latency[best]
-        recorder.record(float(parent_accuracy[0]), float(parent_latency[0]))
-        progress(generation / max(config.generations, 1), f"accuracy {parent_accuracy[0]:.4f}")
+            found = Population.evaluate(problem, archive, children[fresh], latency[fresh])
+            parents = Population.joined([parents, found]).ranked()[: config.parent_count]
+        recorder.record(parents.score(0))
+        progress(generation / max(config.generations, 1), f"accuracy {parents.accuracy[0]:.4f}")
         if generation < config.generations:
-            children = _breed(problem.space, parents, config, rng)
+            children = _breed(problem.space, parents.genotypes, config, rng)
 
     if config.local_search:
-        best_accuracy, best_latency = improve(problem, archive, parents[0], config.local_pairs)
-        recorder.record(best_accuracy, best_latency)
+        recorder.record(improve(problem, archive, parents.genotypes[0], config.local_pairs))
     return recorder.result()
 
 

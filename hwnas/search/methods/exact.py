@@ -64,7 +64,7 @@ def search_exact(
 
     Raises ConfigError for a space whose shared genes have too many settings to go through.
     """
-    shared = _shared_genes(space)
+    shared = [int(gene) for gene in np.flatnonzero(space.slots_of_gene != 1)]
     count = int(np.prod(space.cardinalities[shared]))
     if count > _MOST_SETTINGS:
         raise ConfigError(
@@ -173,8 +173,3 @@ def _trace(space: Space, setting: Genotypes, row: int, place: int, choices: Sequ
         genotype[list(own)] = options[option]
         place -= int(cost[row, option])
     return np.asarray(space.canonical(genotype[None])[0])
-
-
-def _shared_genes(space: Space) -> list[int]:
-    users = np.bincount([gene for slot in space.slots for gene in slot.genes], minlength=len(space.genes))
-    return [int(gene) for gene in np.flatnonzero(users != 1)]

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas.search.archive import row_keys
+from hwnas.search.population import row_keys
 from hwnas.search.problem import Objective
 from hwnas.spaces import Genotypes, Space
 from hwnas.spaces.space import Floats

@@ -10,7 +10,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas.search.archive import Archive, ranked
+from hwnas.search.population import Archive, Population, Score, ranked
 from hwnas.search.problem import Problem
 from hwnas.spaces import Genotypes, Space
 from hwnas.spaces.space import Floats
@@ -27,11 +27,9 @@ def changes(space: Space, genotype: Genotypes) -> tuple[Genotypes, NDArray[np.in
 
     Not canonical: a change to genes that have no effect here stands among them, for pairs that give it one.
     """
-    members: dict[str, list[int]] = {}
-    for column, gene in enumerate(space.genes):
-        members.setdefault(gene.group, []).append(column)
     rows, groups = [], []
-    for group, columns in enumerate(members.values()):
+    for group, members in enumerate(space.groups.members):
+        columns = list(members)
         current = tuple(genotype[columns].tolist())
         for setting in product(*(range(int(space.cardinalities[column])) for column in columns)):
             if setting != current:
@@ -43,7 +41,7 @@ def changes(space: Space, genotype: Genotypes) -> tuple[Genotypes, NDArray[np.in
     return np.array(rows, dtype=np.int64).reshape(shape), np.array(groups, dtype=np.int64)
 
 
-def improve(problem: Problem, archive: Archive, start: Genotypes, pairs: int) -> tuple[float, float]:
+def improve(problem: Problem, archive: Archive, start: Genotypes, pairs: int) -> Score:
     """Climb from `start` `[G]`, within the budget, until no neighbour is better; accuracy and latency of the end.
 
     Neighbours are all changes of one gene group, and when none of those helps, the `pairs` most promising exchanges
@@ -51,47 +49,43 @@ def improve(problem: Problem, archive: Archive, start: Genotypes, pairs: int) ->
     gains accuracy, or latency at equal accuracy. What was evaluated within the budget joins the archive.
     """
     space, current = problem.space, start
-    accuracy = float(problem.measure_accuracy(current[None])[0])
-    latency = float(problem.measure_latency(current[None])[0])
+    at = Score(float(problem.measure_accuracy(current[None])[0]), float(problem.measure_latency(current[None])[0]))
     for _ in range(_ROUNDS):
         rows, groups = changes(space, current)
         if not len(rows):
             break
         singles = space.canonical(rows)
-        single_latency = problem.measure_latency(singles)
-        single_accuracy = _evaluate(problem, archive, singles, single_latency)
-        step = _better(problem, single_accuracy, single_latency, accuracy, latency)
-        candidates, found, costs = singles, single_accuracy, single_latency
+        found = singly = _evaluate(problem, archive, singles, problem.measure_latency(singles))
+        step = _better(problem, found, at)
         if step is None and pairs:
             first, second = _promising(
-                single_accuracy - accuracy, single_latency - latency, groups, problem.budget_ms - latency, pairs
-            )
-            both = np.where(rows[first] != current, rows[first], rows[second])
-            candidates = space.canonical(both)
-            costs = problem.measure_latency(candidates)
-            within = costs <= problem.budget_ms
-            candidates, costs = candidates[within], costs[within]
-            if len(candidates):
-                found = _evaluate(problem, archive, candidates, costs)
-                step = _better(problem, found, costs, accuracy, latency)
+                singly.accuracy - at.accuracy, singly.latency_ms - at.latency_ms, groups,
+                problem.budget_ms - at.latency_ms, pairs,
+            )  # fmt: skip
+            both = space.canonical(np.where(rows[first] != current, rows[first], rows[second]))
+            latency_ms = problem.measure_latency(both)
+            within = latency_ms <= problem.budget_ms
+            found = _evaluate(problem, archive, both[within], latency_ms[within])
+            step = _better(problem, found, at)
         if step is None:
             break
-        current, accuracy, latency = candidates[step], float(found[step]), float(costs[step])
-    return accuracy, latency
+        current, at = found.genotypes[step], found.score(step)
+    return at
 
 
-def _evaluate(problem: Problem, archive: Archive, genotypes: Genotypes, latency: Floats) -> Floats:
-    accuracy = problem.measure_accuracy(genotypes)
-    keep = archive.claim(genotypes) & (latency <= problem.budget_ms)
-    if keep.any():
-        archive.add(genotypes[keep], accuracy[keep], latency[keep])
-    return accuracy
+def _evaluate(problem: Problem, archive: Archive, genotypes: Genotypes, latency_ms: Floats) -> Population:
+    """All of `genotypes`, however often they were met; new ones within the budget join the archive."""
+    joins = archive.claim(genotypes) & (latency_ms <= problem.budget_ms)
+    return Population.evaluate(problem, archive, genotypes, latency_ms, joins)
 
 
-def _better(problem: Problem, found: Floats, costs: Floats, accuracy: float, latency: float) -> int | None:
-    gains = (found > accuracy + _GAIN) | ((found > accuracy - _GAIN) & (costs < latency - _GAIN))
-    able = np.flatnonzero(gains & (costs <= problem.budget_ms))
-    return int(able[ranked(found[able], costs[able])[0]]) if len(able) else None
+def _better(problem: Problem, found: Population, at: Score) -> int | None:
+    """The best of `found` that is within the budget and better than `at`, if any is."""
+    gains = (found.accuracy > at.accuracy + _GAIN) | (
+        (found.accuracy > at.accuracy - _GAIN) & (found.latency_ms < at.latency_ms - _GAIN)
+    )
+    able = np.flatnonzero(gains & (found.latency_ms <= problem.budget_ms))
+    return int(able[ranked(found.accuracy[able], found.latency_ms[able])[0]]) if len(able) else None
 
 
 def _promising(

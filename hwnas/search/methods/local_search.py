@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from hwnas.progress import Progress, no_progress
-from hwnas.search.archive import Archive
 from hwnas.search.config import LocalSearchConfig
 from hwnas.search.methods.local import improve
+from hwnas.search.population import Archive, Population
 from hwnas.search.problem import Objective, Problem
 from hwnas.search.result import Recorder, SearchResult
 from hwnas.spaces import Genotypes
@@ -37,23 +37,15 @@ def local_search(
     starts = np.concatenate([problem.starts(initial), problem.space.sample(config.starts, rng)])
     rows, latency = problem.repair(starts, rng)
     fresh = archive.claim(rows)
-    rows, latency = rows[fresh], latency[fresh]
-    found = problem.measure_accuracy(rows)
-    archive.add(rows, found, latency)
-    best = (-np.inf, np.inf)
-    for pair in zip(found, latency, strict=True):
-        best = _better(best, (float(pair[0]), float(pair[1])))
-    recorder.record(*best)
-    for number, start in enumerate(rows):
-        progress(number / len(rows), f"accuracy {best[0]:.4f}")
-        best = _better(best, improve(problem, archive, start, config.pairs))
-        recorder.record(*best)
-    progress(1.0, f"accuracy {best[0]:.4f}")
+    found = Population.evaluate(problem, archive, rows[fresh], latency[fresh])
+    best = found.best
+    recorder.record(best)
+    for number, start in enumerate(found.genotypes):
+        progress(number / len(found), f"accuracy {best.accuracy:.4f}")
+        best = best.or_better(improve(problem, archive, start, config.pairs))
+        recorder.record(best)
+    progress(1.0, f"accuracy {best.accuracy:.4f}")
     return recorder.result()
-
-
-def _better(first: tuple[float, float], second: tuple[float, float]) -> tuple[float, float]:
-    return max(first, second, key=lambda pair: (pair[0], -pair[1]))
 
 
 class _Remembered:

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.progress import Progress, no_progress
-from hwnas.search.archive import Archive, ranked
 from hwnas.search.config import NsgaConfig
 from hwnas.search.pareto import non_dominated_values
+from hwnas.search.population import Archive, Population, Score
 from hwnas.search.problem import Objective, Problem
 from hwnas.search.result import Recorder, SearchResult
 from hwnas.spaces import Genotypes
@@ -41,7 +41,7 @@ def nsga2(
     widest = max(problems, key=lambda problem: problem.budget_ms)
     archive = Archive()
     recorders = [Recorder(archive) for _ in problems]
-    bests = [(-np.inf, np.inf)] * len(problems)
+    bests = [Score()] * len(problems)
 
     rows, values = np.empty((0, len(space.genes)), dtype=np.int64), np.empty((0, 2 + len(more)))
     rank, spread = np.empty(0, dtype=np.int64), np.empty(0)
@@ -50,25 +50,18 @@ def nsga2(
         children, latency = widest.repair(children, rng)
         fresh = archive.claim(children)
         if fresh.any():
-            children, latency = children[fresh], latency[fresh]
-            measured = widest.measure_accuracy(children)
-            archive.add(children, measured, latency)
+            found = Population.evaluate(widest, archive, children[fresh], latency[fresh])
             for number, problem in enumerate(problems):
-                fits = np.flatnonzero(latency <= problem.budget_ms)
-                if len(fits):
-                    top = fits[ranked(measured[fits], latency[fits])[0]]
-                    bests[number] = max(
-                        bests[number], (float(measured[top]), float(latency[top])), key=lambda pair: (pair[0], -pair[1])
-                    )
-            others = [np.asarray(objective(children), dtype=np.float64) for objective in more]
-            rows = np.concatenate([rows, children])
-            values = np.concatenate([values, np.stack([-measured, latency, *others], axis=1)])
+                bests[number] = bests[number].or_better(found[found.latency_ms <= problem.budget_ms].best)
+            others = [np.asarray(objective(found.genotypes), dtype=np.float64) for objective in more]
+            rows = np.concatenate([rows, found.genotypes])
+            values = np.concatenate([values, np.stack([-found.accuracy, found.latency_ms, *others], axis=1)])
             rank = ranks(values, config.population)
             spread = crowding(values, rank)
             kept = np.lexsort((-spread, rank))[: config.population]
             rows, values, rank, spread = rows[kept], values[kept], rank[kept], spread[kept]
         for recorder, best in zip(recorders, bests, strict=True):
-            recorder.record(*best)
+            recorder.record(best)
         progress(generation / max(config.generations, 1), f"{int((rank == 0).sum())} on the front")
         if generation < config.generations:
             first, second = (rows[_tournament(rank, spread, config.population, rng)] for _ in range(2))

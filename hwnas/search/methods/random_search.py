@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from hwnas.progress import Progress, no_progress
-from hwnas.search.archive import Archive, ranked
 from hwnas.search.config import RandomSearchConfig
+from hwnas.search.population import Archive, Population, Score
 from hwnas.search.problem import Problem
 from hwnas.search.result import Recorder, SearchResult
 from hwnas.spaces import Genotypes
@@ -31,7 +31,7 @@ def random_search(
     archive = Archive()
     recorder = Recorder(archive)
     known = problem.starts(initial)
-    best = (-np.inf, np.inf)
+    best = Score()
     for drawn in range(-_BATCH, config.samples, _BATCH):
         # What is known already is the first batch.
         batch = known if drawn < 0 else problem.space.sample(min(_BATCH, config.samples - drawn), rng)
@@ -39,13 +39,7 @@ def random_search(
         within = latency <= problem.budget_ms
         batch, latency = batch[within], latency[within]
         fresh = archive.claim(batch)
-        if fresh.any():
-            batch, latency = batch[fresh], latency[fresh]
-            found = problem.measure_accuracy(batch)
-            archive.add(batch, found, latency)
-            top = ranked(found, latency)[0]
-            if (found[top], -latency[top]) > (best[0], -best[1]):
-                best = (float(found[top]), float(latency[top]))
-        recorder.record(*best)
-        progress(min(1.0, (drawn + _BATCH) / config.samples), f"accuracy {best[0]:.4f}")
+        best = best.or_better(Population.evaluate(problem, archive, batch[fresh], latency[fresh]).best)
+        recorder.record(best)
+        progress(min(1.0, (drawn + _BATCH) / config.samples), f"accuracy {best.accuracy:.4f}")
     return recorder.result()

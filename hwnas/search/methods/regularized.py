@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.progress import Progress, no_progress
-from hwnas.search.archive import Archive, ranked
 from hwnas.search.config import RegularizedConfig
+from hwnas.search.population import Archive, Population, Score
 from hwnas.search.problem import Problem
 from hwnas.search.result import Recorder, SearchResult
 from hwnas.spaces import Genotypes, Space
@@ -37,32 +37,27 @@ def regularized_evolution(
     archive = Archive()
     recorder = Recorder(archive)
     children = np.concatenate([problem.starts(initial), problem.space.sample(config.population, rng)])
-    # Rows stand in the order of their age, the oldest first.
-    rows, found = np.empty((0, len(problem.space.genes)), dtype=np.int64), np.empty(0)
-    best, idle, evaluated = (-np.inf, np.inf), 0, 0
+    # In the order of their age, the oldest first.
+    living = Population.empty(len(problem.space.genes))
+    best, idle, evaluated = Score(), 0, 0
     progress(0.0, "first population")
     while True:
         children, latency = problem.repair(children, rng)
         fresh = archive.claim(children)
         idle = 0 if fresh.any() else idle + 1
-        if fresh.any():
-            children, latency = children[fresh], latency[fresh]
-            measured = problem.measure_accuracy(children)
-            archive.add(children, measured, latency)
-            evaluated += len(children)
-            top = ranked(measured, latency)[0]
-            best = max(best, (float(measured[top]), float(latency[top])), key=lambda pair: (pair[0], -pair[1]))
-            rows = np.concatenate([rows, children])[-config.population :]
-            found = np.concatenate([found, measured])[-config.population :]
-        recorder.record(*best)
+        found = Population.evaluate(problem, archive, children[fresh], latency[fresh])
+        evaluated += len(found)
+        best = best.or_better(found.best)
+        living = Population.joined([living, found])[-config.population :]
+        recorder.record(best)
         done = evaluated >= config.evaluations or idle >= _TIRED
-        progress(1.0 if done else evaluated / config.evaluations, f"accuracy {best[0]:.4f}")
+        progress(1.0 if done else evaluated / config.evaluations, f"accuracy {best.accuracy:.4f}")
         if done:
             return recorder.result()
         count = min(config.children, config.evaluations - evaluated)
-        entrants = rng.integers(0, len(rows), size=(count, config.tournament))
-        winners = entrants[np.arange(count), found[entrants].argmax(axis=1)]
-        children = mutate_groups(problem.space, rows[winners], np.ones(count, dtype=np.int64), rng)
+        entrants = rng.integers(0, len(living), size=(count, config.tournament))
+        winners = entrants[np.arange(count), living.accuracy[entrants].argmax(axis=1)]
+        children = mutate_groups(problem.space, living.genotypes[winners], np.ones(count, dtype=np.int64), rng)
 
 
 def mutate_groups(space: Space, genotypes: Genotypes, counts: NDArray[np.int64], rng: np.random.Generator) -> Genotypes:
@@ -70,20 +65,19 @@ def mutate_groups(space: Space, genotypes: Genotypes, counts: NDArray[np.int64],
 
     A group may be drawn as it was; a group without effect would make no new network.
     """
-    names = list(dict.fromkeys(gene.group for gene in space.genes))
-    group = np.array([names.index(gene.group) for gene in space.genes])
-    effective = np.zeros((len(genotypes), len(names)), dtype=bool)
+    group, groups = space.groups.of_gene, len(space.groups)
+    effective = np.zeros((len(genotypes), groups), dtype=bool)
     active = space.active(genotypes) & (space.cardinalities > 1)
     for column, number in enumerate(group):
         effective[:, number] |= active[:, column]
     order = np.argsort(np.where(effective, rng.random(effective.shape), 2.0), axis=1)
     rank = np.empty_like(order)
-    np.put_along_axis(rank, order, np.broadcast_to(np.arange(len(names)), order.shape), axis=1)
+    np.put_along_axis(rank, order, np.broadcast_to(np.arange(groups), order.shape), axis=1)
     fresh = rng.integers(0, space.cardinalities, size=genotypes.shape)
     # One gene of a group at least differs: its choice is moved on by a random step.
     steps = rng.integers(1, np.maximum(space.cardinalities, 2), size=genotypes.shape)
     moved = (genotypes + steps) % space.cardinalities
-    same = np.ones((len(genotypes), len(names)), dtype=bool)
+    same = np.ones((len(genotypes), groups), dtype=bool)
     for column, number in enumerate(group):
         same[:, number] &= fresh[:, column] == genotypes[:, column]
     fresh = np.where(same[:, group], moved, fresh)

@@ -20,6 +20,7 @@ from hwnas.export.module.copies import copied
 from hwnas.export.module.load import load_module
 from hwnas.progress import no_progress
 from tests.export.bundles import CLASSES, examples
+from tests.narrow import present
 
 HEAD = """import torch
 from torch import nn
@@ -96,15 +97,15 @@ def test_other_fixed_batch_than_one_is_told(size: int, code: str, tmp_path: Path
 def test_fixed_batch_of_one_is_worked_image_by_image(code: str, name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     module = own(tmp_path, f"def forward(self, x):\n    x = self.conv(x)\n    return self.linear({code})")
-    given, config, chosen = examples(), ExportConfig(calibration_images=20, max_accuracy_drop=1.0), model_format(name)
-    subject = subject_of(module, 24, given)
+    shown, config, chosen = examples(), ExportConfig(calibration_images=20, max_accuracy_drop=1.0), model_format(name)
+    subject = subject_of(module, 24, shown)
     images = next(iter(subject.answers.feed.batches(30)))[0][0]
     expected = torch.cat([module(image[None]) for image in images]).detach().numpy()
-    np.testing.assert_allclose(subject.answers.logits, expected, atol=1e-5)
+    np.testing.assert_allclose(present(subject.answers.logits), expected, atol=1e-5)
     for precision in ("fp32", "int8"):
         path = tmp_path / f"a{chosen.suffix}"
-        checked = export_checked(subject, name, precision, path, given, config, no_progress)
-        right = chosen.load_runner(path)(images.numpy()).argmax(1) == given.held_out.labels.numpy()
+        checked = export_checked(subject, name, precision, path, shown, config, no_progress)
+        right = chosen.load_runner(path)(images.numpy()).argmax(1) == present(shown.held_out).labels.numpy()
         assert checked.accuracy["file"] == pytest.approx(right.mean())
         assert checked.classes == list(CLASSES)
 
@@ -114,7 +115,7 @@ def test_network_that_mixes_a_batch_is_worked_image_by_image(tmp_path: Path) -> 
     module = own(tmp_path, f"def forward(self, x):\n    {code}")
     subject = subject_of(module)
     first = subject.answers.feed.first()[0]
-    np.testing.assert_allclose(subject.answers.logits[:1], module(first).detach().numpy(), atol=1e-6)
+    np.testing.assert_allclose(present(subject.answers.logits)[:1], module(first).detach().numpy(), atol=1e-6)
 
 
 def test_chance_is_told(tmp_path: Path) -> None:
@@ -133,7 +134,8 @@ class Locked(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         with self.lock:
-            return self.linear(self.conv(x).mean((2, 3))) + self.sums
+            logits: torch.Tensor = self.linear(self.conv(x).mean((2, 3))) + self.sums
+            return logits
 
 
 class Uncopyable(Locked):
@@ -183,8 +185,9 @@ def test_forward_of_any_parameters(forward: str, tmp_path: Path) -> None:
     assert [port.name for port in subject.signature.inputs] == ["input"]
     assert subject.signature.logits == "logits"
     image = subject.answers.feed.first()[0]
-    expected = 2 * module.linear(module.conv(image).flatten(1))
-    np.testing.assert_allclose(subject.answers.logits[:1], expected.detach().numpy(), atol=1e-5)
+    conv, linear = module.get_submodule("conv"), module.get_submodule("linear")
+    expected = 2 * linear(conv(image).flatten(1))
+    np.testing.assert_allclose(present(subject.answers.logits)[:1], expected.detach().numpy(), atol=1e-5)
     path = tmp_path / "a.onnx"
     export_checked(subject, "onnx", "fp32", path, noise(), ExportConfig(parity_images=6), no_progress)
 

@@ -40,7 +40,8 @@ class Tiny:
 
     def logits(self) -> np.ndarray:
         with torch.no_grad():
-            return self.module(self.images).numpy()
+            values: np.ndarray = self.module(self.images).numpy()
+            return values
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +110,8 @@ def test_numbers_in_the_network_have_scales_too(tiny: Tiny, tmp_path: Path) -> N
             )
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.layers(x * 0.5 + 3.0) * 2.0
+            logits: torch.Tensor = self.layers(x * 0.5 + 3.0) * 2.0
+            return logits
 
     module, images = Scaled().eval(), tiny.images[:, :3]
     chosen = model_format("executorch")

@@ -194,8 +194,8 @@ def test_imports_as_it_is_made_and_as_it_runs(tmp_path: Path) -> None:
     (tmp_path / "later").mkdir()
     (tmp_path / "later" / "sub.py").write_text("OFFSET = 7.0\n")
     module = load_module(f"{path}:Net")
-    nn.init.zeros_(module.layer.weight)
-    nn.init.zeros_(module.layer.bias)
+    for parameter in module.parameters():
+        nn.init.zeros_(parameter)
     assert module(torch.zeros(1, 4)).tolist() == [[7.0] * 4]
     assert set(module_files(f"{path}:Net")) == {"net.py", "late.py", "later/sub.py"}
 
@@ -284,7 +284,7 @@ def test_missing_file_is_told_with_the_nearest(file: Path) -> None:
 
 
 def test_weights_that_are_drawn_are_the_same_each_time(file: Path) -> None:
-    first, second, other = (load_module(f"{file}:make", seed=seed).layer.weight for seed in (0, 0, 1))
+    first, second, other = (load_module(f"{file}:make", seed=seed).get_parameter("layer.weight") for seed in (0, 0, 1))
     assert torch.equal(first, second)
     assert not torch.equal(first, other)
 

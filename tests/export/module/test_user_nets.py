@@ -15,6 +15,7 @@ from hwnas.errors import ExportError
 from hwnas.export.formats import model_format
 from hwnas.export.preflight import check_file
 from hwnas.export.request import ExportRequest
+from tests.narrow import present
 
 
 class PreActivation(nn.Module):
@@ -29,7 +30,8 @@ class PreActivation(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.stem(self.first(x))
         x = x + self.conv(F.relu(self.norm(x)))
-        return self.linear(self.drop(F.relu(self.last(x)).mean((2, 3))))
+        logits: torch.Tensor = self.linear(self.drop(F.relu(self.last(x)).mean((2, 3))))
+        return logits
 
 
 class NormAfterPool(nn.Module):
@@ -40,7 +42,8 @@ class NormAfterPool(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         pooled = self.norm(F.adaptive_avg_pool2d(F.relu(self.conv(x)), 1))
-        return self.linear(self.flat(pooled.flatten(1)))
+        logits: torch.Tensor = self.linear(self.flat(pooled.flatten(1)))
+        return logits
 
 
 class FlattenedMap(nn.Module):
@@ -49,7 +52,8 @@ class FlattenedMap(nn.Module):
         self.conv, self.linear = nn.Conv2d(3, 4, 3, 4), nn.Linear(4 * 8 * 8, 10)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.linear(F.relu(self.conv(x)).flatten(1))
+        logits: torch.Tensor = self.linear(F.relu(self.conv(x)).flatten(1))
+        return logits
 
 
 class ChannelShuffle(nn.Module):
@@ -61,7 +65,8 @@ class ChannelShuffle(nn.Module):
         x = F.relu(self.conv(x))
         n, c, h, w = x.shape
         x = x.view(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w)
-        return self.linear(self.grouped(x).mean((2, 3)))
+        logits: torch.Tensor = self.linear(self.grouped(x).mean((2, 3)))
+        return logits
 
 
 class PixelShuffle(nn.Module):
@@ -70,7 +75,8 @@ class PixelShuffle(nn.Module):
         self.conv, self.linear = nn.Conv2d(3, 16, 3, 2, 1), nn.Linear(4, 10)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.linear(F.adaptive_avg_pool2d(F.pixel_shuffle(self.conv(x), 2), 1).flatten(1))
+        logits: torch.Tensor = self.linear(F.adaptive_avg_pool2d(F.pixel_shuffle(self.conv(x), 2), 1).flatten(1))
+        return logits
 
 
 class SqueezeByMean(nn.Module):
@@ -81,7 +87,8 @@ class SqueezeByMean(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = F.relu(self.conv(x))
         x = x * torch.sigmoid(self.gate(x.mean((2, 3))))[:, :, None, None]
-        return self.linear(x.mean((2, 3)))
+        logits: torch.Tensor = self.linear(x.mean((2, 3)))
+        return logits
 
 
 NETS = (PreActivation, NormAfterPool, FlattenedMap, ChannelShuffle, PixelShuffle, SqueezeByMean)
@@ -94,8 +101,8 @@ def made(kind: type[nn.Module]) -> nn.Module:
     module = kind().eval()
     for part in module.modules():
         if isinstance(part, nn.BatchNorm2d | nn.BatchNorm1d):
-            nn.init.normal_(part.running_mean, 0, 0.3)
-            for values in (part.running_var, part.weight):
+            nn.init.normal_(present(part.running_mean), 0, 0.3)
+            for values in (present(part.running_var), part.weight):
                 nn.init.uniform_(values, 0.5, 2)
     return module
 

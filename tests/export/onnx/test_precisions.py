@@ -19,6 +19,7 @@ from hwnas.export.config import ExportConfig
 from hwnas.export.formats import model_format
 from hwnas.export.onnx.graph import layers_of
 from hwnas.export.request import ExportRequest
+from hwnas.supernet.layout import channels_last
 from tests.export.conftest import Exported
 
 ONNX = model_format("onnx")
@@ -198,7 +199,7 @@ def test_layers_are_modules_with_their_activations(files: dict[str, Path]) -> No
 def test_memory_format_leaves_no_trace(files: dict[str, Path], exported: Exported, tmp_path: Path) -> None:
     from copy import deepcopy
 
-    module = deepcopy(exported.module).to(memory_format=torch.channels_last)
+    module = channels_last(deepcopy(exported.module))
     path = ONNX.export(ExportRequest(module, exported.example), tmp_path / "x.onnx")
     assert node_kinds(path) == node_kinds(files["fp32"])
 

@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -44,8 +45,8 @@ def found(delegate: str, node: Node) -> str | None:
     return DELEGATES[delegate].objection(node)
 
 
-FLOAT = {"layer": "block0", "type": "float32"}
-INT8 = {"layer": "block0", "type": "int8"}
+FLOAT: dict[str, Any] = {"layer": "block0", "type": "float32"}
+INT8: dict[str, Any] = {"layer": "block0", "type": "int8"}
 
 
 @pytest.mark.parametrize(
@@ -253,7 +254,10 @@ def test_sizes_of_a_file_are_looked_at(changes: dict[str, list[int]], reason: st
 
 def between_integers(operator: str) -> onnx.ModelProto:
     """An operator as quantisers leave it that know no integer form of it."""
-    constants = [numpy_helper.from_array(np.float32(0.1), "s"), numpy_helper.from_array(np.uint8(7), "z")]
+    constants = [
+        numpy_helper.from_array(value, name)
+        for value, name in ((np.array(0.1, np.float32), "s"), (np.array(7, np.uint8), "z"))
+    ]
     nodes = [
         helper.make_node("DequantizeLinear", ["x", "s", "z"], ["a"]),
         helper.make_node(operator, ["a"], ["b"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -67,7 +68,7 @@ def run_tflite(path: Path, image: NDArray[np.float32]) -> NDArray[np.float32]:
     interpreter.set_tensor(source["index"], values)
     interpreter.invoke()
     scale, zero = target["quantization"]
-    output = (interpreter.get_tensor(target["index"]).astype(np.float32) - zero) * scale
+    output: NDArray[np.float32] = (interpreter.get_tensor(target["index"]).astype(np.float32) - zero) * scale
     return output.transpose(0, 3, 1, 2) if output.ndim == 4 else output
 
 
@@ -78,7 +79,7 @@ def test_both_runtimes_compute_what_float32_does(operator: Operator, batch: int,
     image = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
     exact = run_onnx(synthetic_onnx.write([operator], tmp_path / "x.onnx", batch=batch), image)
     assert exact.shape[0] == batch
-    settings = {"precision": "int8", "batch": batch}
+    settings: dict[str, Any] = {"precision": "int8", "batch": batch}
     from_onnx = run_onnx(synthetic_onnx.write([operator], tmp_path / "q.onnx", **settings), image)
     from_tflite = run_tflite(synthetic_tflite.write([operator], tmp_path / "q.tflite", **settings), image)
     for found in (from_onnx, from_tflite):

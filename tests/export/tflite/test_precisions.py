@@ -38,6 +38,7 @@ from hwnas.export.tflite.quantise import dynamic_integer, float16, full_integer,
 from hwnas.spaces import OfaMbv3Space, Operator
 from hwnas.supernet.build import build_subnet
 from tests.export.conftest import SMALL
+from tests.narrow import present
 
 TFLITE = model_format("tflite")
 PRECISIONS = TFLITE.precisions
@@ -284,12 +285,13 @@ class Silent(nn.Module):
         self.squeeze = nn.Conv2d(8, 8, 1)
         for part, factor in ((self.branch, scale), (self.squeeze, 0.0)):
             part.weight.data = factor * torch.randn(part.weight.shape, generator=generator)
-            part.bias.data.zero_()
+            present(part.bias).data.zero_()
         self.classifier = nn.Linear(8, 10)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = x + self.branch(x)
-        return self.classifier((y + self.squeeze(y).relu()).mean((2, 3), keepdim=True).flatten(1))
+        logits: torch.Tensor = self.classifier((y + self.squeeze(y).relu()).mean((2, 3), keepdim=True).flatten(1))
+        return logits
 
 
 @pytest.mark.parametrize(("kernel", "scale"), [(7, 1.0), (3, 1e-9), (7, 1e-5)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -179,7 +180,7 @@ class _Before:
         return self._held
 
 
-def _before(space: Space) -> tuple[FewShotPredictor, object]:
+def _before(space: Space) -> tuple[FewShotPredictor, Callable[[np.ndarray], np.ndarray]]:
     rng = np.random.default_rng(0)
     groups = feature_groups(space)(space.sample(100, rng))
     sizes = [part.shape[1] for part in groups.values()]
@@ -205,7 +206,8 @@ def _before(space: Space) -> tuple[FewShotPredictor, object]:
         columns = np.column_stack([mean, np.ones(len(inputs)), mean - 1, known - mean[:, None], inputs])
         part = np.r_[0, 1, 2, np.full(devices, 3), 4 + group]
         unit = np.sqrt(widths.mean(axis=0)[part] / np.where(part == 3, devices, 1))
-        return 7.0 * np.maximum(mean + (columns * unit) @ coefficients, 0.01)
+        found: np.ndarray = 7.0 * np.maximum(mean + (columns * unit) @ coefficients, 0.01)
+        return found
 
     return _Before(space, held), latency_ms  # type: ignore[return-value]
 

@@ -10,10 +10,10 @@ from hwnas.latency.fewshot.method import FewShotSession
 from hwnas.latency.fewshot.prior import joined
 from hwnas.latency.fewshot.teaching import fit_prior
 from hwnas.latency.fewshot.word_lookup import WordLookup
-from hwnas.spaces import OfaMbv3Config, OfaProxylessConfig, make_space
+from hwnas.spaces import OfaMbv3Config, OfaProxylessConfig, SpaceConfig, make_space
 from hwnas.spaces.mobile import MobileSpace
 
-SPACES = {
+SPACES: dict[str, SpaceConfig] = {
     "ofa_mbv3": OfaMbv3Config(resolution=(160, 192, 224)),
     "one resolution": OfaMbv3Config(resolution=(128,)),
     "ofa_proxyless": OfaProxylessConfig(),

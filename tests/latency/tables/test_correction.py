@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from hwnas.latency.tables.correction import NO_SLOWDOWN, Correction, Slowdown, cross_validate, fit_correction
 from hwnas.spaces import OfaMbv3Space
+from hwnas.spaces.space import Floats
 
 NOISE = 0.01
 
 
-def law(space: OfaMbv3Space, rng: np.random.Generator, slowdown: Slowdown, count: int = 120):
+def law(
+    space: OfaMbv3Space, rng: np.random.Generator, slowdown: Slowdown, count: int = 120
+) -> tuple[Floats, Floats, NDArray[np.int64], NDArray[np.int64], Floats, Floats]:
     """Networks whose operators cost 1.15 times what they do alone, blocks with SE 1.3 times, less a call's cost."""
     isolated = np.array([0.002 + 1e-7 * operator.macs for operator in space.operators]) * rng.uniform(0.8, 1.25)
     isolated *= rng.lognormal(0, 0.1, len(isolated))

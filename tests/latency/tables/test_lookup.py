@@ -17,9 +17,11 @@ from hwnas.spaces import OfaMbv3Space, make_space
 def without(table: LatencyTable, dropped: list[int]) -> LatencyTable:
     rows = table.operators
     kept = [position for position in range(len(rows.operators)) if position not in dropped]
-    arrays = (rows.median_ms, rows.p10_ms, rows.p90_ms, rows.samples, rows.in_network_ms)
-    operators = tuple(rows.operators[position] for position in kept)
-    return replace(table, operators=OperatorRows(operators, *(a[kept] for a in arrays), ("",) * len(kept)))
+    operators = OperatorRows(
+        tuple(rows.operators[position] for position in kept), rows.median_ms[kept], rows.p10_ms[kept],
+        rows.p90_ms[kept], rows.samples[kept], rows.in_network_ms[kept], ("",) * len(kept),
+    )  # fmt: skip
+    return replace(table, operators=operators)
 
 
 def plain(table: LatencyTable) -> LatencyTable:
@@ -81,7 +83,7 @@ def test_nothing_is_faster_than_the_fastest(table: LatencyTable, space: OfaMbv3S
     estimator = TableEstimator(replace(table, provenance={**table.provenance, "correction": correction}), space)
     genotype, latency = estimator.fastest()
     assert estimator.latency_ms(genotype[None])[0] == pytest.approx(latency)
-    grid = np.indices(space.cardinalities[[0, 1, 4, 5, 8, 9, 10]]).reshape(7, -1).T
+    grid = np.indices(space.cardinalities[[0, 1, 4, 5, 8, 9, 10]].tolist()).reshape(7, -1).T
     every = np.zeros((len(grid), len(space.genes)), dtype=np.int64)
     every[:, [0, 1, 4, 5, 8, 9, 10]] = grid
     everything = np.concatenate([space.canonical(every), space.sample(20000, np.random.default_rng(2))])

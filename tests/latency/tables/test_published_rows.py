@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -123,7 +124,9 @@ def test_csv_rows_may_hold_energy_and_leave_defaults_out(tmp_path: Path) -> None
 def test_energy_is_summed_over_operators(tmp_path: Path) -> None:
     space = make_space(OfaMbv3Config())
     header = [*Operator.field_names(), "latency_ms", "energy_mj"]
-    values = [[*operator.to_dict().values(), 1.0, operator.macs / 1e6 + 1] for operator in space.operators]
+    values: list[list[Any]] = [
+        [*operator.to_dict().values(), 1.0, operator.macs / 1e6 + 1] for operator in space.operators
+    ]
     lines = [",".join(map(str, row)) for row in [header, *values]]
     path = tmp_path / "mine.csv"
     path.write_text("\n".join(lines) + "\n")

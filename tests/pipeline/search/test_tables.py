@@ -13,17 +13,17 @@ from hwnas.accuracy.config import PredictorConfig
 from hwnas.accuracy.predictor import AccuracyPredictor
 from hwnas.cli.compose import compose_config
 from hwnas.cli.config import register_schemas, to_pipeline_config
-from hwnas.cli.console import Reporter
 from hwnas.errors import HwnasError
 from hwnas.latency.tables.table import LatencyTable, NetworkRows, OperatorRows, write_table
-from hwnas.pipeline.inputs import resolve_space, tables_of
+from hwnas.pipeline.inputs import tables_of
 from hwnas.pipeline.search.step import search
+from hwnas.pipeline.space import resolve_space
 from hwnas.search.config import SEARCHERS
-from hwnas.spaces import OfaMbv3Space
+from hwnas.spaces import Space
 from tests.running import run_hwnas
 
 
-def written_table(space: OfaMbv3Space, path: Path, runtime: str, slowdown: float, device: str = "localhost") -> None:
+def written_table(space: Space, path: Path, runtime: str, slowdown: float, device: str = "localhost") -> None:
     rng = np.random.default_rng(0)
     cost = np.array([operator.macs / 1e6 + 0.01 for operator in space.operators]) * rng.uniform(
         0.8, 1.2, len(space.operators)
@@ -99,7 +99,7 @@ def in_process(inputs: list[str], *more: str) -> Path:
     """`hwnas search` without a process of its own, which takes a second; the folder of its result."""
     *settings, run_dir = inputs
     folder = Path(run_dir.removeprefix("hydra.run.dir="))
-    search(to_pipeline_config(compose_config("search", [*settings, *SHORT, *more])), folder, Reporter())
+    search(to_pipeline_config(compose_config("search", [*settings, *SHORT, *more])), folder)
     return folder
 
 

@@ -160,3 +160,23 @@ def test_a_choice_out_of_range_is_named(full_space: OfaMbv3Space, value: int) ->
     rows[2, full_space.gene_index["e7"]] = value
     with pytest.raises(ArchError, match=rf"gene e7 of row 2 is choice {value}, expected 0 to 2"):
         full_space.check(rows)
+
+
+def test_neighbours_differ_in_one_gene_at_most(space: Space) -> None:
+    row = space.sample(1, np.random.default_rng(3))[0]
+    rows = space.neighbours(row)
+    assert rows.shape == (int(space.cardinalities.sum()), len(space.genes))
+    np.testing.assert_array_equal(rows, space.canonical(rows))
+    number = 0
+    for column, choices in enumerate(space.cardinalities):
+        for choice in range(choices):
+            changed = row.copy()
+            changed[column] = choice
+            np.testing.assert_array_equal(rows[number], space.canonical(changed[None])[0])
+            number += 1
+
+
+def test_slots_of_a_gene_are_counted(space: Space) -> None:
+    counts = [sum(column in slot.genes for slot in space.slots) for column in range(len(space.genes))]
+    assert space.slots_of_gene.tolist() == counts
+    assert space.shared_genes.tolist() == [count > 1 for count in counts]

@@ -115,7 +115,8 @@ def test_no_genotype_is_evaluated_twice_in_the_main_search(tiny: Any, config: Se
 
     def accuracy(genotypes: np.ndarray) -> np.ndarray:
         asked.extend(row.tobytes() for row in genotypes)
-        return tiny.accuracy(genotypes)
+        found: np.ndarray = tiny.accuracy(genotypes)
+        return found
 
     bare = replace(
         config,
@@ -159,7 +160,7 @@ def test_a_nan_names_the_function_that_gave_it(tiny: Any, config: SearchConfig, 
         return np.where(genotypes[:, -1] == 1, np.nan, values)
 
     with pytest.raises(HwnasError, match=rf"^{name} is not a number for \d+ of \d+ networks") as caught:
-        run(tiny, tiny.quantile_ms(0.9), config, **{name: broken})
+        run(tiny, tiny.quantile_ms(0.9), config, **{name: broken})  # type: ignore[arg-type]
     arch = json.loads(str(caught.value).split("the first: ")[1])
     assert arch["r"] == 24
 
@@ -224,7 +225,11 @@ def test_a_space_of_one_network_gives_that_network(tiny: Any, config: SearchConf
     )  # fmt: skip
     space = make_space(one)
     problem = Problem(
-        space, lambda rows: rows[:, 0] + 0.5, lambda rows: rows[:, 0] + 1.0, 2.0, space.extreme(largest=True)
+        space,
+        lambda rows: np.full(len(rows), 0.5),
+        lambda rows: np.full(len(rows), 1.0),
+        2.0,
+        space.extreme(largest=True),
     )
     result = search(
         problem,

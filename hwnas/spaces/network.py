@@ -1,0 +1,123 @@
+"""The operators behind genotypes: which stand in a network, and what adds up over them.
+
+Shapes: N architectures, G genes, S slots, O distinct operators.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwnas.spaces.elimination import Factor, minimise_sum
+from hwnas.spaces.genes import Floats, Genotypes
+from hwnas.spaces.operators import Operator
+from hwnas.spaces.slots import Slot, with_nothing
+
+__all__ = ["SlotNetwork"]
+
+
+class SlotNetwork(ABC):
+    """Networks of `slots` that hold some of `operators`, one after the other: a `Space`, to whoever measures."""
+
+    slots: tuple[Slot, ...]
+    operators: tuple[Operator, ...]
+
+    @property
+    @abstractmethod
+    def cardinalities(self) -> NDArray[np.int64]:
+        """The number of choices of each gene, `[G]`."""
+
+    @abstractmethod
+    def canonical(self, genotypes: Genotypes) -> Genotypes:
+        """The same networks with every gene that has no effect set to 0, `[N, G]`."""
+
+    @cached_property
+    def operator_index(self) -> dict[Operator, int]:
+        """Operator to its position in `operators`."""
+        return {operator: position for position, operator in enumerate(self.operators)}
+
+    def slot_operators(self, genotypes: Genotypes) -> NDArray[np.int64]:
+        """Which operator stands in each slot, `[N, S]`, -1 for none."""
+        return np.stack([slot.operator_ids[self._columns(genotypes, slot)] for slot in self.slots], axis=1)
+
+    def operator_counts(self, genotypes: Genotypes) -> NDArray[np.int64]:
+        """How often each network holds each operator, `[N, O]`."""
+        ids = self.slot_operators(genotypes)
+        rows = np.arange(len(genotypes))[:, None] * (len(self.operators) + 1)
+        flat = np.bincount((rows + ids + 1).ravel(), minlength=len(genotypes) * (len(self.operators) + 1))
+        return flat.reshape(len(genotypes), -1)[:, 1:]
+
+    def named_operators(self, genotype: Genotypes) -> dict[str, Operator]:
+        """The operators of one genotype `[G]` by their slots, in the order in which they run."""
+        ids = self.slot_operators(genotype[None])[0]
+        return {
+            slot.name: self.operators[position] for slot, position in zip(self.slots, ids, strict=True) if position >= 0
+        }
+
+    def operators_of(self, genotype: Genotypes) -> list[Operator]:
+        """The operators of one genotype `[G]`, in the order in which they run."""
+        return list(self.named_operators(genotype).values())
+
+    def sum_over_operators(self, genotypes: Genotypes, values: Floats) -> Floats:
+        """The sum of `values` `[O]` over each network's operators, `[N]` (latency tables, MACs, parameters)."""
+        total = np.zeros(len(genotypes))
+        for slot, table in zip(self.slots, self._slot_tables(values), strict=True):
+            total += table[self._columns(genotypes, slot)]
+        return total
+
+    def factors(self, values: Floats) -> tuple[Factor, ...]:
+        """Each slot's genes and what stands there of `values` `[O]`: tables that add up to `sum_over_operators`."""
+        return tuple((slot.genes, table) for slot, table in zip(self.slots, self._slot_tables(values), strict=True))
+
+    def minimise_over_operators(self, values: Floats) -> tuple[Genotypes, float]:
+        """The canonical genotype `[G]` with the smallest `sum_over_operators`, and that sum. Exact."""
+        row, total = minimise_sum(self.cardinalities, self.factors(values))
+        return self.canonical(row[None])[0], total
+
+    def macs(self, genotypes: Genotypes) -> NDArray[np.int64]:
+        """Multiply-accumulates of one inference at batch 1, `[N]`."""
+        return self._whole_sums(genotypes, self._operator_macs)
+
+    def parameters(self, genotypes: Genotypes) -> NDArray[np.int64]:
+        """Trainable parameters, `[N]`."""
+        return self._whole_sums(genotypes, self._operator_parameters)
+
+    def peak_activation_bytes(self, genotypes: Genotypes, bytes_per_value: int = 4) -> NDArray[np.int64]:
+        """The most memory that activations take at once in one inference at batch 1, `[N]`, without weights.
+
+        Counted as a runtime has it that fuses BatchNorm, activations and additions into the layer before: a running
+        layer's input and output, and what a residual addition still needs. A bottleneck's projected shortcut is
+        computed first.
+        """
+        peak = np.zeros(len(genotypes))
+        for slot, table in zip(self.slots, self._slot_tables(self._operator_peaks), strict=True):
+            np.maximum(peak, table[self._columns(genotypes, slot)], out=peak)
+        return peak.astype(np.int64) * bytes_per_value
+
+    @cached_property
+    def _operator_macs(self) -> Floats:
+        return np.array([operator.macs for operator in self.operators], dtype=np.float64)
+
+    @cached_property
+    def _operator_parameters(self) -> Floats:
+        return np.array([operator.parameters for operator in self.operators], dtype=np.float64)
+
+    @cached_property
+    def _operator_peaks(self) -> Floats:
+        return np.array([operator.peak_activations for operator in self.operators], dtype=np.float64)
+
+    def _whole_sums(self, genotypes: Genotypes, values: Floats) -> NDArray[np.int64]:
+        # Whole numbers below 2^53 add up exactly in float64.
+        return self.sum_over_operators(genotypes, values).astype(np.int64)
+
+    @staticmethod
+    def _columns(genotypes: Genotypes, slot: Slot) -> tuple[NDArray[np.int64], ...]:
+        return tuple(genotypes[:, column] for column in slot.genes)
+
+    def _slot_tables(self, values: Floats) -> Sequence[Floats]:
+        padded = with_nothing(values)
+        return [padded[slot.operator_ids] for slot in self.slots]
