@@ -21,7 +21,7 @@ from hwnas.profiling.agent import REFERENCE
 from hwnas.profiling.build import build_table
 from hwnas.profiling.config import ProfilingConfig
 from hwnas.profiling.drivers import parse_benchmark
-from hwnas.profiling.files import _REFERENCE_SPACE, FileLatency, measure_files
+from hwnas.profiling.files import _REFERENCE_SPACE, FileLatencies, FileLatency, measure_files
 from hwnas.profiling.journal import Journal
 from hwnas.profiling.measure import measure_models, probe
 from hwnas.profiling.networks import input_shape, networks_at_most, reference_network, spread_networks
@@ -475,7 +475,7 @@ def test_a_journal_is_cut_where_it_is_torn(tmp_path: Path) -> None:
     assert path.read_bytes() == whole + b'{"event": "three"}\n'
 
 
-@pytest.mark.parametrize("settings", [ProfilingConfig(), FileLatency(1.0, 1.0, 1.0, 1)])
+@pytest.mark.parametrize("settings", [ProfilingConfig(), FileLatency(1.0, 1.0, 1.0, 1), FileLatencies({}, {}, 1.0, {})])
 def test_what_was_checked_or_measured_stays(settings: Any) -> None:
     with pytest.raises(FrozenInstanceError):
         setattr(settings, fields(settings)[0].name, 0)

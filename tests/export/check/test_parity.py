@@ -531,5 +531,5 @@ def test_inputs_that_are_no_images_are_advised_where_types_are_wrong_alone() -> 
     with pytest.raises(ExportError, match=r"export\.inputs='\{input"):
         looked_at(Gives(looked_up))
     with pytest.raises(ExportError, match="KeyError") as told:
-        looked_at(Gives(lambda _: {}["absent"]))
+        looked_at(Gives(lambda _: dict[str, Tensor]()["absent"]))
     assert "export.inputs" not in str(told.value)

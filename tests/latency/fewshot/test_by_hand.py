@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import multivariate_normal
 
 from hwnas.errors import DataError
-from hwnas.latency.fewshot.choosing import most_informative
+from hwnas.latency.fewshot.choosing import Beliefs, most_informative
 from hwnas.latency.fewshot.evidence import maximise_evidence
 from hwnas.latency.fewshot.features import cost_figures, feature_groups
 from hwnas.latency.fewshot.method import FewShotSession, check_measurements, fastest_found
@@ -59,24 +59,30 @@ def test_widths_are_where_the_posterior_is_highest() -> None:
 
 @pytest.mark.parametrize("measured", [[], [4], [1, 7]])
 def test_the_most_informative_leaves_the_least_variance(measured: list[int]) -> None:
-    """Each candidate tried out: the covariance of all after it, by the formulas of a conditional normal."""
+    """Each candidate tried out under each belief: the covariance of all, by the formulas of a conditional normal."""
     generator = rng(2)
-    root = generator.normal(size=(10, 6)) * generator.uniform(0.2, 2, 10)[:, None]
-    covariance, noise = root @ root.T, generator.uniform(0.05, 0.5, 10)
-    apart = generator.normal(size=(2, 10)) * 0.3
+    columns = generator.normal(size=(10, 6)) * generator.uniform(0.2, 2, 10)[:, None]
+    shape, apart = generator.uniform(0.5, 5, 10), generator.normal(size=(2, 10)) * 0.3
+    variances, within = generator.uniform(0.1, 2, size=(3, 6)), [generator.normal(size=(2, 6)) * 0.2] * 3
+    beliefs = Beliefs(np.array([0.3, 0.2, 0.5]), variances, np.array([0.05, 0.2, 0.1]), within)
     left = np.ones(10)
     left[measured] = 0
+    gain = np.zeros(10)
+    for weight, own, level, directions in zip(beliefs.weights, variances, beliefs.noise, within, strict=True):
+        noise = level * shape + 0.01
 
-    def conditional(start: Floats, rows: list[int]) -> Floats:
-        if not rows:
-            return start
-        across = start[:, rows]
-        own = np.linalg.inv(start[np.ix_(rows, rows)] + np.diag(noise[rows]))
-        return np.asarray(start - across @ own @ across.T)
+        def conditional(start: Floats, rows: list[int], noise: Floats = noise) -> Floats:
+            if not rows:
+                return start
+            across = start[:, rows]
+            gram = np.linalg.inv(start[np.ix_(rows, rows)] + np.diag(noise[rows]))
+            return np.asarray(start - across @ gram @ across.T)
 
-    known = conditional(covariance, measured) + apart.T @ apart
-    remaining = [np.trace(conditional(known, [one])) if left[one] else np.inf for one in range(10)]
-    assert most_informative(covariance, noise, measured, apart, left) == int(np.argmin(remaining))
+        before = columns @ (np.diag(own) + directions.T @ directions) @ columns.T
+        known = conditional(before, measured) + apart.T @ apart
+        gain += weight * np.array([np.trace(known) - np.trace(conditional(known, [one])) for one in range(10)])
+    expected = int(np.where(left > 0, gain, -np.inf).argmax())
+    assert most_informative(beliefs, columns, shape, 0.01, measured, apart, left) == expected
 
 
 def test_features_of_a_users_space() -> None:

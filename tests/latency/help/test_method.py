@@ -12,7 +12,7 @@ from hwnas.errors import CheckpointError, DataError
 from hwnas.latency.help.method import HelpMethod
 from hwnas.latency.help.training import HelpConfig
 from hwnas.latency.predictors.dataset import LatencyData
-from hwnas.latency.predictors.registry import Target
+from hwnas.latency.predictors.interface import Target
 from hwnas.progress import no_progress
 from hwnas.spaces.categorical import CategoricalSpace
 

@@ -228,7 +228,7 @@ def test_a_step_of_meta_training_goes_down_the_episodes_loss() -> None:
         # The divergence of a normal from the standard one (Kingma and Welling, 2014, appendix B).
         divergence = -0.5 * (1 + torch.log(spread**2) - mean**2 - spread**2).sum()
         loss = loss + (error + 0.2 * divergence) / 2
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     for before, moved in ((parameters, found), (inner, rates)):
         for name, value in before.items():
             assert value.grad is not None

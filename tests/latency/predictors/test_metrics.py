@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hwnas.latency.estimate import LatencyEstimate
-from hwnas.latency.predictors.metrics import INTERVAL, interval_of_mean, score_estimate
+from hwnas.latency.estimate import INTERVAL, LatencyEstimate
+from hwnas.latency.predictors.metrics import interval_of_mean, score_estimate
 
 
 def estimate(mean: list[float], std: list[float] | None = None) -> LatencyEstimate:

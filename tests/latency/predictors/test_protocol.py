@@ -12,9 +12,11 @@ from hwnas.errors import ConfigError, DataError
 from hwnas.latency.estimate import LatencyEstimate
 from hwnas.latency.predictors.dataset import LatencyData, load_latency_data
 from hwnas.latency.predictors.dataset_config import LatencyDataConfig
+from hwnas.latency.predictors.fewshot import few_devices_note
+from hwnas.latency.predictors.interface import Adapted, Target
 from hwnas.latency.predictors.metrics import Scores
 from hwnas.latency.predictors.protocol import ProtocolResult, Trial, run_protocol
-from hwnas.latency.predictors.registry import METHODS, Adapted, Target, few_devices_note, make_method
+from hwnas.latency.predictors.registry import METHODS, make_method
 from hwnas.progress import Progress, no_progress
 from hwnas.spaces import Genotypes
 from hwnas.spaces.nasbench201 import NasBench201Space
