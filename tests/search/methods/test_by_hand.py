@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import FrozenInstanceError, fields
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
 
 from hwnas.errors import HwnasError
-from hwnas.search.budgets import resolve_budgets, sample_near_latency
+from hwnas.search.budgets import Budget, resolve_budgets, sample_near_latency
 from hwnas.search.config import (
     BananasConfig,
     EvolutionConfig,
@@ -24,7 +26,7 @@ from hwnas.search.limits import Limit
 from hwnas.search.methods import islands as islands_module
 from hwnas.search.methods.bananas import bananas
 from hwnas.search.methods.evolution import evolve
-from hwnas.search.methods.exact import search_exact
+from hwnas.search.methods.exact import ExactResult, additive_weights, search_exact
 from hwnas.search.methods.guided import Guide
 from hwnas.search.methods.islands import _prices, evolve_islands
 from hwnas.search.methods.local import improve
@@ -594,3 +596,35 @@ def test_equal_scores_are_no_equal_networks() -> None:
     # One place a shape: the three others come before a second of the best shape.
     assert (kept.accuracy == 0.9).sum() == 1
     assert len(kept.genotypes) == 4
+
+
+def test_crowding_is_a_share_of_the_fronts_extent_however_small() -> None:
+    values = np.array([[0.0, 0.3], [0.1, 0.1], [0.4, 0.0]])
+    assert crowding(values, np.zeros(3, dtype=np.int64))[1] == pytest.approx(2.0)
+
+
+def test_what_takes_the_whole_budget_is_within_it_in_the_history() -> None:
+    task = problem(digits(4, 2), 5.0)
+    [result] = nsga2([task], NsgaConfig(population=20, generations=10), rng())
+    assert result.latency_ms == 5.0
+    assert result.history.accuracy[-1] == result.accuracy
+    shares: list[float] = []
+    settings = EvolutionConfig(population=4, generations=1, local_search=False)
+    evolve(task, settings, rng(), lambda share, _: shares.append(share))
+    assert shares == [0.0, 1.0]
+
+
+def test_weights_are_one_array_a_gene() -> None:
+    space = digits(4, 3)
+    accuracy, weights = additive(space, 2)
+    found = additive_weights(space, accuracy, rng())
+    assert found is not None
+    assert [len(one) for one in found[0]] == [3] * 4
+    spread = [one - one.mean() for one in found[0]]
+    assert np.allclose(spread, [(one - one.mean()) / 100 for one in weights], atol=1e-6)
+
+
+@pytest.mark.parametrize("result", [Budget("tight", 1.0, None), ExactResult(None, 0.0, 0.0)])
+def test_results_stay_as_they_were_found(result: Any) -> None:
+    with pytest.raises(FrozenInstanceError):
+        setattr(result, fields(result)[0].name, 0)
