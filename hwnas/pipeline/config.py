@@ -13,7 +13,8 @@ from hwnas.errors import ConfigError, choices
 from hwnas.export.config import ExportConfig, VerifyConfig
 from hwnas.latency.config import OnboardConfig, ProtocolConfig
 from hwnas.latency.predictors.dataset_config import LatencyDataConfig
-from hwnas.profiling.config import RUNTIMES, ProfilingConfig
+from hwnas.profiling.config import ProfilingConfig
+from hwnas.runtimes import RUNTIMES
 from hwnas.search.config import SearchConfig
 from hwnas.spaces import SpaceConfig
 from hwnas.training.config import FinetuneConfig, TrainingConfig

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from hwnas.export.convolutions import row_groups
 from hwnas.export.request import ExportState
-from hwnas.export.tflite.depthwise import row_groups
 
 __all__ = ["split_depthwise"]
 

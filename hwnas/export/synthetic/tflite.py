@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.errors import MissingExtraError
-from hwnas.export.synthetic.chain import Affine, build_chain, same_is_symmetric
+from hwnas.export.convolutions import row_groups, same_is_symmetric
+from hwnas.export.synthetic.chain import Affine, build_chain
 from hwnas.export.synthetic.int8 import ACTIVATION_RANGES, SIGNED, Range, quantise_bias, quantise_weight
-from hwnas.export.tflite.depthwise import row_groups
 from hwnas.export.tflite.flatbuffer import HALF_PRECISION, AlignedBuffer, add_metadata, pack
 from hwnas.files import write_bytes
 from hwnas.spaces import Operator

@@ -11,12 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from hwnas.export.synthetic.chain import same_is_symmetric
+from hwnas.export.convolutions import row_groups, same_is_symmetric
 from hwnas.export.tflite.graph import TfliteGraph
 
-__all__ = ["row_groups", "split_depthwise"]
-
-_TAPS = 25
+__all__ = ["split_depthwise"]
 
 
 def split_depthwise(content: bytes) -> bytes:
@@ -26,20 +24,6 @@ def split_depthwise(content: bytes) -> bytes:
         if graph.kind(operator) == "DEPTHWISE_CONV_2D":
             _split_rows(graph, operator)
     return graph.packed()
-
-
-def row_groups(kernel: int) -> list[tuple[int, ...]]:
-    """The rows of a square depthwise kernel in groups of up to 25 taps, equally spaced and symmetric, or [] for none.
-
-    7: rows 0, 3, 6, then 1, 5, then 2, 4.
-    """
-    if kernel**2 <= _TAPS or 2 * kernel > _TAPS or kernel % 2 == 0:
-        return []
-    pairs = [(row, kernel - 1 - row) for row in range(kernel // 2)]
-    middle = kernel // 2
-    if 3 * kernel <= _TAPS:
-        return [(pairs[0][0], middle, pairs[0][1]), *pairs[1:]]
-    return [*pairs, (middle,)]
 
 
 def _split_rows(graph: TfliteGraph, operator: Any) -> None:

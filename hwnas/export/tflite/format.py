@@ -21,11 +21,11 @@ from hwnas.export.passes import first_line, fold_batch_norm, on_cpu, require
 from hwnas.export.quiet import quiet
 from hwnas.export.request import ExportState
 from hwnas.export.signature import Port
-from hwnas.export.synthetic import tflite as synthetic_tflite
 from hwnas.export.tflite.activations import lower_activations
 from hwnas.export.tflite.depthwise import split_depthwise
 from hwnas.export.tflite.flatbuffer import add_metadata, operator_names
 from hwnas.export.tflite.graph import TfliteGraph
+from hwnas.export.tflite.operators import read_operators
 from hwnas.export.tflite.quantise import (
     dynamic_integer,
     float16,
@@ -167,7 +167,7 @@ FORMAT = ModelFormat(
         ("quantise", _quantise),
         ("attach metadata", _attach_metadata),
     ),
-    write_synthetic=synthetic_tflite.write,
     open=open_file,
     layer_errors=layer_errors,
+    read_operators=read_operators,
 )
