@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["row_groups", "same_is_symmetric"]
+__all__ = ["row_dilation", "row_groups", "same_is_symmetric"]
 
 _TAPS = 25
 """XNNPACK's depthwise kernels hold no more: see `hwnas.export.tflite.depthwise`."""
@@ -20,6 +20,11 @@ def row_groups(kernel: int) -> list[tuple[int, ...]]:
     if 3 * kernel <= _TAPS:
         return [(pairs[0][0], middle, pairs[0][1]), *pairs[1:]]
     return [*pairs, (middle,)]
+
+
+def row_dilation(rows: tuple[int, ...]) -> int:
+    """The dilation of a convolution with one of `row_groups`."""
+    return rows[1] - rows[0] if len(rows) > 1 else 1
 
 
 def same_is_symmetric(size: int, kernel: int, stride: int) -> bool:

@@ -21,7 +21,8 @@ from hwnas.export.formats import FORMATS, format_of_file, format_of_runtime, mod
 from hwnas.export.onnx.graph import OPSET
 from hwnas.export.request import ExportRequest, ExportState
 from hwnas.export.synthetic.registry import synthetic_writer
-from hwnas.export.tflite.flatbuffer import operator_names, read_metadata
+from hwnas.export.tflite.flatbuffer import read_metadata
+from hwnas.export.tflite.operators import operator_names
 from hwnas.spaces import Operator
 from tests.export.conftest import Exported
 

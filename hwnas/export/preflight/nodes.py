@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hwnas.export.convolutions import row_groups, same_is_symmetric
+from hwnas.export.convolutions import row_dilation, row_groups, same_is_symmetric
 from hwnas.export.node import Node
 from hwnas.export.synthetic.chain import Affine, build_chain
 from hwnas.spaces import Operator
@@ -83,7 +83,7 @@ class _Litert(_Recorder):
                 "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D",
                 weights=weights,
                 activation="NONE" if groups else fused,
-                dilation=groups[number][1] - groups[number][0] if groups and len(groups[number]) > 1 else 1,
+                dilation=row_dilation(groups[number]) if groups else 1,
             )
             if number:
                 self._append("ADD", activation=fused if last else "NONE")

@@ -23,7 +23,8 @@ from hwnas.export.preflight.rules import SEVERITIES
 from hwnas.export.preflight.suggestions import suggestion
 from hwnas.export.synthetic import onnx as synthetic_onnx
 from hwnas.export.synthetic import tflite as synthetic_tflite
-from hwnas.export.tflite.flatbuffer import operator_names, pack, unpack
+from hwnas.export.tflite.flatbuffer import pack, unpack
+from hwnas.export.tflite.operators import operator_names
 from hwnas.spaces import OfaMbv3Config, OfaMbv3Space, OfaProxylessConfig, OfaProxylessSpace, Operator, Space
 from tests.export.conftest import SMALL
 

@@ -19,22 +19,17 @@ from numpy.typing import NDArray
 from torch import nn
 
 from hwnas.errors import ConfigError, ExportError, MissingExtraError
+from hwnas.export.convolutions import row_groups
 from hwnas.export.formats import model_format
 from hwnas.export.quiet import quiet
 from hwnas.export.request import ExportRequest, ExportState
 from hwnas.export.synthetic import tflite as synthetic_tflite
 from hwnas.export.tflite.activations import lower_activations
-from hwnas.export.tflite.depthwise import row_groups, split_depthwise
-from hwnas.export.tflite.flatbuffer import (
-    layer_of,
-    operator_layers,
-    operator_names,
-    output_types,
-    pack,
-    read_metadata,
-    unpack,
-)
-from hwnas.export.tflite.quantise import dynamic_integer, float16, full_integer, layer_errors, read_ranges
+from hwnas.export.tflite.depthwise import split_depthwise
+from hwnas.export.tflite.flatbuffer import pack, read_metadata, unpack
+from hwnas.export.tflite.operators import layer_of, operator_layers, operator_names, output_types
+from hwnas.export.tflite.quantise import dynamic_integer, float16, full_integer, layer_errors
+from hwnas.export.tflite.ranges import read_ranges
 from hwnas.spaces import OfaMbv3Space, Operator
 from hwnas.supernet.build import build_subnet
 from tests.export.conftest import SMALL
