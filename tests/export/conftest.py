@@ -15,7 +15,7 @@ from hwnas.spaces import OfaMbv3Config, OfaMbv3Space, Operator, Space
 from hwnas.supernet.build import build_subnet
 
 # Compiling takes several times as long as the other formats: what all formats do, these do in the slow tests, but for
-# one tiny network each in test_tvm.py and test_executorch.py.
+# one tiny network each in tvm/test_format.py and executorch/test_format.py.
 COMPILED = ("tvm", "executorch")
 
 # 1 channel; odd and even sizes before strides; every activation; with and without squeeze-and-excitation.
