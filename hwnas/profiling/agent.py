@@ -459,7 +459,7 @@ def open_runtime(job: dict[str, Any]) -> tuple[Callable[..., Any], dict[str, Any
     if job.get("driver"):
         from hwnas.profiling.drivers import make_driver
 
-        driver = make_driver(job, sys.modules[__name__])
+        driver = make_driver(job)
         return driver.load, {**driver.facts, "runtime_version": driver.version}
     cpus = pin(job["threads"]) if job["pin"] else None
     preferred = raise_priority()

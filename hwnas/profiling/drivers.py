@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 
@@ -128,15 +129,15 @@ class BenchmarkModel:
 _DRIVERS: dict[str, Any] = {"tvm_rpc": TvmRpc, "benchmark_model": BenchmarkModel}
 
 
-def make_driver(job: dict[str, Any], agent: Agent) -> Any:
+def make_driver(job: dict[str, Any], agent: Agent | None = None) -> Any:
     """The driver that the transport asks for in `job["driver"]`; a `version`, `facts`, and `load` as runtimes have.
 
-    Raises ImportError where it does not run the job's runtime.
+    `agent`: by default the program that runs here. Raises ImportError where the driver does not run the job's runtime.
     """
     driver = _DRIVERS[job["driver"]["kind"]]
     if job["runtime"] != driver.runtime:
         raise ImportError(driver.refusal.format(job["runtime"]))
-    return driver(job, agent)
+    return driver(job, cast(Agent, sys.modules["__main__"]) if agent is None else agent)
 
 
 def parse_benchmark(text: str) -> dict[str, Any]:
