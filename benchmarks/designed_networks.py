@@ -16,14 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from hwnas import load_config
 from hwnas.cli.commands import COMMANDS
-from hwnas.cli.compose import compose_config
-from hwnas.cli.config import to_pipeline_config
 from hwnas.devices.config import DeviceConfig
 from hwnas.devices.connect import connect
 from hwnas.devices.profile import load_profile
 from hwnas.files import read_json, sha256_of_json, write_json
-from hwnas.pipeline.config import PipelineConfig
 from hwnas.pipeline.inputs import given_arch, resolve_space
 from hwnas.profiling.config import ProfilingConfig
 from hwnas.profiling.journal import Journal
@@ -32,16 +30,9 @@ from hwnas.progress import no_progress
 from hwnas.spaces import Genotypes, Space
 from hwnas.training.config import PhaseConfig, TrainingConfig
 
-__all__ = ["Designed", "Searched", "Single", "composed", "hwnas", "ladder", "latencies", "trained"]
+__all__ = ["Designed", "Searched", "Single", "hwnas", "ladder", "latencies", "trained"]
 
 PROBED_EPOCHS = (0.05, 0.3)
-
-
-def composed(command: str, overrides: Sequence[str]) -> PipelineConfig:
-    """The settings of a command, those of `overrides` that it takes applied."""
-    used = (*COMMANDS[command].keys, "experiment", "seed")
-    own = [setting for setting in overrides if setting.split("=")[0].split(".")[0] in used]
-    return to_pipeline_config(compose_config(command, own))
 
 
 def hwnas(command: str, folder: Path, overrides: Sequence[str]) -> tuple[dict[str, Any], float]:
@@ -70,7 +61,7 @@ class Single(ABC):
 
     @cached_property
     def network(self) -> tuple[Space, Genotypes]:
-        config = composed("train", self.settings)
+        config = load_config(self.settings)
         space = resolve_space(config)
         return space, space.genotype(given_arch(config.arch))
 

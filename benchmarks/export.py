@@ -28,9 +28,8 @@ from designed_networks import hwnas
 from machine import about, described
 from torch import nn
 
+from hwnas import load_config
 from hwnas.accuracy.measure import calibrate_subnet
-from hwnas.cli.compose import compose_config
-from hwnas.cli.config import register_schemas, to_pipeline_config
 from hwnas.data.load import ImageData
 from hwnas.devices.config import DeviceConfig
 from hwnas.devices.connect import connect
@@ -91,9 +90,8 @@ def parse() -> argparse.Namespace:
 
 
 def opened(arguments: argparse.Namespace) -> tuple[PipelineConfig, Space, ImageData]:
-    register_schemas()
     overrides = [f"experiment={arguments.experiment}", *arguments.set]
-    config = to_pipeline_config(compose_config("evaluate", overrides))
+    config = load_config(overrides)
     space = resolve_space(config)
     return config, space, load_images(config, space, no_progress)
 

@@ -28,8 +28,7 @@ from hard_splits import hard_splits
 from hard_splits_report import HARD, HARD_METHODS, hard_table, hard_trials
 from machine import about, described
 
-from hwnas.cli.compose import compose_config
-from hwnas.cli.config import register_schemas, to_pipeline_config
+from hwnas import EvaluateLatencyStep, load_config
 from hwnas.files import read_json, sha256_of_file, write_json, write_text
 from hwnas.latency.estimate import LatencyEstimate
 from hwnas.latency.fewshot.calibration import taught_prior
@@ -156,9 +155,8 @@ def table_trials(data: LatencyData, folder: Path) -> list[dict[str, Any]]:
 
 
 def published(arguments: argparse.Namespace) -> LatencyData:
-    register_schemas()
     overrides = ["experiment=none", f"data={arguments.data}", f"data.path={arguments.path}", "latency=fewshot"]
-    return load_latency_data(to_pipeline_config(compose_config("evaluate-latency", overrides)).latency_data)
+    return load_latency_data(load_config(overrides).part(EvaluateLatencyStep).data)
 
 
 def leave_one_out(arguments: argparse.Namespace) -> list[LatencyData]:

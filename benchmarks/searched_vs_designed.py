@@ -27,16 +27,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from designed_networks import Designed, Searched, Single, composed, hwnas, ladder, latencies, trained
+from designed_networks import Designed, Searched, Single, hwnas, ladder, latencies, trained
 from machine import about, described
 
+from hwnas import load_config
 from hwnas.accuracy.measure import calibrate_subnet, measure_accuracy
-from hwnas.cli.config import register_schemas
 from hwnas.data.load import ImageData
 from hwnas.export.formats import format_of_runtime
 from hwnas.export.request import ExportRequest
 from hwnas.files import read_json, write_json, write_text
 from hwnas.pipeline.inputs import chosen_networks, load_images, load_network, resolve_space
+from hwnas.pipeline.search.result import SearchEntry
+from hwnas.pipeline.store.plain import to_plain
 from hwnas.profiling.config import ProfilingConfig
 from hwnas.profiling.runtimes import model_writer, runtime_named
 from hwnas.progress import no_progress
@@ -52,7 +54,6 @@ UNMATCHED = 1.1  # times the searched network's latency
 
 def main() -> None:
     arguments = parse()
-    register_schemas()
     bench = Bench(arguments)
     searched = bench.search()
     alone = bench.train_alone(searched) if arguments.alone else {}
@@ -108,7 +109,7 @@ class Bench:
             f"runtime=[{','.join(arguments.runtimes)}]", f"checkpoint={arguments.supernet.resolve()}",
             f"search.budget_quantiles={arguments.quantiles}".replace(" ", ""), "search.evaluate_top=20",
         ]  # fmt: skip
-        self.config = composed("train", [setting for setting in self.settings if not setting.startswith("checkpoint")])
+        self.config = load_config([setting for setting in self.settings if not setting.startswith("checkpoint")])
         self.space = resolve_space(self.config)
         self.minutes = arguments.minutes or self._supernet_minutes()
         self._data: ImageData | None = None
@@ -134,16 +135,16 @@ class Bench:
         """The chosen networks of all runtimes and budgets, fine-tuned, with their accuracies on the test images."""
         for command in ("evaluate", "profile", "search", "finetune"):
             hwnas(command, self.runs / command, self.settings)
-        _, chosen = chosen_networks(composed("export", self.settings), self.runs / "export")
+        _, chosen = chosen_networks(None, load_config(self.settings), self.runs / "export", SearchEntry)
         supernet = load_network(self.arguments.supernet, self.space)
         found = []
         for entry in chosen:
-            tuned = supernet if entry["checkpoint"] is None else load_network(entry["checkpoint"], self.space)
+            tuned = load_network(Path(entry.checkpoint), self.space) if entry.checkpoint else supernet
             accuracies = {
-                "inherited": self._test_accuracy(supernet, entry),
-                "accuracy": self._test_accuracy(tuned, entry),
+                "inherited": self._test_accuracy(supernet, entry.arch),
+                "accuracy": self._test_accuracy(tuned, entry.arch),
             }
-            found.append({**entry, "network": tuned, **accuracies})
+            found.append({**to_plain(entry), "network": tuned, **accuracies})
         return found
 
     def finetune_minutes(self) -> float:
@@ -152,9 +153,9 @@ class Bench:
         seconds = sum(read_json(path, RuntimeError)["result"]["train_s"] for path in results)
         return round(seconds * self.config.training.shards / 60, 1)
 
-    def _test_accuracy(self, network: TrainedNetwork, entry: Mapping[str, Any]) -> float:
-        row = self.space.genotype(entry["arch"])[None]
-        measure = composed("evaluate", self.settings).evaluation.measure
+    def _test_accuracy(self, network: TrainedNetwork, arch: Mapping[str, Any]) -> float:
+        row = self.space.genotype(arch)[None]
+        measure = load_config(self.settings).evaluation.measure
         return float(measure_accuracy(network, row, self.data, "test", measure, no_progress)[0])
 
     def train_alone(self, searched: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -269,7 +270,7 @@ class Bench:
         chosen = format_of_runtime(runtime)
         path = stem.with_name(f"{stem.name}{chosen.suffix}")
         if not path.exists():
-            measure = composed("evaluate", self.settings).evaluation.measure
+            measure = load_config(self.settings).evaluation.measure
             module = calibrate_subnet(network, genotype, self.data, measure)
             resolution = network.space.resolutions[int(genotype[-1])]
             path.parent.mkdir(parents=True, exist_ok=True)

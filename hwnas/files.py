@@ -65,8 +65,8 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         raise StorageError(
-            f"cannot write {path}: {error.strerror or error}; free space or choose another folder"
-            " with hydra.run.dir=…, then run the same command again"
+            f"cannot write {path}: {error.strerror or error}; free space or choose another folder,"
+            " then run the same again"
         ) from error
     finally:
         if temporary is not None:
@@ -86,13 +86,10 @@ def locked(path: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout as error:
         raise StorageError(
-            f"{path.parent} is being written by another hwnas process: wait for it, or choose another folder with"
-            " name=… or hydra.run.dir=…"
+            f"{path.parent} is being written by another hwnas process: wait for it, or choose another folder"
         ) from error
     except OSError as error:
-        raise StorageError(
-            f"cannot write {path.parent}: {error.strerror or error}; choose another folder with hydra.run.dir=…"
-        ) from error
+        raise StorageError(f"cannot write {path.parent}: {error.strerror or error}; choose another folder") from error
     try:
         yield
     finally:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hwnas.errors import ConfigError
 
-__all__ = ["MeasureConfig"]
+__all__ = ["EvaluationConfig", "MeasureConfig"]
 
 
 @dataclass(frozen=True)
@@ -32,3 +32,15 @@ class MeasureConfig:
             raise ConfigError(f"measure.memory_limit_mib: expected at least 1, got {self.memory_limit_mib}")
         if self.images < 0:
             raise ConfigError(f"measure.images: expected 0 (all) or more, got {self.images}")
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """Which subnets teach the accuracy predictor: `subnets` random ones, beside the largest and the smallest."""
+
+    subnets: int = 250
+    measure: MeasureConfig = field(default_factory=MeasureConfig)
+
+    def __post_init__(self) -> None:
+        if self.subnets < 20:
+            raise ConfigError(f"evaluation.subnets: expected at least 20 to learn from, got {self.subnets}")

@@ -30,7 +30,7 @@ from hwnas.cli.compose import (
 from hwnas.cli.config import CONFIG_FOLDER, register_schemas, to_pipeline_config
 from hwnas.cli.sweeps import sweep_settings
 from hwnas.errors import ConfigError, HwnasError
-from hwnas.pipeline.steps import held
+from hwnas.pipeline.store.steps import held
 from hwnas.training.torchrun import is_first_process
 
 __all__ = ["run_command"]
@@ -55,7 +55,7 @@ def run_command(name: str, arguments: Sequence[str], tell: Callable[[str], None]
     jobs = (compose_jobs if parsed.multirun else _one_job)(name, overrides) if runs else []
     for _, config in jobs:
         to_pipeline_config(config)
-    if not command.keys:
+    if not command.steps:
         command.load()()
         return 0
     root, own = "${oc.env:HWNAS_RUNS,runs}/${name}", "" if name == "run" else f"/{name}"

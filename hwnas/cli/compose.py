@@ -33,15 +33,19 @@ __all__ = [
     "with_own_experiment",
 ]
 
+NO_IMAGES = {"data=none", "data=csv", "data=nasbench201", "data=ofa"}
+"""Choices of data that are latencies of networks, or nothing."""
 
-def compose_config(command: str, overrides: Sequence[str]) -> DictConfig:
-    """The composed configuration of a command. Raises ConfigError, one line, for whatever is wrong with it."""
+
+def compose_config(command: str | None, overrides: Sequence[str]) -> DictConfig:
+    """The composed configuration of a command; None: of all. Raises ConfigError, one line, for whatever is wrong."""
     parsed = [_parsed(override) for override in overrides]
     for override in parsed:
         _check_group_choice(override)
-        _check_used(command, override)
+        if command is not None:
+            _check_used(command, override)
     try:
-        return tree([*overrides, f"hydra.job.name={command}"])
+        return tree([*overrides, f"hydra.job.name={command or 'hwnas'}"])
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_explain(parsed, error)) from error
 
@@ -80,10 +84,10 @@ def _parsed(override: str) -> Override:
         ) from error
 
 
-def with_own_experiment(command: str, arguments: Sequence[str]) -> list[str]:
+def with_own_experiment(command: str | None, arguments: Sequence[str]) -> list[str]:
     """`arguments`, with `experiment=none` where the data are no images, which experiments configure."""
     given = any(argument.startswith("experiment=") for argument in arguments)
-    without_images = command == "evaluate-latency" or "data=none" in arguments
+    without_images = command == "evaluate-latency" or not NO_IMAGES.isdisjoint(arguments)
     return ["experiment=none", *arguments] if without_images and not given else [*arguments]
 
 

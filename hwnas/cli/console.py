@@ -22,10 +22,10 @@ from rich.table import Table
 
 from hwnas.progress import Progress as ReportProgress
 
-__all__ = ["Reporter"]
+__all__ = ["ConsoleReporter"]
 
 
-class Reporter:
+class ConsoleReporter:
     """Writes to one console. Bars only where the output is a terminal; elsewhere a status line now and then."""
 
     LINE_EVERY_S = 30.0

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from hwnas.cli.commands import COMMANDS
+from hwnas.cli.words import in_settings
 from hwnas.errors import HwnasError, choices
 
 __all__ = ["main"]
@@ -26,9 +27,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         _print_help()
         return 0 if arguments else 2
     if arguments[0] == "--version":
-        import hwnas
+        from hwnas.version import __version__
 
-        print(f"hwnas {hwnas.__version__}")  # noqa: T201
+        print(f"hwnas {__version__}")  # noqa: T201
         return 0
     command = arguments[0]
     if command not in COMMANDS:
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     show_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
-        if not COMMANDS[command].keys and not arguments[1:]:
+        if not COMMANDS[command].steps and not arguments[1:]:
             COMMANDS[command].load()()  # nothing to compose: it answers at once
             return 0
         logging.captureWarnings(True)  # libraries' warnings are for the log; see conf/hydra/job_logging
@@ -79,7 +80,7 @@ def _fail(message: str, status: int = 1) -> int:
 
 
 def _say_error(message: str) -> None:
-    print(f"hwnas: error: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201
+    print(f"hwnas: error: {' '.join(in_settings(message).split())}", file=sys.stderr)  # noqa: T201
 
 
 if __name__ == "__main__":

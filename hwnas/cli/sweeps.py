@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from omegaconf import OmegaConf
 
 from hwnas.cli.compose import swept_keys
-from hwnas.pipeline.folders import MULTIRUN, SEPARATOR
+from hwnas.pipeline.store.folders import MULTIRUN, SEPARATOR
 
 __all__ = ["sweep_settings"]
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Set
 from typing import Any
 
 from hwnas.errors import ConfigError
-from hwnas.pipeline.config import PipelineConfig
+from hwnas.pipeline.config import Step
 
 __all__ = ["refuse_others"]
 
 
-def refuse_others(config: PipelineConfig, asked: Set[str], own: Mapping[str, Any], what: str) -> None:
+def refuse_others(config: Step, asked: Set[str], own: Mapping[str, Any], what: str) -> None:
     """Raise ConfigError where a setting in `asked` has another value than `own`, those that `what` is of."""
     for key in sorted(asked & own.keys()):
         value: Any = config

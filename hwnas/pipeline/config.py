@@ -1,18 +1,20 @@
-"""Everything that can be configured, in one tree that all steps share; each uses its part of it."""
+"""What each step is asked for, and everything together as `conf/` composes it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeVar
 
 from hwnas.accuracy.config import PredictorConfig
-from hwnas.accuracy.measure_config import MeasureConfig
-from hwnas.data.config import DataConfig, DigitsConfig, FashionMnistConfig, ImageFolderConfig
+from hwnas.accuracy.measure_config import EvaluationConfig
+from hwnas.data.config import DataConfig, DigitsConfig, FashionMnistConfig, ImageFolderConfig, NoDataConfig
 from hwnas.devices.config import DeviceConfig
 from hwnas.errors import ConfigError, choices
 from hwnas.export.config import ExportConfig, VerifyConfig
 from hwnas.latency.config import OnboardConfig, ProtocolConfig
 from hwnas.latency.predictors.dataset_config import LatencyDataConfig
+from hwnas.pipeline.estimates import AccuracyConfig, LatencyConfig
 from hwnas.profiling.config import ProfilingConfig
 from hwnas.runtimes import RUNTIMES
 from hwnas.search.config import SearchConfig
@@ -20,99 +22,243 @@ from hwnas.spaces import SpaceConfig
 from hwnas.training.config import FinetuneConfig, TrainingConfig
 
 __all__ = [
-    "AccuracyConfig",
-    "EvaluationConfig",
-    "LatencyConfig",
+    "REQUIRED",
+    "DeviceStep",
+    "EvaluateLatencyStep",
+    "EvaluateStep",
+    "ExportStep",
+    "FinetuneStep",
+    "ImportTableStep",
+    "OnboardStep",
     "PipelineConfig",
+    "ProfileStep",
+    "ReportStep",
+    "RunStep",
+    "SearchStep",
+    "SpaceStep",
+    "Step",
+    "TrainStep",
+    "ValidateStep",
+    "ValidateTableStep",
+    "VerifyBundleStep",
 ]
 
 REQUIRED = "???"
 """A value that has to be given, as Hydra writes it."""
 
+Arch = Mapping[str, Any] | str
+"""A network of the space: a mapping with the space's keys, JSON text, or the path of a JSON file."""
 
-@dataclass(frozen=True)
-class EvaluationConfig:
-    """Which subnets teach the accuracy predictor: `subnets` random ones, beside the largest and the smallest."""
-
-    subnets: int = 250
-    measure: MeasureConfig = field(default_factory=MeasureConfig)
-
-    def __post_init__(self) -> None:
-        if self.subnets < 20:
-            raise ConfigError(f"evaluation.subnets: expected at least 20 to learn from, got {self.subnets}")
+S = TypeVar("S", bound="Step")
 
 
-ACCURACY_FORMATS = ("learned", "ofa")
-LATENCY_FORMATS = ("hwnas", "ofa", "roofline", "fewshot")
-LATENCY_BASELINES = ("help", "macs", "parameters", "forest", "nearest_device")
-PATHLESS_FORMATS = ("learned", "hwnas", "roofline")
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """What every step is asked for. Paths that are None are looked for where the step before writes, beside the folder.
 
-
-@dataclass(frozen=True)
-class AccuracyConfig:
-    """Where the search's accuracies come from. `learned`: the predictor that `hwnas evaluate` wrote (path None: beside
-    it); `ofa`: the published network's `accuracy_predictor.npz`.
+    Raises ConfigError, one line, for a value that is not valid.
     """
 
-    format: str = "learned"
-    path: str | None = None
+    seed: int = 0
 
     def __post_init__(self) -> None:
-        _check_source("accuracy", self.format, ACCURACY_FORMATS, self.path)
+        for one in fields(self):
+            if one.name in _CHECKS:
+                _CHECKS[one.name](getattr(self, one.name))
+
+    def part(self, kind: type[S]) -> S:
+        """What of this a step of `kind` is asked for, by name; of what this does not say the default."""
+        names = [one.name for one in fields(kind) if hasattr(self, one.name)]
+        return kind(**{name: getattr(self, name) for name in names})
 
 
-@dataclass(frozen=True)
-class LatencyConfig:
-    """Where the search's latencies come from. `hwnas`: the folder of tables that `hwnas profile` wrote (path None:
-    beside it); `ofa`: a folder of tables that once-for-all published, one file a resolution; `roofline`: a rough
-    estimate from the public facts in the device's profile, no measurement; `fewshot`: the predictor that `hwnas
-    onboard` wrote. `hwnas evaluate-latency` scores `fewshot`, `help` and baselines, and needs no path.
-    """
+@dataclass(frozen=True, kw_only=True)
+class SpaceStep(Step):
+    """A step of a space, on images. Classes and channels of the space that are 0 are the data's."""
 
-    format: str = "hwnas"
+    space: SpaceConfig
+    data: DataConfig | NoDataConfig
+
+    @property
+    def images(self) -> DataConfig:
+        """`data` where it is a set of images. ConfigError where it is not."""
+        if not isinstance(self.data, (FashionMnistConfig, ImageFolderConfig, DigitsConfig)):
+            raise ConfigError("data: expected data=fashion_mnist, data=image_folder, data=imagenet or data=digits")
+        return self.data
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceStep(Step):
+    """A step on a device. `runtime` may be one name or several."""
+
+    device: DeviceConfig = field(default_factory=DeviceConfig)
+    runtime: str | tuple[str, ...] = ("onnxruntime", "litert")
+    profiling: ProfilingConfig = field(default_factory=ProfilingConfig)
+
+    @property
+    def runtimes(self) -> tuple[str, ...]:
+        """`runtime` as several."""
+        return (self.runtime,) if isinstance(self.runtime, str) else tuple(self.runtime)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainStep(SpaceStep):
+    """`hwnas train`: a supernet, or the network `arch`, from `checkpoint` where one is given."""
+
+    checkpoint: str | None = None
+    arch: Arch | None = None
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateStep(SpaceStep):
+    """`hwnas evaluate`: subnets of `checkpoint`, and the accuracy predictor."""
+
+    checkpoint: str | None = None
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    predictor: PredictorConfig = field(default_factory=PredictorConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProfileStep(SpaceStep, DeviceStep):
+    """`hwnas profile`: a latency table for each of the runtimes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportTableStep(SpaceStep):
+    """`hwnas import-table`: the table at `path`, of the published `format`; `device`, where given, names it."""
+
+    format: str | None = None
     path: str | None = None
+    device: DeviceConfig = field(default_factory=DeviceConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchStep(SpaceStep, DeviceStep):
+    """`hwnas search`: on `device`, or on several `devices` that have tables."""
+
+    accuracy: AccuracyConfig = field(default_factory=AccuracyConfig)
+    latency: LatencyConfig = field(default_factory=LatencyConfig)
+    checkpoint: str | None = None
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    devices: tuple[str, ...] = ()
+    search: SearchConfig = field(default_factory=SearchConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneStep(SpaceStep):
+    """`hwnas finetune`: each network of a search's `targets`, from the weights in `checkpoint`."""
+
+    checkpoint: str | None = None
+    targets: str | None = None
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnboardStep(SpaceStep, DeviceStep):
+    """`hwnas onboard`: a latency predictor from at most so many `measurements`, in one runtime."""
+
+    measurements: int = 10
+    onboard: OnboardConfig = field(default_factory=OnboardConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateLatencyStep(Step):
+    """`hwnas evaluate-latency`: the predictor `latency` on devices of a table of latencies."""
+
+    data: LatencyDataConfig
+    latency: LatencyConfig = field(default_factory=LatencyConfig)
+    measurements: int = 10
+    seeds: int = 10
+    protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
 
     def __post_init__(self) -> None:
-        valid = (*LATENCY_FORMATS, *LATENCY_BASELINES)
-        if self.format not in valid:
-            raise ConfigError(f"latency.format: {self.format!r} unknown; {choices(self.format, valid)}")
-        if self.format == "ofa":
-            _check_source("latency", self.format, LATENCY_FORMATS, self.path)
+        super().__post_init__()
+        if not isinstance(self.data, LatencyDataConfig):
+            raise ConfigError("data: expected data=nasbench201, data=ofa or data=csv, a table of latencies")
 
 
-def _check_source(key: str, given: str, formats: tuple[str, ...], path: str | None) -> None:
-    if given not in formats:
-        raise ConfigError(f"{key}.format: {given!r} unknown; {choices(given, formats)}")
-    if given not in PATHLESS_FORMATS and not path:
-        raise ConfigError(f"{key}.format={given}: where are the published files? give {key}.path=PATH")
+@dataclass(frozen=True, kw_only=True)
+class ExportStep(SpaceStep, DeviceStep):
+    """`hwnas export`: the networks of a search (`targets`), the network `arch`, or the torch module `module`."""
+
+    checkpoint: str | None = None
+    targets: str | None = None
+    arch: Arch | None = None
+    module: str | None = None
+    formats: tuple[str, ...] = ()
+    precisions: tuple[str, ...] = ()
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    export: ExportConfig = field(default_factory=ExportConfig)
 
 
-@dataclass(frozen=True)
-class PipelineConfig:
-    """All settings. Paths that are None are looked for where the step before writes, beside the run directory."""
+@dataclass(frozen=True, kw_only=True)
+class VerifyBundleStep(Step):
+    """`hwnas verify-bundle`: the bundle in `folder`."""
+
+    folder: str | None = None
+    device: DeviceConfig = field(default_factory=DeviceConfig)
+    profiling: ProfilingConfig = field(default_factory=ProfilingConfig)
+    verify: VerifyConfig = field(default_factory=VerifyConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidateTableStep(DeviceStep):
+    """`hwnas validate table=FILE`: on `n` networks that the table was not fitted on."""
+
+    table: str | None = None
+    n: int = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidateStep(SpaceStep, DeviceStep):
+    """`hwnas validate`: what was `exported` of `targets`, against the tables of `latency` and the test images."""
+
+    checkpoint: str | None = None
+    targets: str | None = None
+    exported: str | None = None
+    latency: LatencyConfig = field(default_factory=LatencyConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportStep(Step):
+    """`hwnas report`: of the run in `folder` (None: the folder above), called `name`."""
 
     name: str = "quickstart"
-    seed: int = 0
-    space: Any = REQUIRED
-    data: Any = REQUIRED
+    folder: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStep(SpaceStep, DeviceStep):
+    """`hwnas run`: all steps from images to validated files."""
+
+    name: str = "quickstart"
     training: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     predictor: PredictorConfig = field(default_factory=PredictorConfig)
-    accuracy: AccuracyConfig = field(default_factory=AccuracyConfig)
-    device: DeviceConfig = field(default_factory=DeviceConfig)
-    devices: tuple[str, ...] = ()
-    runtime: Any = ("onnxruntime", "litert")
-    profiling: ProfilingConfig = field(default_factory=ProfilingConfig)
-    latency: LatencyConfig = field(default_factory=LatencyConfig)
-    protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
-    measurements: int = 10
-    seeds: int = 10
-    onboard: OnboardConfig = field(default_factory=OnboardConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
     formats: tuple[str, ...] = ()
     precisions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineConfig(RunStep):
+    """All settings of all steps; each takes its `part`."""
+
+    space: Any = REQUIRED
+    data: Any = REQUIRED
+    accuracy: AccuracyConfig = field(default_factory=AccuracyConfig)
+    devices: tuple[str, ...] = ()
+    runtime: Any = ("onnxruntime", "litert")
+    latency: LatencyConfig = field(default_factory=LatencyConfig)
+    protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
+    measurements: int = 10
+    seeds: int = 10
+    onboard: OnboardConfig = field(default_factory=OnboardConfig)
     module: str | None = None
     verify: VerifyConfig = field(default_factory=VerifyConfig)
     checkpoint: str | None = None
@@ -125,44 +271,40 @@ class PipelineConfig:
     table: str | None = None
     n: int = 50
 
-    def __post_init__(self) -> None:
-        if not self.name.strip("/. ") or ".." in self.name.split("/"):
-            raise ConfigError(f"name: expected a name for the run, which becomes a folder, got {self.name!r}")
-        if self.seed < 0:
-            raise ConfigError(f"seed: expected 0 or more, got {self.seed}")
-        if len(set(self.devices)) < len(self.devices) or not all(self.devices):
-            raise ConfigError(f"devices: expected distinct names of devices, got {list(self.devices)}")
-        if self.n < 2:
-            raise ConfigError(f"n: expected at least 2 networks to validate a table on, got {self.n}")
-        for key in ("measurements", "seeds"):
-            if getattr(self, key) < 1:
-                raise ConfigError(f"{key}: expected at least 1, got {getattr(self, key)}")
-        unknown = [name for name in self.runtimes if name not in RUNTIMES]
-        if unknown or not self.runtimes:
-            raise ConfigError(f"runtime: {unknown or 'none'} unknown: {choices((unknown or [''])[0], RUNTIMES)}")
 
-    @property
-    def runtimes(self) -> tuple[str, ...]:
-        """`runtime` may be one name or a list of them."""
-        return (self.runtime,) if isinstance(self.runtime, str) else tuple(self.runtime)
+def _check_name(name: str) -> None:
+    if not name.strip("/. ") or ".." in name.split("/"):
+        raise ConfigError(f"name: expected a name for the run, which becomes a folder, got {name!r}")
 
-    @property
-    def latency_data(self) -> LatencyDataConfig:
-        """`data` where it is a table of latencies, not of images."""
-        if not isinstance(self.data, LatencyDataConfig):
-            raise ConfigError("data: expected data=nasbench201, data=ofa or data=csv, a table of latencies")
-        return self.data
 
-    @property
-    def data_config(self) -> DataConfig:
-        """`data` with its type: which class it is was chosen by `data=…`."""
-        if not isinstance(self.data, (FashionMnistConfig, ImageFolderConfig, DigitsConfig)):
-            raise ConfigError("data: expected data=fashion_mnist, data=image_folder, data=imagenet or data=digits")
-        return self.data
+def _check_devices(devices: tuple[str, ...]) -> None:
+    if len(set(devices)) < len(devices) or not all(devices):
+        raise ConfigError(f"devices: expected distinct names of devices, got {list(devices)}")
 
-    @property
-    def space_config(self) -> SpaceConfig:
-        """`space` with its type: which family it is was chosen by `space=…`."""
-        if not isinstance(self.space, SpaceConfig):
-            raise ConfigError("space: expected a space of conf/space, such as space=ofa_mbv3")
-        return self.space
+
+def _check_runtime(runtime: str | tuple[str, ...]) -> None:
+    names = (runtime,) if isinstance(runtime, str) else runtime
+    unknown = [name for name in names if name not in RUNTIMES]
+    if unknown or not names:
+        raise ConfigError(f"runtime: {unknown or 'none'} unknown: {choices((unknown or [''])[0], RUNTIMES)}")
+
+
+def _at_least(key: str, least: int, what: str = "") -> Callable[[int], None]:
+    def check(value: int) -> None:
+        if value < least:
+            expected = f"at least {least} {what}".rstrip() if least else "0 or more"
+            raise ConfigError(f"{key}: expected {expected}, got {value}")
+
+    return check
+
+
+_CHECKS: dict[str, Callable[[Any], None]] = {
+    "name": _check_name,
+    "seed": _at_least("seed", 0),
+    "devices": _check_devices,
+    "n": _at_least("n", 2, "networks to validate a table on"),
+    "measurements": _at_least("measurements", 1),
+    "seeds": _at_least("seeds", 1),
+    "runtime": _check_runtime,
+}
+"""The check of each setting, whichever step has it."""

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hwnas.accuracy.known import equal_accuracy, holds_whole_space
 from hwnas.accuracy.predictor import AccuracyPredictor
-from hwnas.accuracy.scoring import cross_validate, nothing_scored
+from hwnas.accuracy.scoring import PredictorScore, cross_validate, nothing_scored
 from hwnas.errors import DataError
-from hwnas.pipeline.config import PipelineConfig
+from hwnas.pipeline.config import EvaluateStep
 from hwnas.pipeline.inputs import data_inputs, load_images, load_network, resolve_space, trained_checkpoint
-from hwnas.pipeline.labels import Labels
-from hwnas.pipeline.plain import to_plain
-from hwnas.pipeline.steps import files_digest, run_step
+from hwnas.pipeline.store.labels import Labels
+from hwnas.pipeline.store.plain import to_plain
+from hwnas.pipeline.store.steps import files_digest, run_step, step_of
 from hwnas.progress import SILENT, Reporter
 from hwnas.spaces import Genotypes, Space
 from hwnas.spaces.space import Floats
@@ -23,25 +24,52 @@ from hwnas.spaces.space import Floats
 if TYPE_CHECKING:
     from hwnas.data.load import ImageData
 
-__all__ = ["ACCURACIES", "PREDICTOR", "evaluate", "say_known"]
+__all__ = ["ACCURACIES", "PREDICTOR", "Evaluated", "ScoredPredictor", "evaluate", "say_known"]
 
 PREDICTOR = "predictor.safetensors"
 ACCURACIES = "accuracies.csv"
 
 
-def evaluate(config: PipelineConfig, folder: Path, reporter: Reporter = SILENT) -> dict[str, Any]:
-    """The evaluation's result, made or read (see `hwnas.pipeline.steps`). Subnets measured before a kill are kept."""
+@dataclass(frozen=True)
+class ScoredPredictor(PredictorScore):
+    """The predictor on subnets that it was not fitted to, their accuracies as `measured` and as `predicted`; how many
+    the one that was saved is `trained_on`.
+    """
+
+    measured: tuple[float, ...]
+    predicted: tuple[float, ...]
+    trained_on: int
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """So many subnets measured on held-out images, and the file of the predictor that learnt from them."""
+
+    predictor: str
+    subnets: int
+    accuracy_predictor: ScoredPredictor
+
+
+@step_of(EvaluateStep)
+def evaluate(config: EvaluateStep, folder: Path, reporter: Reporter = SILENT) -> Evaluated:
+    """What `folder` holds, made or read (see `hwnas.pipeline.store.steps`). Subnets measured before a kill are kept.
+
+    >>> config = hwnas.load_config(["experiment=smoke"])
+    >>> evaluated = hwnas.evaluate(config, "runs/mine/evaluate")
+    >>> evaluated.predictor, evaluated.subnets == evaluated.accuracy_predictor.trained_on
+    ('predictor.safetensors', True)
+    """
     space = resolve_space(config)
-    checkpoint = trained_checkpoint(config, folder)
+    checkpoint = trained_checkpoint(config.checkpoint, config, folder)
     inputs = {
         "space": space.config(),
-        "data": data_inputs(config.data_config),
+        "data": data_inputs(config.images),
         "evaluation": to_plain(config.evaluation),
         "predictor": to_plain(config.predictor),
         "files": files_digest({"checkpoint": checkpoint}),
     }
 
-    def work() -> dict[str, Any]:
+    def work() -> Evaluated:
         from hwnas.accuracy.measure import measure_accuracy
 
         genotypes = _subnets(space, config.evaluation.subnets, np.random.default_rng(config.seed))
@@ -56,13 +84,9 @@ def evaluate(config: PipelineConfig, folder: Path, reporter: Reporter = SILENT) 
             predictor, scored = _predictor(config, space, genotypes, accuracies, data)
             predictor.save(folder / PREDICTOR)
         say_known(predictor, reporter)
-        return {
-            "predictor": PREDICTOR,
-            "subnets": len(genotypes),
-            "accuracy_predictor": {**scored, "trained_on": len(genotypes)},
-        }
+        return Evaluated(PREDICTOR, len(genotypes), scored)
 
-    return run_step("evaluate", folder, inputs, config.seed, work, reporter.say)
+    return run_step("evaluate", folder, inputs, config.seed, Evaluated, work, reporter.say)
 
 
 def say_known(predictor: object, reporter: Reporter) -> None:
@@ -79,8 +103,8 @@ def say_known(predictor: object, reporter: Reporter) -> None:
 
 
 def _predictor(
-    config: PipelineConfig, space: Space, genotypes: Genotypes, accuracies: Floats, data: ImageData
-) -> tuple[AccuracyPredictor, dict[str, Any]]:
+    config: EvaluateStep, space: Space, genotypes: Genotypes, accuracies: Floats, data: ImageData
+) -> tuple[AccuracyPredictor, ScoredPredictor]:
     """The predictor, and its score as the result holds it: `measured` and `predicted` are of subnets held out."""
     settings = config.predictor
     equal = equal_accuracy(space, genotypes, accuracies)
@@ -88,16 +112,19 @@ def _predictor(
     if equal is None and not whole:
         rng = np.random.default_rng(config.seed)
         validation = cross_validate(space, genotypes, accuracies, settings, rng)
-        lists = {"measured": validation.measured.tolist(), "predicted": validation.predicted.tolist()}
         predictor = AccuracyPredictor.fit(space, genotypes, accuracies, settings, rng)
-        return predictor, {**validation.score.to_dict(), **lists}
+        return predictor, _scored(validation.score, validation.measured, validation.predicted, len(genotypes))
     if equal is not None and not whole:
         _check_learnt(equal, len(genotypes), data)
-    lists = {
-        key: [] if equal is None or len(genotypes) < 2 else accuracies.tolist() for key in ("measured", "predicted")
-    }
+    shown = accuracies[: 0 if equal is None or len(genotypes) < 2 else None]
     predictor = AccuracyPredictor.known(space, genotypes, accuracies, settings)
-    return predictor, {**nothing_scored(accuracies).to_dict(), **lists}
+    return predictor, _scored(nothing_scored(accuracies), shown, shown, len(genotypes))
+
+
+def _scored(score: PredictorScore, measured: Floats, predicted: Floats, trained_on: int) -> ScoredPredictor:
+    return ScoredPredictor(
+        **asdict(score), measured=tuple(measured.tolist()), predicted=tuple(predicted.tolist()), trained_on=trained_on
+    )
 
 
 def _check_learnt(accuracy: float, count: int, data: ImageData) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +10,50 @@ from hwnas.errors import ConfigError
 from hwnas.latency.predictors.dataset import load_latency_data
 from hwnas.latency.predictors.protocol import run_protocol
 from hwnas.latency.predictors.registry import METHODS, make_method
-from hwnas.pipeline.config import PipelineConfig
-from hwnas.pipeline.plain import to_plain, without_path
-from hwnas.pipeline.steps import files_digest, run_step
+from hwnas.pipeline.config import EvaluateLatencyStep
+from hwnas.pipeline.store.plain import to_plain, without_path
+from hwnas.pipeline.store.steps import files_digest, run_step, step_of
 from hwnas.progress import SILENT, Reporter
 
-__all__ = ["evaluate_latency"]
+__all__ = ["LatencyScored", "evaluate_latency"]
 
 
-def evaluate_latency(config: PipelineConfig, folder: Path, reporter: Reporter = SILENT) -> dict[str, Any]:
-    """The scores, computed or read (see `hwnas.pipeline.steps`)."""
-    settings = config.latency_data
+@dataclass(frozen=True, kw_only=True)
+class LatencyScored:
+    """Scores of a predictor, means over devices and seeds (see `hwnas.latency.predictors.metrics.Scores`).
+
+    `ci95` is of the mean Spearman, from one seed to the next. `per_device` has the same for each device, `trials` for
+    each device and seed. `hypotheses`: the mean weight of each, for predictors that hold some.
+    """
+
+    mean_spearman: float
+    ci95: tuple[float, float]
+    mean_kendall_tau: float
+    mape: float | None
+    interval_coverage: float | None
+    measurements_used: int
+    per_device: dict[str, dict[str, Any]]
+    hypotheses: dict[str, float] = field(default_factory=dict)
+    seeds: int
+    trials: tuple[dict[str, Any], ...]
+    notes: tuple[str, ...] = ()
+    quantity: str = "latency"
+    unit: str = "ms"
+
+
+@step_of(EvaluateLatencyStep)
+def evaluate_latency(config: EvaluateLatencyStep, folder: Path, reporter: Reporter = SILENT) -> LatencyScored:
+    """The scores, computed or read (see `hwnas.pipeline.store.steps`).
+
+    >>> config = hwnas.load_config([
+    ...     "data=csv", "data.path=latencies.csv", "data.genes=[a,b,c,d,e,f]", "data.train_devices=[dev0,dev1,dev3]",
+    ...     "data.test_devices=[dev4]", "data.pool=100", "data.test=[100,200]", "latency=fewshot", "measurements=6",
+    ...     "seeds=1",
+    ... ])
+    >>> hwnas.evaluate_latency(config, "runs/mine/latency").mean_spearman > 0.8
+    True
+    """
+    settings = config.data
     if not settings.path:
         raise ConfigError(f"data={settings.name}: where is the file? give data.path=FILE.csv")
     if config.latency.format not in METHODS:
@@ -39,7 +73,7 @@ def evaluate_latency(config: PipelineConfig, folder: Path, reporter: Reporter = 
         "files": files_digest({"latencies": Path(settings.path)} | ({"predictor": file} if file else {})),
     }
 
-    def work() -> dict[str, Any]:
+    def work() -> LatencyScored:
         data = load_latency_data(settings)
         title = (
             f"evaluate-latency: {config.latency.format} on {len(data.test_devices)} devices, taught by"
@@ -49,6 +83,6 @@ def evaluate_latency(config: PipelineConfig, folder: Path, reporter: Reporter = 
             result = run_protocol(data, method, config.measurements, config.seeds, config.seed, published, progress)
         if hasattr(method, "save") and file is None:
             method.save(folder / "help.safetensors")
-        return {**result.to_dict(), "quantity": data.quantity, "unit": data.unit}
+        return LatencyScored(**result.to_dict(), quantity=data.quantity, unit=data.unit)
 
-    return run_step("evaluate-latency", folder, inputs, config.seed, work, reporter.say)
+    return run_step("evaluate-latency", folder, inputs, config.seed, LatencyScored, work, reporter.say)

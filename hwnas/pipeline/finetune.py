@@ -6,56 +6,87 @@ one's. `result.json` is the search's `selected`, each entry with the `checkpoint
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
+from hwnas.errors import ConfigError
 from hwnas.files import read_json, sha256_of_file, sha256_of_json
-from hwnas.pipeline.config import PipelineConfig
+from hwnas.pipeline.config import FinetuneStep, TrainStep
 from hwnas.pipeline.inputs import input_path, searched_networks, trained_checkpoint
-from hwnas.pipeline.steps import read_result, write_result
-from hwnas.pipeline.train import train
+from hwnas.pipeline.search.result import SearchEntry
+from hwnas.pipeline.store.plain import to_plain
+from hwnas.pipeline.store.steps import read_result, step_of, write_result
+from hwnas.pipeline.train import Scored, Trained, train
 from hwnas.progress import SILENT, Reporter
+from hwnas.training.torchrun import process_counts
 
-__all__ = ["finetune"]
+__all__ = ["Finetuned", "finetune"]
 
 
-def finetune(config: PipelineConfig, folder: Path, reporter: Reporter = SILENT) -> dict[str, Any]:
-    """What was chosen, with a `checkpoint` (a path below `folder`) and held-out accuracies, those of int8 for int8.
-
-    A network that lost by it has no checkpoint: it keeps the supernet's weights. Raises StorageError where there is no
-    search or no supernet.
+@dataclass(frozen=True)
+class Finetuned:
+    """What a search chose, trained on. `checkpoint` is a path below the step's folder; a network that lost by it has
+    none, and keeps the supernet's weights. Accuracies are held-out ones, of int8 for int8 files. `searched`: the
+    SHA-256 of the search's result.
     """
-    supernet = trained_checkpoint(config, folder)
+
+    selected: tuple[SearchEntry, ...]
+    searched: str
+
+
+@step_of(FinetuneStep)
+def finetune(config: FinetuneStep, folder: Path, reporter: Reporter = SILENT) -> Finetuned:
+    """The networks in `folder`, trained on or read. Raises StorageError where there is no search or no supernet.
+
+    >>> config = hwnas.load_config(["experiment=smoke"])
+    >>> tuned = hwnas.finetune(config, "runs/mine/finetune").selected
+    >>> all(one.checkpoint is None or one.accuracy_finetuned >= one.accuracy_inherited for one in tuned)
+    True
+    """
+    if not config.finetune.epochs:
+        raise ConfigError("finetune.epochs: expected how long each network is trained on, got 0; try finetune.epochs=3")
+    if process_counts()[1] > 1:
+        raise ConfigError("torchrun is for hwnas train alone; hwnas finetune trains small networks, one after another")
+    supernet = trained_checkpoint(config.checkpoint, config, folder)
     searched = input_path(config.targets, folder, "search", "result.json", "targets")
-    selected = searched_networks(searched)
-    trainings: dict[str, tuple[Path, dict[str, Any]]] = {}
-    for entry in selected:
-        recipe = config.finetune.recipe(config.training, entry["precision"])
-        key = sha256_of_json([entry["arch"], recipe.quantisation])
+    trainings: dict[str, tuple[Path, Trained]] = {}
+    selected = []
+    for entry in searched_networks(searched, SearchEntry):
+        recipe = config.finetune.recipe(config.training, entry.precision)
+        key = sha256_of_json([entry.arch, recipe.quantisation])
         if key not in trainings:
-            own = replace(config, training=recipe, checkpoint=str(supernet), arch=dict(entry["arch"]))
-            place = folder / entry["id"]
-            trainings[key] = place, train(own, place, reporter, f"finetune {entry['id']}")
-        entry |= _outcome(*trainings[key], folder)
-    result = {"selected": selected, "searched": sha256_of_file(searched)}
+            own = TrainStep(
+                seed=config.seed, space=config.space, data=config.data, checkpoint=str(supernet), arch=entry.arch,
+                training=recipe,
+            )  # fmt: skip
+            place = folder / entry.id
+            trained = train(own, place, reporter, f"finetune {entry.id}")
+            if trained is None:
+                raise TypeError("one process trains, and has a result")
+            trainings[key] = place, trained
+        selected.append(_tuned(entry, *trainings[key], folder))
+    result = Finetuned(tuple(selected), sha256_of_file(searched))
     _write_changed(folder, config.seed, [place for place, _ in trainings.values()], result)
     return result
 
 
-def _outcome(place: Path, trained: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    subnet = trained["subnet"]
-    before, after = (one.get("int8", one)["held_out_accuracy"] for one in (subnet["before"], subnet))
-    outcome = {"accuracy_inherited": before, "accuracy_finetuned": after}
-    if after < before:
-        return outcome
-    return {**outcome, "checkpoint": str((place / trained["checkpoint"]).relative_to(folder))}
+def _tuned(entry: SearchEntry, place: Path, trained: Trained, folder: Path) -> SearchEntry:
+    subnet = trained.subnet
+    if subnet is None or subnet.before is None:
+        raise TypeError("a training of one network from a checkpoint says what it was before")
+    before, after = _deployed(subnet.before), _deployed(subnet)
+    checkpoint = None if after < before else str((place / trained.checkpoint).relative_to(folder))
+    return replace(entry, accuracy_inherited=before, accuracy_finetuned=after, checkpoint=checkpoint)
 
 
-def _write_changed(folder: Path, seed: int, places: Sequence[Path], result: Mapping[str, Any]) -> None:
+def _deployed(scored: Scored) -> float:
+    return (scored.int8 or scored).held_out_accuracy
+
+
+def _write_changed(folder: Path, seed: int, places: Sequence[Path], result: Finetuned) -> None:
     """`result.json`, left as it is where nothing changed: later steps go by its digest."""
     path = folder / "result.json"
-    if not path.exists() or read_result(path) != result:
+    if not path.exists() or read_result(path) != to_plain(result):
         elapsed_s = sum(read_json(place / "result.json")["elapsed_s"] for place in places)
         write_result(folder, "finetune", seed, elapsed_s, result)

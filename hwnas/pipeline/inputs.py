@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hwnas.data import fashion_mnist
 from hwnas.data.config import DataConfig, FashionMnistConfig, ImageFolderConfig, describe
@@ -16,10 +16,11 @@ from hwnas.devices.profile import profile_path
 from hwnas.errors import ArchError, ConfigError, StorageError
 from hwnas.files import sha256_of_file
 from hwnas.latency.tables.table import table_path
-from hwnas.pipeline.config import PipelineConfig
-from hwnas.pipeline.folders import step_folder
-from hwnas.pipeline.plain import to_plain
-from hwnas.pipeline.steps import read_result
+from hwnas.pipeline.config import Arch, DeviceStep, SpaceStep
+from hwnas.pipeline.search.result import ChosenNetwork
+from hwnas.pipeline.store.folders import step_folder
+from hwnas.pipeline.store.plain import from_plain, to_plain
+from hwnas.pipeline.store.steps import read_result
 from hwnas.pipeline.trained_on import read_trained_on
 from hwnas.progress import no_progress
 from hwnas.spaces import Space, SpaceConfig, make_space
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from hwnas.supernet.single import TrainedNetwork
 
 CHECKPOINT = "supernet.safetensors"
+
+N = TypeVar("N", bound=ChosenNetwork)
 
 __all__ = [
     "CHECKPOINT",
@@ -48,12 +51,14 @@ __all__ = [
 ]
 
 
-def resolve_space(config: PipelineConfig) -> Space:
+def resolve_space(config: SpaceStep) -> Space:
     """The configured space; classes and channels that are 0 are the data set's. ConfigError where they differ."""
-    settings = config.space_config
+    settings = config.space
+    if not isinstance(settings, SpaceConfig):
+        raise ConfigError("space: expected a space of conf/space, such as space=ofa_mbv3")
     if settings.classes and settings.in_channels:
         return make_space(settings)
-    described = describe(config.data_config)
+    described = describe(config.images)
     filled = replace(
         settings,
         classes=settings.classes or len(described.classes),
@@ -71,44 +76,44 @@ def input_path(given: str | None, folder: Path, step: str, file: str, key: str) 
     return path
 
 
-def trained_checkpoint(config: PipelineConfig, folder: Path) -> Path:
-    """The supernet: `checkpoint`, or what `hwnas train` wrote. Raises StorageError where it is not there, and
+def trained_checkpoint(given: str | None, config: SpaceStep, folder: Path) -> Path:
+    """The supernet: `given`, or what `hwnas train` wrote. Raises StorageError where it is not there, and
     CheckpointError where it was trained on other classes than the data's.
     """
-    return matching(input_path(config.checkpoint, folder, "train", CHECKPOINT, "checkpoint"), config)
+    return matching(input_path(given, folder, "train", CHECKPOINT, "checkpoint"), config)
 
 
-def matching(checkpoint: Path, config: PipelineConfig) -> Path:
+def matching(checkpoint: Path, config: SpaceStep) -> Path:
     """`checkpoint`, unless it was trained on other classes than the data's: CheckpointError."""
     if (trained := read_trained_on(checkpoint)) is not None:
-        trained.check_classes(describe(config.data_config))
+        trained.check_classes(describe(config.images))
     return checkpoint
 
 
-def searched_networks(path: Path) -> list[dict[str, Any]]:
+def searched_networks(path: Path, kind: type[N]) -> list[N]:
     """The networks that a search chose. Raises StorageError where `path` is no result of `hwnas search`."""
-    selected: list[dict[str, Any]] = read_result(path).get("selected") or []
+    selected = read_result(path).get("selected") or []
     if not selected:
         raise StorageError(f"{path}: expected the result.json that hwnas search writes; it has no key 'selected'")
-    return selected
+    return [from_plain(kind, entry, path) for entry in selected]
 
 
-def chosen_networks(config: PipelineConfig, folder: Path) -> tuple[Path, list[dict[str, Any]]]:
+def chosen_networks(targets: str | None, config: SpaceStep, folder: Path, kind: type[N]) -> tuple[Path, list[N]]:
     """The file that says which networks were chosen, and its entries, each with the path of its `checkpoint` or None.
 
     `targets`, or what `hwnas finetune` wrote beside `folder`, or else what `hwnas search` did. Raises StorageError
     where there is none, or where the search was done again since the fine-tuning.
     """
     tuned, searched = (step_folder(folder, step) / "result.json" for step in ("finetune", "search"))
-    if config.targets or not tuned.exists():
-        path = input_path(config.targets, folder, "search", "result.json", "targets")
+    if targets or not tuned.exists():
+        path = input_path(targets, folder, "search", "result.json", "targets")
     else:
         path = tuned
         if searched.exists() and read_result(tuned).get("searched") != sha256_of_file(searched):
             raise StorageError(f"{tuned} is of a former search: run hwnas finetune again, or give targets={searched}")
     return path, [
-        {**entry, "checkpoint": matching(path.parent / entry["checkpoint"], config) if "checkpoint" in entry else None}
-        for entry in searched_networks(path)
+        replace(entry, checkpoint=str(matching(path.parent / entry.checkpoint, config))) if entry.checkpoint else entry
+        for entry in searched_networks(path, kind)
     ]
 
 
@@ -122,7 +127,7 @@ def load_network(checkpoint: Path, space: Space) -> TrainedNetwork:
     return load_any(checkpoint, space)
 
 
-def given_arch(arch: Any) -> dict[str, Any]:
+def given_arch(arch: Arch) -> dict[str, Any]:
     """The setting `arch`: a mapping, JSON text, or the path of a JSON file. Raises ArchError for anything else."""
     if isinstance(arch, str):
         try:
@@ -131,13 +136,13 @@ def given_arch(arch: Any) -> dict[str, Any]:
             raise ArchError(
                 f"arch={arch}: expected a mapping, JSON text or the path of a JSON file ({error})"
             ) from error
-    if not isinstance(arch, dict):
+    if not isinstance(arch, Mapping):
         raise ArchError(f"arch={arch}: expected a mapping with the keys of the space's archs, such as ks, e, d, r")
     return dict(arch)
 
 
 def load_images(
-    config: PipelineConfig, space: Space | None, say: Callable[[str], None], checkpoint: Path | None = None
+    config: SpaceStep, space: Space | None, say: Callable[[str], None], checkpoint: Path | None = None
 ) -> ImageData:
     """The data set, checked against the space's classes and channels, prepared as `checkpoint` was trained.
 
@@ -145,7 +150,7 @@ def load_images(
     """
     from hwnas.data.load import load_data
 
-    data = load_data(config.data_config, config.seed, no_progress)
+    data = load_data(config.images, config.seed, no_progress)
     for note in data.notes:
         say(f"data: {note}")
     if space is not None:
@@ -154,7 +159,7 @@ def load_images(
     if trained is None:
         return data
     trained.tell_of_seed(config.seed, say)
-    return trained.preprocessed(data, config.data_config, say)
+    return trained.preprocessed(data, config.images, say)
 
 
 def _check_fit(space: Space | SpaceConfig, data_name: str, classes: int, channels: int) -> None:
@@ -165,7 +170,7 @@ def _check_fit(space: Space | SpaceConfig, data_name: str, classes: int, channel
             )
 
 
-def tables_of(config: PipelineConfig, folder: Path) -> dict[str, Path]:
+def tables_of(config: DeviceStep, folder: Path) -> dict[str, Path]:
     """Each runtime's latency table of the configured device in `folder`, whether it exists or not."""
     settings = {runtime: replace(config.profiling, runtime=runtime).setting for runtime in config.runtimes}
     return {runtime: table_path(folder, config.device.name, setting) for runtime, setting in settings.items()}

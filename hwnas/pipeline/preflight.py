@@ -12,13 +12,13 @@ from hwnas.devices.profile import DeviceProfile, load_profile
 from hwnas.errors import StorageError
 from hwnas.export.formats import format_of_runtime
 from hwnas.export.passes import require
-from hwnas.pipeline.config import PipelineConfig
+from hwnas.pipeline.config import DeviceStep, RunStep
 from hwnas.profiling.measure import probe
 
 __all__ = ["check_device", "check_folders", "check_run"]
 
 
-def check_run(config: PipelineConfig, folder: Path, steps: Sequence[str]) -> None:
+def check_run(config: RunStep, folder: Path, steps: Sequence[str]) -> None:
     """Everything that `hwnas run` will ask of device, installation and disk, found out within seconds.
 
     Raises HwnasError for the first thing that is missing: a device that does not exist, does not run the runtime or
@@ -30,7 +30,7 @@ def check_run(config: PipelineConfig, folder: Path, steps: Sequence[str]) -> Non
     check_device(config)
 
 
-def check_device(config: PipelineConfig) -> DeviceProfile:
+def check_device(config: DeviceStep) -> DeviceProfile:
     """The configured device's profile, once it has answered and each runtime is known to run there.
 
     Raises DeviceError, ConfigError for a setting that a runtime does not have, and MissingExtraError.
@@ -56,12 +56,10 @@ def check_folders(folders: Sequence[Path]) -> None:
             with tempfile.TemporaryFile(dir=folder):
                 pass
     except OSError as error:
-        raise StorageError(
-            f"cannot write {folder}: {error.strerror or error}; choose another folder with hydra.run.dir=…"
-        ) from error
+        raise StorageError(f"cannot write {folder}: {error.strerror or error}; choose another folder") from error
 
 
-def _check_formats(config: PipelineConfig) -> None:
+def _check_formats(config: RunStep) -> None:
     """As `hwnas export` will, but for what only the found networks tell."""
     from hwnas.pipeline.export.plan import Target, plan_files
 

@@ -3,68 +3,120 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import hwnas
 from hwnas.files import read_json
-from hwnas.pipeline.config import PipelineConfig
-from hwnas.pipeline.steps import files_digest, read_result, run_step
+from hwnas.pipeline.config import ReportStep
+from hwnas.pipeline.evaluate import Evaluated, ScoredPredictor
+from hwnas.pipeline.profile import Profiled, TableSummary
+from hwnas.pipeline.search.result import Searched
+from hwnas.pipeline.store.plain import to_plain
+from hwnas.pipeline.store.steps import files_digest, read_result_as, run_step, step_of
+from hwnas.pipeline.train import Trained
+from hwnas.pipeline.validate import Validated, ValidatedTarget
 from hwnas.progress import SILENT, Reporter
+from hwnas.version import __version__
 
-__all__ = ["collect", "report"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Reported", "RunResult", "collect", "report"]
+
+T = TypeVar("T")
 
 STEPS = ("train", "evaluate", "profile", "search", "validate")
+"""Those that the report shows."""
 
 
-def report(
-    config: PipelineConfig, folder: Path, reporter: Reporter = SILENT, run_folder: Path | None = None
-) -> dict[str, Any]:
-    """Draws what `run_folder` (default: the folder above) holds into `folder`; skipped where nothing changed."""
-    run_folder = run_folder or folder.parent
+@dataclass(frozen=True)
+class Reported:
+    """The page and the plots by name, files of the step's folder."""
+
+    report: str
+    plots: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """What a whole run found, and the report shows (see `hwnas.report.shape`)."""
+
+    targets: tuple[ValidatedTarget, ...]
+    accuracy_predictor: ScoredPredictor
+    tables: tuple[TableSummary, ...]
+    front: tuple[dict[str, Any], ...]
+    history: tuple[dict[str, Any], ...]
+    data: dict[str, Any]
+    supernet: dict[str, Any]
+    search_history: tuple[dict[str, Any], ...]
+    search: dict[str, Any]
+    elapsed_s: float
+    version: str
+    provenance: dict[str, Any]
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a target."""
+        return Validated(self.targets).to_frame()
+
+
+@step_of(ReportStep)
+def report(config: ReportStep, folder: Path, reporter: Reporter = SILENT) -> Reported:
+    """Draws what a run's folder holds into `folder`; skipped where nothing changed (see `hwnas.pipeline.store.steps`).
+
+    >>> config = hwnas.load_config(["experiment=smoke"])
+    >>> hwnas.report(config, "runs/mine/report").report
+    'report.html'
+    """
+    run_folder = Path(config.folder) if config.folder else folder.parent
     inputs = {"files": files_digest({name: run_folder / name / "result.json" for name in STEPS})}
 
-    def work() -> dict[str, Any]:
+    def work() -> Reported:
         from hwnas.report.html import write_report
         from hwnas.report.plots import draw_all
 
         with reporter.step("report: plots and report.html"):
-            content = {**collect(run_folder), "title": f"hwnas: {config.name}", "seed": config.seed}
+            content = {**to_plain(collect(run_folder)), "title": f"hwnas: {config.name}", "seed": config.seed}
             plots = draw_all(content, folder)
             write_report(content, plots, folder / "report.html")
-        return {"report": "report.html", "plots": {name: path.name for name, path in plots.items()}}
+        return Reported("report.html", {name: path.name for name, path in plots.items()})
 
-    return run_step("report", folder, inputs, config.seed, work, reporter.say)
+    return run_step("report", folder, inputs, config.seed, Reported, work, reporter.say)
 
 
-def collect(run_folder: Path) -> dict[str, Any]:
-    """What `run` writes as its result and the report shows (see `hwnas.report.shape`)."""
-    train, evaluate, profile, search, validate = (read_result(run_folder / name / "result.json") for name in STEPS)
-    tuned = ("finetune",) if any(target["finetuned"] for target in validate["targets"]) else ()
+def collect(run_folder: Path) -> RunResult:
+    """What the steps in a run's folder found together. Raises StorageError where one of them is not finished."""
+
+    def read(name: str, kind: type[T]) -> T:
+        return read_result_as(kind, run_folder / name / "result.json")
+
+    train, search, validate = read("train", Trained), read("search", Searched), read("validate", Validated)
+    profile = read("profile", Profiled)
+    tuned = ("finetune",) if any(target.finetuned for target in validate.targets) else ()
     seconds = {name: read_json(run_folder / name / "result.json")["elapsed_s"] for name in (*STEPS, *tuned)}
-    return {
-        "targets": validate["targets"],
-        "accuracy_predictor": evaluate["accuracy_predictor"],
-        "tables": profile["tables"],
-        "front": search["front"],
-        "history": train["history"],
-        "data": train["data"],
-        "supernet": {
-            "space": train["space"]["name"],
-            "subnets": train["subnets"],
-            "parameters": train["parameters"],
-            "train_s": train["train_s"],
-            "accuracy_largest": train["largest"]["held_out_accuracy"],
-            "accuracy_smallest": train["smallest"]["held_out_accuracy"],
+    return RunResult(
+        targets=validate.targets,
+        accuracy_predictor=read("evaluate", Evaluated).accuracy_predictor,
+        tables=profile.tables,
+        front=search.front,
+        history=train.history,
+        data=train.data,
+        supernet={
+            "space": train.space["name"],
+            "subnets": train.subnets,
+            "parameters": train.parameters,
+            "train_s": train.train_s,
+            "accuracy_largest": train.largest.held_out_accuracy if train.largest else None,
+            "accuracy_smallest": train.smallest.held_out_accuracy if train.smallest else None,
         },
-        "search_history": search["history"],
-        "search": {"evaluations": search["evaluations"], "elapsed_s": search["elapsed_s"]},
-        "elapsed_s": sum(seconds.values()),
-        "version": hwnas.__version__,
-        "provenance": {
-            "versions": {"hwnas": hwnas.__version__, "Python": platform.python_version()}
-            | {entry["runtime"]: entry["runtime_version"] for entry in profile["tables"]},
+        search_history=search.history,
+        search={"evaluations": search.evaluations, "elapsed_s": search.elapsed_s},
+        elapsed_s=sum(seconds.values()),
+        version=__version__,
+        provenance={
+            "versions": {"hwnas": __version__, "Python": platform.python_version()}
+            | {entry.runtime: entry.runtime_version for entry in profile.tables},
             "machine": {"system": platform.platform(), "processor": platform.processor() or platform.machine()},
             "seconds": seconds,
         },
-    }
+    )

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hwnas.accuracy.measure_config import MeasureConfig
-from hwnas.pipeline.config import PipelineConfig
+from hwnas.pipeline.config import TrainStep
 from hwnas.pipeline.inputs import data_inputs, given_arch, load_images, load_network, matching, resolve_space
-from hwnas.pipeline.plain import to_plain
-from hwnas.pipeline.steps import files_digest, run_step
-from hwnas.progress import Reporter, no_progress, silent
+from hwnas.pipeline.store.plain import optional, to_plain
+from hwnas.pipeline.store.steps import files_digest, run_step, step_of
+from hwnas.progress import SILENT, Reporter, no_progress, silent
 from hwnas.spaces import Genotypes, Space
 from hwnas.training.torchrun import is_first_process, process_counts
 
@@ -23,20 +24,74 @@ if TYPE_CHECKING:
     from hwnas.training.engine import TrainResult
     from hwnas.training.processes import Processes
 
-__all__ = ["train"]
+__all__ = ["Scored", "ScoredRandom", "ScoredSubnet", "Trained", "train"]
 
 
-def train(config: PipelineConfig, folder: Path, reporter: Reporter, name: str = "train") -> dict[str, Any]:
-    """The training's result, made or read (see `hwnas.pipeline.steps`); `name` is what people see of it.
+@dataclass(frozen=True)
+class Scored:
+    """Accuracies as fractions: `accuracy` on the test images, `held_out_accuracy` on those held out of training."""
 
-    Under torchrun the first process decides whether there is anything to train; in the others the result is empty.
+    accuracy: float
+    held_out_accuracy: float
+    int8: Scored | None = optional()
+
+
+@dataclass(frozen=True)
+class ScoredRandom:
+    """Of so many random subnets, mean and standard deviation."""
+
+    accuracy_mean: float
+    accuracy_std: float
+    held_out_accuracy_mean: float
+    held_out_accuracy_std: float
+    subnets: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredSubnet(Scored):
+    """One network. `int8`: as its int8 file computes, where it was trained for that. `before`: as it came."""
+
+    arch: dict[str, Any]
+    before: Scored | None = optional()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """A training. `checkpoint` is a file of its folder. A supernet has `largest`, `smallest` and `random`, one network
+    `subnet`. `history`: rows as training writes them (see `hwnas.report.shape`); `data`: what it was trained on.
+    """
+
+    checkpoint: str
+    largest: Scored | None = optional()
+    smallest: Scored | None = optional()
+    random: ScoredRandom | None = optional()
+    subnet: ScoredSubnet | None = optional()
+    images_per_s: float
+    train_s: float
+    parameters: int
+    subnets: int
+    data: dict[str, Any]
+    space: dict[str, Any]
+    history: tuple[dict[str, Any], ...]
+
+
+@step_of(TrainStep)
+def train(config: TrainStep, folder: Path, reporter: Reporter = SILENT, name: str = "train") -> Trained | None:
+    """The training in `folder`, made or read (see `hwnas.pipeline.store.steps`); `name` is what people see of it.
+
+    Under torchrun the first process decides whether there is anything to train; the others return None.
+
+    >>> config = hwnas.load_config(["experiment=smoke"])
+    >>> trained = hwnas.train(config, "runs/mine/train")
+    >>> trained.largest.held_out_accuracy > trained.smallest.held_out_accuracy - 0.5
+    True
     """
     space = resolve_space(config)
     genotype = None if config.arch is None else space.genotype(given_arch(config.arch))
     checkpoint = matching(Path(config.checkpoint).expanduser(), config) if config.checkpoint else None
     inputs = {
         "space": space.config(),
-        "data": data_inputs(config.data_config),
+        "data": data_inputs(config.images),
         "training": to_plain(config.training),
         "arch": None if genotype is None else space.arch(genotype).to_dict(),
         "files": files_digest({"checkpoint": checkpoint} if checkpoint else {}),
@@ -52,27 +107,27 @@ def train(config: PipelineConfig, folder: Path, reporter: Reporter, name: str = 
             settings, space, data, folder, config.seed, progress, genotype, checkpoint, processes
         )
 
-    def work(processes: Processes | None = None) -> dict[str, Any]:
+    def work(processes: Processes | None = None) -> Trained:
         phases = " → ".join(phase.name for phase in config.training.phases)
-        title = f"{name}: {config.training.network} of {space.name} on {config.data_config.name}, {phases}"
+        title = f"{name}: {config.training.network} of {space.name} on {config.images.name}, {phases}"
         with reporter.step(title) as progress:
             data, trained = train_together(progress, processes)
         with reporter.step("score: accuracy on test and held-out images, batch norm recalibrated") as progress:
             scores = _scores(config, space, data, trained, progress, checkpoint)
-        return {
-            "checkpoint": trained.path.name,
+        return Trained(
+            checkpoint=trained.path.name,
             **scores,
-            "images_per_s": trained.images_per_s,
-            "train_s": trained.train_s,
-            "parameters": int(space.parameters(space.extreme(True)[None])[0]),
-            "subnets": space.size,
-            "data": data.summary(),
-            "space": space.config(),
-            "history": trained.history,
-        }
+            images_per_s=trained.images_per_s,
+            train_s=trained.train_s,
+            parameters=int(space.parameters(space.extreme(True)[None])[0]),
+            subnets=space.size,
+            data=data.summary(),
+            space=space.config(),
+            history=tuple(trained.history),
+        )
 
     if process_counts()[1] == 1:
-        return run_step(name, folder, inputs, config.seed, work, reporter.say)
+        return run_step(name, folder, inputs, config.seed, Trained, work, reporter.say)
 
     from hwnas.training.processes import Processes
 
@@ -80,13 +135,13 @@ def train(config: PipelineConfig, folder: Path, reporter: Reporter, name: str = 
     if not processes.is_first:
         if processes.agree(False):
             train_together(no_progress, processes)
-        return {}
+        return None
     with processes.told_to_go_on() as go_on:
-        return run_step(name, folder, inputs, config.seed, lambda: work(go_on()), reporter.say)
+        return run_step(name, folder, inputs, config.seed, Trained, lambda: work(go_on()), reporter.say)
 
 
 def _scores(
-    config: PipelineConfig,
+    config: TrainStep,
     space: Space,
     data: ImageData,
     trained: TrainResult,
@@ -115,25 +170,26 @@ def _scores(
 
     test, held_out = both(trained.supernet, 0)
     if config.training.network == "subnet":
-        subnet: dict[str, Any] = {"arch": space.arch(genotypes[0]).to_dict(), **_one(test, held_out, 0)}
+        now, former = _one(test, held_out, 0), None
         if start is not None:
             before = load_network(start, space)
-            subnet["before"] = _one(*both(before, 1), 0)
+            former = _one(*both(before, 1), 0)
             if quantised:
-                subnet["int8"] = _one(*both(trained.supernet, 2, int8=True), 0)
-                subnet["before"]["int8"] = _one(*both(before, 3, int8=True), 0)
-        return {"subnet": subnet}
-    random = {
-        "accuracy_mean": float(test[2:].mean()),
-        "accuracy_std": float(test[2:].std()),
-        "held_out_accuracy_mean": float(held_out[2:].mean()),
-        "held_out_accuracy_std": float(held_out[2:].std()),
-        "subnets": len(genotypes) - 2,
-    }
+                now = replace(now, int8=_one(*both(trained.supernet, 2, int8=True), 0))
+                former = replace(former, int8=_one(*both(before, 3, int8=True), 0))
+        arch = space.arch(genotypes[0]).to_dict()
+        return {"subnet": ScoredSubnet(now.accuracy, now.held_out_accuracy, now.int8, arch=arch, before=former)}
+    random = ScoredRandom(
+        accuracy_mean=float(test[2:].mean()),
+        accuracy_std=float(test[2:].std()),
+        held_out_accuracy_mean=float(held_out[2:].mean()),
+        held_out_accuracy_std=float(held_out[2:].std()),
+        subnets=len(genotypes) - 2,
+    )
     return {"largest": _one(test, held_out, 0), "smallest": _one(test, held_out, 1), "random": random}
 
 
-def _scored(config: PipelineConfig, space: Space, trained: TrainResult) -> Genotypes:
+def _scored(config: TrainStep, space: Space, trained: TrainResult) -> Genotypes:
     if config.training.network == "subnet":
         genotype: Genotypes = trained.supernet.genotype  # type: ignore[assignment]
         return genotype[None]
@@ -141,5 +197,5 @@ def _scored(config: PipelineConfig, space: Space, trained: TrainResult) -> Genot
     return np.concatenate([ends, space.sample(config.training.random_subnets, np.random.default_rng(config.seed))])
 
 
-def _one(test: Any, held_out: Any, row: int) -> dict[str, float]:
-    return {"accuracy": float(test[row]), "held_out_accuracy": float(held_out[row])}
+def _one(test: Any, held_out: Any, row: int) -> Scored:
+    return Scored(float(test[row]), float(held_out[row]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,8 @@ import numpy as np
 
 from hwnas.errors import StorageError
 from hwnas.latency.tables.table import read_table
-from hwnas.pipeline.config import PipelineConfig
+from hwnas.pipeline.config import ValidateStep
+from hwnas.pipeline.export.result import Exported, ExportedFile
 from hwnas.pipeline.inputs import (
     chosen_networks,
     data_inputs,
@@ -24,122 +25,183 @@ from hwnas.pipeline.inputs import (
     tables_of,
     trained_checkpoint,
 )
-from hwnas.pipeline.plain import to_plain
-from hwnas.pipeline.steps import files_digest, read_result, run_step
+from hwnas.pipeline.search.result import SearchEntry
+from hwnas.pipeline.store.plain import to_plain
+from hwnas.pipeline.store.steps import files_digest, read_result_as, run_step, step_of
 from hwnas.progress import SILENT, Progress, Reporter, no_progress
 from hwnas.spaces import Space
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from hwnas.data.load import ImageData
+    from hwnas.profiling.validate import MeasuredNetwork
 
-__all__ = ["validate"]
+__all__ = ["Validated", "ValidatedTarget", "validate"]
 
 
-def validate(config: PipelineConfig, folder: Path, reporter: Reporter = SILENT) -> dict[str, Any]:
-    """The verified targets, made or read (see `hwnas.pipeline.steps`). The one step that looks at test accuracy."""
+@dataclass(frozen=True, kw_only=True)
+class ValidatedTarget:
+    """An exported file on its device: `predicted_ms` by the table, `measured_ms` with the device's `drift` in it.
+
+    Accuracies are fractions: `accuracy_predicted` on held-out images, the others on the test images: of the network by
+    torch, of the file, with the supernet's weights (`inherited`), and the mean of `random_networks` of its latency.
+    """
+
+    id: str
+    device: str
+    runtime: str
+    precision: str | None
+    threads: int | None
+    budget: str
+    budget_ms: float
+    predicted_ms: float
+    measured_ms: float
+    drift: float
+    p10_ms: float
+    p90_ms: float
+    samples: int
+    accuracy_predicted: float
+    accuracy_torch: float
+    accuracy_inherited: float
+    finetuned: bool
+    accuracy_random: float | None
+    random_networks: int
+    accuracy_exported: float
+    parity_max_abs: float
+    macs: int
+    parameters: int
+    bytes: int
+    arch: dict[str, Any]
+    file: str
+
+
+@dataclass(frozen=True)
+class Validated:
+    """All targets of a search."""
+
+    targets: tuple[ValidatedTarget, ...]
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a target."""
+        import pandas as pd
+
+        return pd.DataFrame([to_plain(target) for target in self.targets])
+
+
+@dataclass(frozen=True)
+class _Accuracy:
+    accuracy_torch: float
+    accuracy_inherited: float
+    finetuned: bool
+    accuracy_random: float | None
+    random_networks: int
+
+
+@step_of(ValidateStep)
+def validate(config: ValidateStep, folder: Path, reporter: Reporter = SILENT) -> Validated:
+    """The verified targets, made or read (see `hwnas.pipeline.store.steps`). The one step that looks at test accuracy.
+
+    >>> config = hwnas.load_config(["experiment=smoke"])
+    >>> validated = hwnas.validate(config, "runs/mine/validate")
+    >>> validated.to_frame().set_index("id")["accuracy_exported"].between(0, 1).all().item()
+    True
+    """
     space = resolve_space(config)
-    checkpoint = trained_checkpoint(config, folder)
-    chosen, selected = chosen_networks(config, folder)
+    checkpoint = trained_checkpoint(config.checkpoint, config, folder)
+    chosen, selected = chosen_networks(config.targets, config, folder, SearchEntry)
     exported = input_path(config.exported, folder, "export", "", "exported")
-    files = _files_of(selected, read_result(exported / "result.json")["files"])
-    if missing := [target["id"] for target in selected if target["id"] not in files]:
+    files = _files_of(selected, read_result_as(Exported, exported / "result.json").files)
+    if missing := [target.id for target in selected if target.id not in files]:
         raise StorageError(
             f"{exported} holds no file for {', '.join(missing)} in its own runtime and precision: run hwnas export for"
             f" {chosen}, without formats and precisions or with those"
         )
-    models = {target["id"]: exported / files[target["id"]]["path"] for target in selected}
+    models = {target.id: exported / files[target.id].path for target in selected}
     tables = tables_of(config, input_path(config.latency.path, folder, "profile", "", "latency.path"))
     read = {f"{runtime} {role}": file for runtime, path in tables.items() for role, file in table_files(path).items()}
-    read |= {f"checkpoint of {target['id']}": target["checkpoint"] for target in selected if target["checkpoint"]}
+    read |= {f"checkpoint of {target.id}": Path(target.checkpoint) for target in selected if target.checkpoint}
     inputs = {
         "space": space.config(),
-        "data": data_inputs(config.data_config),
+        "data": data_inputs(config.images),
         "measure": to_plain(config.evaluation.measure),
         "device": device_inputs(config.device),
         "profiling": to_plain(config.profiling),
         "files": files_digest({"checkpoint": checkpoint, "chosen networks": chosen, **models, **read}),
     }
 
-    def work() -> dict[str, Any]:
+    def work() -> Validated:
         latencies = _measure_latencies(config, space, tables, selected, models, folder, reporter)
         data = load_images(config, space, reporter.note, checkpoint)
         with reporter.step(f"validate: accuracy of {len(selected)} files on {len(data.test)} test images") as progress:
             exported_accuracy = _accuracy_of_files(selected, models, data, progress)
         accuracy = _accuracy_of_networks(config, space, checkpoint, selected, data, reporter)
-        targets = [
-            {
-                "id": target["id"],
-                "device": target["device"],
-                "runtime": target["runtime"],
-                "precision": target["precision"],
-                "threads": target["threads"],
-                "budget": target["budget"],
-                "budget_ms": target["budget_ms"],
-                "predicted_ms": target["latency_ms"],
-                **latencies[target["id"]],
-                "accuracy_predicted": target["accuracy_predicted"],
-                **accuracy[target["id"]],
-                "accuracy_exported": exported_accuracy[target["id"]],
-                "parity_max_abs": files[target["id"]]["parity_max_abs"],
-                "macs": target["macs"],
-                "parameters": target["parameters"],
-                "bytes": files[target["id"]]["bytes"],
-                "arch": target["arch"],
-                "file": str(models[target["id"]].resolve()),
-            }
+        targets = tuple(
+            ValidatedTarget(
+                id=target.id,
+                device=target.device,
+                runtime=target.runtime,
+                precision=target.precision,
+                threads=target.threads,
+                budget=target.budget,
+                budget_ms=target.budget_ms,
+                predicted_ms=target.latency_ms,
+                measured_ms=latencies[target.id].measured_ms,
+                drift=latencies[target.id].drift,
+                p10_ms=latencies[target.id].p10_ms,
+                p90_ms=latencies[target.id].p90_ms,
+                samples=latencies[target.id].samples,
+                accuracy_predicted=target.accuracy_predicted,
+                **asdict(accuracy[target.id]),
+                accuracy_exported=exported_accuracy[target.id],
+                parity_max_abs=files[target.id].parity_max_abs,
+                macs=target.macs,
+                parameters=target.parameters,
+                bytes=files[target.id].bytes,
+                arch=target.arch,
+                file=str(models[target.id].resolve()),
+            )
             for target in selected
-        ]
-        return {"targets": targets}
+        )
+        return Validated(targets)
 
-    return run_step("validate", folder, inputs, config.seed, work, reporter.say)
+    return run_step("validate", folder, inputs, config.seed, Validated, work, reporter.say)
 
 
-def _files_of(
-    selected: Sequence[Mapping[str, Any]], files: Sequence[Mapping[str, Any]]
-) -> dict[str, Mapping[str, Any]]:
+def _files_of(selected: Sequence[SearchEntry], files: Sequence[ExportedFile]) -> dict[str, ExportedFile]:
     """Each target's file by the target's id: that in its runtime and precision, of all that were exported."""
-    wanted = {(target["id"], target["runtime"], target["precision"]) for target in selected}
-    return {file["id"]: file for file in files if (file["id"], file["runtime"], file["precision"]) in wanted}
+    wanted = {(target.id, target.runtime, target.precision) for target in selected}
+    return {file.id: file for file in files if (file.id, file.runtime, file.precision) in wanted}
 
 
 def _measure_latencies(
-    config: PipelineConfig,
+    config: ValidateStep,
     space: Space,
     tables: Mapping[str, Path],
-    selected: Sequence[Mapping[str, Any]],
+    selected: Sequence[SearchEntry],
     models: Mapping[str, Path],
     folder: Path,
     reporter: Reporter,
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, MeasuredNetwork]:
     from hwnas.devices.connect import connect
     from hwnas.devices.profile import load_profile
     from hwnas.profiling.validate import measure_networks
 
     device = load_profile(config.device.name)
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, MeasuredNetwork] = {}
     for runtime, path in tables.items():
-        mine = {target["id"]: models[target["id"]] for target in selected if target["runtime"] == runtime}
+        mine = {target.id: models[target.id] for target in selected if target.runtime == runtime}
         if not mine:
             continue
         settings = replace(config.profiling, runtime=runtime)
         title = f"validate: latency of {len(mine)} files on {device.name}, {settings.setting}"
         with reporter.step(title) as progress, connect(device, config.device) as transport:
-            measured = measure_networks(
-                mine, read_table(path), space, transport, settings, folder, config.seed, progress
-            )
-        for name, one in measured.items():
-            found[name] = {
-                "measured_ms": one.measured_ms,
-                "drift": one.drift,
-                "p10_ms": one.p10_ms,
-                "p90_ms": one.p90_ms,
-                "samples": one.samples,
-            }
+            found |= measure_networks(mine, read_table(path), space, transport, settings, folder, config.seed, progress)
     return found
 
 
 def _accuracy_of_files(
-    selected: Sequence[Mapping[str, Any]], models: Mapping[str, Path], data: ImageData, progress: Progress
+    selected: Sequence[SearchEntry], models: Mapping[str, Path], data: ImageData, progress: Progress
 ) -> dict[str, float]:
     from hwnas.export.check.answers import accuracy_of
     from hwnas.export.check.feed import PixelFeed
@@ -147,28 +209,28 @@ def _accuracy_of_files(
 
     found = {}
     for number, target in enumerate(selected):
-        progress(number / len(selected), target["id"])
-        path = models[target["id"]]
+        progress(number / len(selected), target.id)
+        path = models[target.id]
         run = format_of_file(path).load_runner(path)
-        found[target["id"]] = accuracy_of(run, PixelFeed(data.test, target["arch"]["r"], data.preprocessing))
+        found[target.id] = accuracy_of(run, PixelFeed(data.test, target.arch["r"], data.preprocessing))
     return found
 
 
 def _accuracy_of_networks(
-    config: PipelineConfig,
+    config: ValidateStep,
     space: Space,
     checkpoint: Path,
-    selected: Sequence[Mapping[str, Any]],
+    selected: Sequence[SearchEntry],
     data: ImageData,
     reporter: Reporter,
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, _Accuracy]:
     """By torch: each chosen network as deployed and with the supernet's weights, and random ones of the same predicted
     latency, with the supernet's weights too.
     """
     from hwnas.accuracy.measure import measure_accuracy
 
     measure = config.evaluation.measure
-    archs = [arch for target in selected for arch in (target["arch"], *target["random_archs"])]
+    archs = [arch for target in selected for arch in (target.arch, *target.random_archs)]
     genotypes = np.stack([space.genotype(arch) for arch in archs])
     title = f"validate: test accuracy of the chosen and {len(archs) - len(selected)} random networks, by torch"
     with reporter.step(title) as progress:
@@ -177,18 +239,18 @@ def _accuracy_of_networks(
         measured = measure_accuracy(supernet, distinct, data, "test", measure, progress)
         tuned = {}
         for target in selected:
-            if target["checkpoint"] is not None:
-                network, row = load_network(target["checkpoint"], space), space.genotype(target["arch"])
-                (tuned[target["id"]],) = measure_accuracy(network, row[None], data, "test", measure, no_progress)
+            if target.checkpoint is not None:
+                network, row = load_network(Path(target.checkpoint), space), space.genotype(target.arch)
+                (tuned[target.id],) = measure_accuracy(network, row[None], data, "test", measure, no_progress)
     accuracies = list(measured[place.reshape(-1)])
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, _Accuracy] = {}
     for target in selected:
-        inherited, random = float(accuracies.pop(0)), [float(accuracies.pop(0)) for _ in target["random_archs"]]
-        found[target["id"]] = {
-            "accuracy_torch": float(tuned.get(target["id"], inherited)),
-            "accuracy_inherited": inherited,
-            "finetuned": target["id"] in tuned,
-            "accuracy_random": float(np.mean(random)) if random else None,
-            "random_networks": len(random),
-        }
+        inherited, random = float(accuracies.pop(0)), [float(accuracies.pop(0)) for _ in target.random_archs]
+        found[target.id] = _Accuracy(
+            accuracy_torch=float(tuned.get(target.id, inherited)),
+            accuracy_inherited=inherited,
+            finetuned=target.id in tuned,
+            accuracy_random=float(np.mean(random)) if random else None,
+            random_networks=len(random),
+        )
     return found

@@ -3,30 +3,70 @@
 from __future__ import annotations
 
 from collections.abc import Set
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hwnas.errors import TableError
+from hwnas.errors import ConfigError, TableError
 from hwnas.latency.tables.table import LatencyTable, read_table
 from hwnas.pipeline.asked import refuse_others
-from hwnas.pipeline.config import PipelineConfig
+from hwnas.pipeline.config import ValidateTableStep
 from hwnas.pipeline.inputs import device_inputs, table_files
-from hwnas.pipeline.plain import to_plain
-from hwnas.pipeline.steps import files_digest, run_step
+from hwnas.pipeline.store.plain import to_plain
+from hwnas.pipeline.store.steps import files_digest, run_step, step_of
 from hwnas.profiling.config import ProfilingConfig
 from hwnas.progress import SILENT, Reporter
 from hwnas.spaces import space_from_dict
 
-__all__ = ["PLOT", "validate_table"]
+__all__ = ["PLOT", "PredictedNetwork", "TableValidated", "validate_table"]
 
 PLOT = "predicted-measured.png"
 
 
+@dataclass(frozen=True)
+class PredictedNetwork:
+    """A whole network, as the table predicts it and as measured, and by how much the device had drifted."""
+
+    arch: dict[str, Any]
+    predicted_ms: float
+    measured_ms: float
+    drift: float
+
+
+@dataclass(frozen=True)
+class TableValidated:
+    """A table held against `networks` that it has not seen, drift divided out. Errors are fractions.
+
+    `mape_test_retest`: of measuring twice. `plot`: a file of the step's folder.
+    """
+
+    device: str
+    setting: str
+    table: str
+    networks: int
+    mape: float
+    mape_test_retest: float
+    spearman: float | None
+    within_10_percent: float
+    rows: tuple[PredictedNetwork, ...]
+    plot: str
+
+
+@step_of(ValidateTableStep)
 def validate_table(
-    config: PipelineConfig, folder: Path, table_file: Path, reporter: Reporter = SILENT, asked: Set[str] = frozenset()
-) -> dict[str, Any]:
-    """What was found, made or read (see `hwnas.pipeline.steps`). Space and setting are the table's own."""
+    config: ValidateTableStep, folder: Path, reporter: Reporter = SILENT, asked: Set[str] = frozenset()
+) -> TableValidated:
+    """What was found, made or read (see `hwnas.pipeline.store.steps`). Space and setting are the table's own:
+    ConfigError where one of the settings `asked` for, such as `profiling.threads`, is another.
+
+    >>> table = "runs/mine/profile/local/onnxruntime-fp32-1t.csv"
+    >>> config = hwnas.load_config(["experiment=smoke", f"table={table}", "n=2"])
+    >>> hwnas.validate_table(config, "runs/mine/checked").networks
+    2
+    """
+    if config.table is None:
+        raise ConfigError("table: which latency table is to be checked? give table=FILE.csv")
+    table_file = Path(config.table)
     table = read_table(table_file)
     facts = table.provenance
     own = {f"profiling.{key}": facts[key] for key in ("runtime", "precision", "threads")} | {
@@ -42,7 +82,7 @@ def validate_table(
         "n": config.n,
     }
 
-    def work() -> dict[str, Any]:
+    def work() -> TableValidated:
         from hwnas.devices.connect import connect
         from hwnas.devices.profile import load_profile
         from hwnas.profiling import validate as validation
@@ -59,25 +99,25 @@ def validate_table(
         latency_ms = [ms / drift for ms, drift in zip(found.measured_ms, found.drift, strict=True)]
         networks = {"predicted_ms": list(found.predicted_ms), "measured_ms": latency_ms}
         plot_latency({"device": device.name, "runtime": settings.setting, "networks": networks}, [], folder / PLOT)
-        return {
-            "device": device.name,
-            "setting": settings.setting,
-            "table": str(table_file),
-            "networks": config.n,
-            "mape": found.mape,
-            "mape_test_retest": found.mape_test_retest,
-            "spearman": found.spearman,
-            "within_10_percent": found.within_10_percent,
-            "rows": [
-                {"arch": arch.to_dict(), "predicted_ms": predicted, "measured_ms": measured, "drift": drift}
+        return TableValidated(
+            device=device.name,
+            setting=settings.setting,
+            table=str(table_file),
+            networks=config.n,
+            mape=found.mape,
+            mape_test_retest=found.mape_test_retest,
+            spearman=found.spearman,
+            within_10_percent=found.within_10_percent,
+            rows=tuple(
+                PredictedNetwork(arch.to_dict(), predicted, measured, drift)
                 for arch, predicted, measured, drift in zip(
                     found.archs, found.predicted_ms, found.measured_ms, found.drift, strict=True
                 )
-            ],
-            "plot": PLOT,
-        }
+            ),
+            plot=PLOT,
+        )
 
-    return run_step("validate", folder, inputs, config.seed, work, reporter.say)
+    return run_step("validate", folder, inputs, config.seed, TableValidated, work, reporter.say)
 
 
 def _settings(config: ProfilingConfig, table: LatencyTable) -> ProfilingConfig:

@@ -14,9 +14,9 @@ from hwnas.errors import ConfigError, DeviceError
 from hwnas.export.bundle.verify import GoldenCheck, verify_files, verify_golden
 from hwnas.export.signature import Port, fed_shape
 from hwnas.pipeline.asked import refuse_others
-from hwnas.pipeline.config import PipelineConfig
+from hwnas.pipeline.config import VerifyBundleStep
 from hwnas.pipeline.latencies import TimedFile, measure_latencies
-from hwnas.pipeline.steps import write_result
+from hwnas.pipeline.store.steps import step_of, write_result
 from hwnas.progress import SILENT, Reporter
 
 if TYPE_CHECKING:
@@ -39,13 +39,20 @@ class Verified:
     latency: dict[str, Any]
 
 
+@step_of(VerifyBundleStep)
 def verify_bundle(
-    config: PipelineConfig, folder: Path, reporter: Reporter = SILENT, asked: Set[str] = frozenset()
+    config: VerifyBundleStep, folder: Path, reporter: Reporter = SILENT, asked: Set[str] = frozenset()
 ) -> Verified:
     """Check the bundle `config.folder` and write what was found into `folder`. `asked`: settings given by the caller,
     such as `device.name`; the others are the bundle's own.
 
     Raises ExportError for a bundle that is not good, DeviceError for one that has become slower.
+
+    >>> exported = hwnas.export(hwnas.load_config(["experiment=smoke"]), "runs/mine/export")
+    >>> bundle = "runs/mine/export/" + exported.files[0].path.rpartition("/")[0]
+    >>> config = hwnas.load_config(["experiment=smoke", f"folder={bundle}", "verify.latency=false"])
+    >>> hwnas.verify_bundle(config, "runs/mine/verified").manifest.format
+    'onnx'
     """
     if config.folder is None:
         raise ConfigError("verify-bundle: which one? give its folder: hwnas verify-bundle DIR")
@@ -67,7 +74,7 @@ def verify_bundle(
 
 
 def _latency(
-    config: PipelineConfig, asked: Set[str], manifest: Manifest, model: Path, work: Path, reporter: Reporter
+    config: VerifyBundleStep, asked: Set[str], manifest: Manifest, model: Path, work: Path, reporter: Reporter
 ) -> dict[str, Any]:
     """The file's latency now and, drift divided out, over the manifest's; DeviceError where that is too much.
 
@@ -82,17 +89,17 @@ def _latency(
     own = manifest.latency["threads"] or config.profiling.threads
     threads = config.profiling.threads if "profiling.threads" in asked else own
     timed = TimedFile("model", model, device, manifest.runtime, threads, shape)
-    (found,) = measure_latencies(config, [timed], work, reporter).values()
-    then, now = manifest.latency["median_ms"], found["median_ms"]
+    (found,) = measure_latencies(config.device, config.profiling, [timed], work, config.seed, reporter).values()
+    then, now = manifest.latency["median_ms"], found.median_ms
     if now is None and any(key.startswith("device.") for key in asked):
-        raise DeviceError(f"{device} was asked for, and can't be measured: {found['reason']}")
+        raise DeviceError(f"{device} was asked for, and can't be measured: {found.reason}")
     measured = {"latency_ms": now, "device": device, "threads": threads, "ratio": None}
     if then is None or now is None:
-        return {**measured, "reason": found["reason"] or "the manifest states none to compare with"}
+        return {**measured, "reason": found.reason or "the manifest states none to compare with"}
     if (device, threads) != (manifest.device, own):
         stated = f"the manifest's {then:.4g} ms are of {manifest.device} with {own} threads"
         return {**measured, "reason": f"{stated}: not comparable"}
-    drift = found["reference_ms"] / manifest.latency["reference_ms"]
+    drift = (found.reference_ms or 0.0) / manifest.latency["reference_ms"]
     ratio = now / drift / then
     if ratio > 1 + config.verify.latency_tolerance:
         raise DeviceError(

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from hwnas import __version__
 from hwnas.devices.profile import DeviceProfile
 from hwnas.devices.transport import Transport
 from hwnas.errors import TableError
@@ -28,6 +27,7 @@ from hwnas.profiling.runtimes import model_writer, runtime_named
 from hwnas.profiling.samples import Floats, Measurements, ModelLatency, percentage_errors, rank_correlation
 from hwnas.progress import Progress
 from hwnas.spaces import Genotypes, Operator, Space
+from hwnas.version import __version__
 
 __all__ = ["build_table"]
 

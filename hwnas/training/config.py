@@ -223,7 +223,7 @@ class FinetuneConfig:
             given = self.quantisation
             raise ConfigError(f"finetune.quantisation: got {given!r}; {choices(given, QUANTISATIONS)}")
 
-    def recipe(self, training: TrainingConfig, precision: str) -> TrainingConfig:
+    def recipe(self, training: TrainingConfig, precision: str | None) -> TrainingConfig:
         """The training of a network chosen for `precision`, out of a supernet trained by `training`."""
         int8 = self.quantisation == "int8" and precision == "int8"
         phase = PhaseConfig("finetune", self.epochs, self.learning_rate, teacher="start" if int8 else "none")

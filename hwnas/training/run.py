@@ -231,7 +231,7 @@ class Run:
         return TrainingError(
             f"{what} no number any more: phase {phase.config.name!r}, step {self.step}, learning rate"
             f" {phase.learning_rate(self.step):.3g}; the last good checkpoint stays in {self.folder / 'checkpoints'};"
-            " lower the phase's learning_rate, or lengthen its warm-up, and start in a new hydra.run.dir"
+            " lower the phase's learning_rate, or lengthen its warm-up, and start in another folder"
         )
 
 

@@ -57,7 +57,7 @@ class CheckpointFolder:
             if difference := self.difference(metadata.get("identity")):
                 raise CheckpointError(
                     f"{path} is of another run: {difference}; go back to the former setting, or start afresh: choose"
-                    f" another hydra.run.dir, or delete {self._folder}"
+                    f" another folder, or delete {self._folder}"
                 )
             return SavedState(metadata["step"], tensors, metadata["history"])
         if failure is not None:

@@ -34,7 +34,7 @@ TEXTS = [
 @pytest.mark.parametrize("text", TEXTS)
 def test_text_is_text_as_typed(text: str) -> None:
     config = typed("export", f"checkpoint={text}", f"device.address={text}", f"data.root={text}")
-    assert (config.checkpoint, config.device.address, config.data_config.root) == (text, text, text)
+    assert (config.checkpoint, config.device.address, config.images.root) == (text, text, text)
 
 
 @given(st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1).filter(lambda text: "${" not in text))
@@ -59,19 +59,19 @@ def test_null_is_nothing(null: str) -> None:
 
 
 def test_what_is_quoted_for_hydra_may_stay_so() -> None:
-    assert typed("train", "data.root='my pictures'").data_config.root == "my pictures"
-    assert typed("train", 'data.root="my pictures"').data_config.root == "my pictures"
+    assert typed("train", "data.root='my pictures'").images.root == "my pictures"
+    assert typed("train", 'data.root="my pictures"').images.root == "my pictures"
 
 
 def test_variables_are_filled_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PICTURES", "/photos (1)")
-    assert typed("train", "data.root=${oc.env:PICTURES}/x").data_config.root == "/photos (1)/x"
+    assert typed("train", "data.root=${oc.env:PICTURES}/x").images.root == "/photos (1)/x"
 
 
 def test_a_home_is_this_users_and_a_devices_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     config = typed("profile", "data.root=~/photos", "device.folder=~/hwnas", "device.key_file=~/.ssh/key")
-    assert config.data_config.root == "/home/me/photos"
+    assert config.images.root == "/home/me/photos"
     assert (config.device.folder, config.device.key_file) == ("~/hwnas", "~/.ssh/key")
 
 

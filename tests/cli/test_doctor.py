@@ -127,7 +127,7 @@ def test_packages_that_are_not_there_as_their_metadata_say(tmp_path: Path) -> No
     """Looked at in an environment of its own, so that this one's packages don't answer."""
     code = (
         "import sys; sys.path[:0] = [sys.argv[1]]\n"
-        "from hwnas.pipeline.installed import Package, look\n"
+        "from hwnas.cli.installed import Package, look\n"
         "for name in sys.argv[2:]: print(look(Package(*name.split('/')), 'ssh'))"
     )
     install(tmp_path, "listed", "2.0", code=None)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hwnas.cli.main import main
-from hwnas.pipeline.folders import step_folder
+from hwnas.pipeline.store.folders import step_folder
 from tests.running import held_by_another, run_hwnas
 
 

@@ -143,7 +143,7 @@ def test_more_held_out_than_there_is(tmp_path: Path) -> None:
 def imagenet(root: Path, **changes: object) -> DataDescription:
     register_schemas()
     composed = to_pipeline_config(compose_config("train", ["data=imagenet", f"data.root={root}"]))
-    settings = composed.data_config
+    settings = composed.images
     assert isinstance(settings, ImageFolderConfig)
     return describe(replace(settings, **changes))  # type: ignore[arg-type]
 

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hwnas.cli.console import Reporter
 from hwnas.errors import ConfigError, StorageError
+from hwnas.files import read_json
 from hwnas.pipeline.config import PipelineConfig
 from hwnas.pipeline.finetune import finetune
 from hwnas.pipeline.inputs import chosen_networks, load_network, resolve_space
+from hwnas.pipeline.search.result import SearchEntry
 from hwnas.supernet.extract import extract
 from hwnas.supernet.single import SingleNetwork
 from hwnas.training.config import FinetuneConfig, TrainingConfig
@@ -37,51 +38,53 @@ def rewritten(path: Path, change: Any) -> None:
 
 def test_the_weights_that_were_tuned_are_exported(smoke: Path) -> None:
     config = settings()
-    _, chosen = chosen_networks(config, smoke / "export")
+    _, chosen = chosen_networks(None, config, smoke / "export", SearchEntry)
     targets = {target["id"]: target for target in result_of(smoke)["targets"]}
-    assert [entry["id"] for entry in chosen] == list(targets)
+    assert [entry.id for entry in chosen] == list(targets)
     supernet = load_network(smoke / "train" / "supernet.safetensors", resolve_space(config))
     for entry in chosen:
-        assert targets[entry["id"]]["finetuned"] == (entry["checkpoint"] is not None)
-        if entry["checkpoint"] is None:
-            assert entry["accuracy_finetuned"] < entry["accuracy_inherited"]
+        assert targets[entry.id]["finetuned"] == (entry.checkpoint is not None)
+        if entry.checkpoint is None:
+            assert entry.accuracy_finetuned < entry.accuracy_inherited
             continue
-        assert entry["accuracy_finetuned"] >= entry["accuracy_inherited"]
-        network = load_network(entry["checkpoint"], supernet.space)
+        assert entry.accuracy_finetuned >= entry.accuracy_inherited
+        network = load_network(Path(entry.checkpoint), supernet.space)
         assert isinstance(network, SingleNetwork)
-        assert network.space.arch(network.genotype).to_dict() == entry["arch"]
+        assert network.space.arch(network.genotype).to_dict() == entry.arch
         own, inherited = (
             next(extract(one, network.genotype).parameters()).detach().numpy() for one in (network, supernet)
         )
         assert not np.array_equal(own, inherited)
-    assert any(entry["checkpoint"] for entry in chosen)
+    assert any(entry.checkpoint for entry in chosen)
 
 
 def test_one_network_of_two_targets_is_trained_once(smoke: Path) -> None:
     searched = smoke / "search" / "result.json"
     rewritten(searched, lambda selected: [selected[0], {**selected[1], "arch": selected[0]["arch"]}])
     shutil.rmtree(smoke / "finetune")
-    result = finetune(settings(), smoke / "finetune", Reporter())
-    first, second = result["selected"]
-    assert first["id"] != second["id"]
-    assert first["accuracy_finetuned"] == second["accuracy_finetuned"]
-    assert [path.name for path in sorted((smoke / "finetune").iterdir()) if path.is_dir()] == [first["id"]]
+    result = finetune(settings(), smoke / "finetune")
+    first, second = result.selected
+    assert first.id != second.id
+    assert first.accuracy_finetuned == second.accuracy_finetuned
+    assert [path.name for path in sorted((smoke / "finetune").iterdir()) if path.is_dir()] == [first.id]
 
 
 def test_what_was_trained_is_kept_where_a_budget_is_added(smoke: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in (smoke / "finetune").rglob("subnet.safetensors")}
     searched = smoke / "search" / "result.json"
     rewritten(searched, lambda selected: [*selected, {**selected[0], "id": "another", "budget": "another"}])
-    finetune(settings(), smoke / "finetune", Reporter())
+    finetune(settings(), smoke / "finetune")
     assert before
     assert {path: path.stat().st_mtime_ns for path in (smoke / "finetune").rglob("subnet.safetensors")} == before
 
 
 def test_a_network_that_lost_keeps_its_weights(smoke: Path) -> None:
     rewritten(smoke / "search" / "result.json", lambda selected: selected[:1])
-    (entry,) = finetune(settings("finetune.learning_rate=1.5"), smoke / "lost", Reporter())["selected"]
-    assert entry["accuracy_finetuned"] < entry["accuracy_inherited"]
-    assert "checkpoint" not in entry
+    (entry,) = finetune(settings("finetune.learning_rate=1.5"), smoke / "lost").selected
+    assert entry.accuracy_finetuned < entry.accuracy_inherited
+    assert entry.checkpoint is None
+    (written,) = read_json(smoke / "lost" / "result.json")["result"]["selected"]
+    assert "checkpoint" not in written
 
 
 def test_tuned_networks_of_a_former_search_are_not_taken(smoke: Path) -> None:
@@ -89,10 +92,11 @@ def test_tuned_networks_of_a_former_search_are_not_taken(smoke: Path) -> None:
     message = error_line(step("export", smoke))
     assert "of a former search: run hwnas finetune again, or give targets=" in message
     with pytest.raises(StorageError, match="former search"):
-        chosen_networks(settings(), smoke / "validate")
-    path, (entry,) = chosen_networks(replace(settings(), targets=str(smoke / "search/result.json")), smoke / "export")
+        chosen_networks(None, settings(), smoke / "validate", SearchEntry)
+    targets = str(smoke / "search/result.json")
+    path, (entry,) = chosen_networks(targets, settings(), smoke / "export", SearchEntry)
     assert path == smoke / "search" / "result.json"
-    assert entry["checkpoint"] is None
+    assert entry.checkpoint is None
 
 
 def test_without_it_the_supernets_weights_are_exported(smoke: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 __all__ = ["COMMANDS", "COMMON_KEYS", "Command"]
 
@@ -13,81 +13,69 @@ COMMON_KEYS = ("experiment", "name", "seed")
 
 @dataclass(frozen=True)
 class Command:
-    """One command. `keys` are the top-level settings that it uses beside `COMMON_KEYS`; without any, it only prints.
+    """One command. `steps`: the configs, in `hwnas.pipeline.config`, of what it does; without any, it only prints.
 
-    `positional` is the one that an argument without a key stands for.
+    `positional` is the setting that an argument without a key stands for.
     """
 
     summary: str
-    keys: tuple[str, ...]
     module: str
+    steps: tuple[str, ...] = ()
     positional: str | None = None
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The top-level settings that it uses beside `COMMON_KEYS`."""
+        from hwnas.pipeline import config
+
+        names = (one.name for step in self.steps for one in fields(getattr(config, step)))
+        return tuple(name for name in dict.fromkeys(names) if name not in COMMON_KEYS)
 
     def load(self) -> Callable[..., object]:
         """The function that runs it: `(config, run directory)`, or without arguments where it only prints."""
-        run: Callable[..., object] = importlib.import_module(self.module).run
+        run: Callable[..., object] = importlib.import_module(f"{__name__}.{self.module}").run
         return run
 
 
-def _command(module: str, summary: str, *keys: str, positional: str | None = None) -> Command:
-    return Command(summary, keys, f"hwnas.cli.commands.{module}", positional)
-
-
-_TRAIN = ("space", "data", "training")
-_DEVICE = ("device", "runtime", "profiling")
-_JUDGE = ("evaluation", "predictor")
-
 COMMANDS = {
-    "run": _command(
-        "run",
+    "run": Command(
         "The whole way: train, evaluate, profile, search, finetune, export, validate and report",
-        *_TRAIN, *_JUDGE, *_DEVICE, "search", "finetune", "formats", "precisions", "export",
+        "run", ("RunStep",),
     ),
-    "train": _command(
-        "train", "Train a once-for-all supernet, or one network of its space", "checkpoint", "arch", *_TRAIN
+    "train": Command("Train a once-for-all supernet, or one network of its space", "train", ("TrainStep",)),
+    "evaluate": Command(
+        "Measure the accuracy of subnets and fit the accuracy predictor", "evaluate", ("EvaluateStep",)
     ),
-    "evaluate": _command(
-        "evaluate", "Measure the accuracy of subnets and fit the accuracy predictor",
-        "checkpoint", "space", "data", *_JUDGE,
+    "profile": Command("Measure a device into latency tables, one a runtime", "profile", ("ProfileStep",)),
+    "import-table": Command(
+        "Bring a published latency table (ofa, proxyless or csv) into hwnas's format",
+        "import_table", ("ImportTableStep",), positional="path",
     ),
-    "profile": _command("profile", "Measure a device into latency tables, one a runtime", "space", "data", *_DEVICE),
-    "import-table": _command(
-        "import_table", "Bring a published latency table (ofa, proxyless or csv) into hwnas's format",
-        "format", "path", "device", "space", "data", positional="path",
+    "search": Command("Choose the most accurate network within each latency budget", "search", ("SearchStep",)),
+    "finetune": Command(
+        "Train each network that was chosen on alone, before it is exported", "finetune", ("FinetuneStep",)
     ),
-    "search": _command(
-        "search", "Choose the most accurate network within each latency budget",
-        "accuracy", "latency", "checkpoint", "space", "data", "evaluation", "devices", *_DEVICE, "search",
+    "onboard": Command(
+        "Adapt a latency predictor to a new device from a few measurements", "onboard", ("OnboardStep",)
     ),
-    "finetune": _command(
-        "finetune", "Train each network that was chosen on alone, before it is exported",
-        "checkpoint", "targets", *_TRAIN, "finetune",
+    "evaluate-latency": Command(
+        "Score latency predictors on devices that they have not seen", "evaluate_latency", ("EvaluateLatencyStep",)
     ),
-    "onboard": _command(
-        "onboard", "Adapt a latency predictor to a new device from a few measurements",
-        "space", "data", *_DEVICE, "measurements", "onboard",
+    "export": Command(
+        "Write chosen networks, or a torch module, as checked model files in bundles", "export", ("ExportStep",)
     ),
-    "evaluate-latency": _command(
-        "evaluate_latency", "Score latency predictors on devices that they have not seen",
-        "data", "latency", "measurements", "seeds", "protocol",
+    "verify-bundle": Command(
+        "Check a bundle: every hash, what the file computes, and its latency on the device",
+        "verify_bundle", ("VerifyBundleStep",), positional="folder",
     ),
-    "export": _command(
-        "export", "Write chosen networks, or a torch module, as checked model files in bundles",
-        "checkpoint", "targets", "arch", "module", "formats", "precisions", "space", "data", "evaluation", *_DEVICE,
-        "export",
+    "validate": Command(
+        "Measure exported files on device and test images; with table=FILE, check a latency table",
+        "validate", ("ValidateTableStep", "ValidateStep"),
     ),
-    "verify-bundle": _command(
-        "verify_bundle", "Check a bundle: every hash, what the file computes, and its latency on the device",
-        "folder", "device", "profiling", "verify", positional="folder",
+    "report": Command(
+        "Draw the plots and write report.html from a run's result files",
+        "report", ("ReportStep",), positional="folder",
     ),
-    "validate": _command(
-        "validate", "Measure exported files on device and test images; with table=FILE, check a latency table",
-        "table", "n",
-        "checkpoint", "targets", "exported", "latency", "space", "data", "evaluation", *_DEVICE,
-    ),
-    "report": _command(
-        "report", "Draw the plots and write report.html from a run's result files", "folder", positional="folder"
-    ),
-    "devices": _command("devices", "List the device profiles"),
-    "doctor": _command("doctor", "Say which runtimes and transports answer here, and what to install for the rest"),
+    "devices": Command("List the device profiles", "devices"),
+    "doctor": Command("Say which runtimes and transports answer here, and what to install for the rest", "doctor"),
 }  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hwnas.cli.console import Reporter
+from hwnas.cli.console import ConsoleReporter
 from hwnas.devices.profile import Cores, DeviceProfile, load_profile, profile_names
 
 __all__ = ["run"]
@@ -15,7 +15,7 @@ def run() -> None:
         runtimes = ", ".join(f"{runtime} ({' '.join(precisions)})" for runtime, precisions in profile.runtimes.items())
         rows.append((name, profile.description, profile.transport, _hardware(profile), runtimes))
     columns = ("device", "what", "transport", "hardware", "runtimes")
-    reporter = Reporter()
+    reporter = ConsoleReporter()
     reporter.table("device profiles", columns, rows, left=True)
     reporter.say("sources of these facts: the files in device_profiles/; a profile of your own: device=PATH.yaml")
 

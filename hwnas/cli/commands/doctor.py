@@ -14,12 +14,12 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-import hwnas
-from hwnas.cli.console import Reporter
+from hwnas.cli.console import ConsoleReporter
+from hwnas.cli.installed import Package, compares_versions, look
 from hwnas.devices.adb import attached
 from hwnas.errors import DeviceError
-from hwnas.pipeline.installed import Package, compares_versions, look
 from hwnas.profiling.runtimes import RUNTIMES
+from hwnas.version import __version__
 
 __all__ = ["run"]
 
@@ -105,13 +105,13 @@ def run() -> None:
     rows["transport ssh"] = lambda: _answer(Part("ssh", (Package("paramiko", "paramiko"),)))
     rows["transport adb"] = _adb
     rows["transport tvm_rpc"] = lambda: _answer(_RPC)
-    with Reporter().rows("what works here", _COLUMNS, (max(map(len, rows)), len("works"))) as add:
+    with ConsoleReporter().rows("what works here", _COLUMNS, (max(map(len, rows)), len("works"))) as add:
         for name, answer in rows.items():
             add(name, *answer())
 
 
 def _itself() -> tuple[str, str]:
-    versions = f"{hwnas.__version__}, Python {platform.python_version()}"
+    versions = f"{__version__}, Python {platform.python_version()}"
     return "yes", versions if compares_versions() else (
         f"{versions}; its metadata (pip install hwnas) or the package packaging are missing:"
         " whether the versions below are new enough is not known"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hwnas.cli.console import Reporter
+from hwnas.cli.console import ConsoleReporter
 from hwnas.pipeline.config import PipelineConfig
 from hwnas.pipeline.evaluate import ACCURACIES, PREDICTOR, evaluate
 
@@ -17,10 +17,10 @@ __all__ = ["run"]
 
 
 def run(config: PipelineConfig, folder: Path) -> None:
-    reporter = Reporter()
+    reporter = ConsoleReporter()
     result = evaluate(config, folder, reporter)
-    score = result["accuracy_predictor"]
-    figures = [(name, score[name]) for name in ("kendall_tau", "spearman", "mae")]
+    score = result.accuracy_predictor
+    figures = [(name, getattr(score, name)) for name in ("kendall_tau", "spearman", "mae")]
     rows = [(name, "–" if value is None else f"{value:.4f}") for name, value in figures]
-    reporter.table(f"accuracy predictor on unseen subnets, of {result['subnets']}", ("score", "value"), rows)
+    reporter.table(f"accuracy predictor on unseen subnets, of {result.subnets}", ("score", "value"), rows)
     reporter.say(f"predictor: {folder / PREDICTOR}; labels: {folder / ACCURACIES}")

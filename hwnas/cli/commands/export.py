@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hwnas.cli.console import Reporter
+from hwnas.cli.console import ConsoleReporter
 from hwnas.pipeline.config import PipelineConfig
 from hwnas.pipeline.export.step import export
 
@@ -14,23 +14,23 @@ COLUMNS = ("file", "KiB", "parity", "same class", "accuracy", "drop", "latency m
 
 
 def run(config: PipelineConfig, folder: Path) -> None:
-    reporter = Reporter()
+    reporter = ConsoleReporter()
     result = export(config, folder, reporter)
     rows = [
         (
-            str(Path(entry["path"]).parent.relative_to("deploy")), f"{entry['bytes'] / 1024:.0f}",
-            f"{entry['parity_max_abs']:.1e}", _cell(entry["top1_agreement"], ".1%"), _cell(entry["accuracy"], ".4f"),
-            _cell(entry["accuracy_drop"], "+.4f"), _cell(entry["latency_ms"], ".4g"),
+            str(Path(file.path).parent.relative_to("deploy")), f"{file.bytes / 1024:.0f}", f"{file.parity_max_abs:.1e}",
+            _cell(file.top1_agreement, ".1%"), _cell(file.accuracy, ".4f"), _cell(file.accuracy_drop, "+.4f"),
+            _cell(file.latency_ms, ".4g"),
         )
-        for entry in result["files"]
+        for file in result.files
     ]  # fmt: skip
     reporter.table("exported files", COLUMNS, rows)
-    if config.export.inputs is None and any(not entry["real_images"] for entry in result["files"]):
+    if config.export.inputs is None and not all(file.real_images for file in result.files):
         reporter.say(
             "parity is of noise, not of real images: give data=… to have the files checked as they will be used"
         )
-    for entry in result["files"]:
-        reporter.say(f"bundle: {folder / Path(entry['path']).parent}")
+    for file in result.files:
+        reporter.say(f"bundle: {folder / Path(file.path).parent}")
     reporter.say(f"result: {folder / 'result.json'}")
 
 

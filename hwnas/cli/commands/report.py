@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hwnas.cli.console import Reporter
+from hwnas.cli.console import ConsoleReporter
 from hwnas.pipeline.config import PipelineConfig
 from hwnas.pipeline.report import report
 
@@ -12,6 +12,6 @@ __all__ = ["run"]
 
 
 def run(config: PipelineConfig, folder: Path) -> None:
-    reporter = Reporter()
-    report(config, folder, reporter, Path(config.folder) if config.folder else folder.parent)
+    reporter = ConsoleReporter()
+    report(config, folder, reporter)
     reporter.say(f"report: {folder / 'report.html'}")

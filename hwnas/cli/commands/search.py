@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hwnas.cli.console import Reporter
+from hwnas.cli.console import ConsoleReporter
 from hwnas.pipeline.config import PipelineConfig
 from hwnas.pipeline.search.step import search
 
@@ -12,16 +12,16 @@ __all__ = ["run"]
 
 
 def run(config: PipelineConfig, folder: Path) -> None:
-    reporter = Reporter()
+    reporter = ConsoleReporter()
     result = search(config, folder, reporter)
-    measured = any("accuracy_measured" in entry for entry in result["selected"])
+    measured = any(entry.accuracy_measured is not None for entry in result.selected)
     columns = ["target", "budget ms", "latency ms", "predicted accuracy", *(["measured accuracy"] if measured else [])]
     rows = [
         (
-            entry["id"], f"{entry['budget_ms']:.4g}", f"{entry['latency_ms']:.4g}",
-            f"{entry['accuracy_predicted']:.4f}", *([f"{entry['accuracy_measured']:.4f}"] if measured else []),
+            entry.id, f"{entry.budget_ms:.4g}", f"{entry.latency_ms:.4g}", f"{entry.accuracy_predicted:.4f}",
+            *([f"{entry.accuracy_measured:.4f}"] if measured else []),
         )
-        for entry in result["selected"]
+        for entry in result.selected
     ]  # fmt: skip
     reporter.table("chosen networks", columns, rows)
     reporter.say(f"result: {folder / 'result.json'}")

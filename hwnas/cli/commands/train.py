@@ -3,38 +3,36 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from hwnas.cli.console import Reporter
+from hwnas.cli.console import ConsoleReporter
 from hwnas.pipeline.config import PipelineConfig
-from hwnas.pipeline.train import train
-
-if TYPE_CHECKING:
-    pass
-
+from hwnas.pipeline.train import Trained, train
 
 __all__ = ["run"]
 
-SCORED = ("largest", "smallest", "random", "subnet")
-
 
 def run(config: PipelineConfig, folder: Path) -> None:
-    reporter = Reporter()
+    reporter = ConsoleReporter()
     result = train(config, folder, reporter)
-    if not result:
+    if result is None:
         return  # one of several processes, and not the first: there is nothing to say
-    rows = []
-    for name, for_one in _scored_rows(result).items():
-        key = "accuracy_mean" if name == "random" else "accuracy"
-        label = f"mean of {for_one['subnets']} random" if name == "random" else name
-        rows.append((label, f"{for_one[key]:.4f}", f"{for_one[f'held_out_{key}']:.4f}"))
+    rows = [(label, f"{test:.4f}", f"{held_out:.4f}") for label, (test, held_out) in _accuracies(result).items()]
     reporter.table("accuracy, weights as trained", ("subnet", "test images", "held-out images"), rows)
-    reporter.say(f"checkpoint: {folder / result['checkpoint']}")
+    reporter.say(f"checkpoint: {folder / result.checkpoint}")
 
 
-def _scored_rows(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def _accuracies(result: Trained) -> dict[str, tuple[float, float]]:
     """What the table shows, by its label; of a network trained on also its former, and its int8 accuracies."""
-    rows = {name: result[name] for name in SCORED if name in result}
-    before = rows.get("subnet", {}).get("before", {})
-    found = {"as int8": rows.get("subnet", {}).get("int8"), "before": before, "before, as int8": before.get("int8")}
-    return rows | {label: one for label, one in found.items() if one}
+    before = result.subnet.before if result.subnet else None
+    scored = {
+        "largest": result.largest,
+        "smallest": result.smallest,
+        "subnet": result.subnet,
+        "as int8": result.subnet.int8 if result.subnet else None,
+        "before": before,
+        "before, as int8": before.int8 if before else None,
+    }
+    found = {label: (one.accuracy, one.held_out_accuracy) for label, one in scored.items() if one is not None}
+    if random := result.random:
+        found[f"mean of {random.subnets} random"] = (random.accuracy_mean, random.held_out_accuracy_mean)
+    return found

@@ -5,15 +5,15 @@ With `table=FILE` a latency table is checked instead, see `validate_table`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hwnas.cli.commands import validate_table
-from hwnas.cli.console import Reporter
+from hwnas.cli.console import ConsoleReporter
 from hwnas.errors import ConfigError
 from hwnas.pipeline.config import PipelineConfig
-from hwnas.pipeline.validate import validate
+from hwnas.pipeline.validate import ValidatedTarget, validate
 
 if TYPE_CHECKING:
     pass
@@ -31,21 +31,21 @@ def run(config: PipelineConfig, folder: Path) -> None:
     if config.table is not None:
         if given := [key for key in ("checkpoint", "targets", "exported") if getattr(config, key) is not None]:
             raise ConfigError(f"table and {given[0]}: table=FILE checks a latency table alone: leave one of them out")
-        validate_table.run(config, folder, Path(config.table))
+        validate_table.run(config, folder)
         return
-    reporter = Reporter()
+    reporter = ConsoleReporter()
     result = validate(config, folder, reporter)
-    reporter.table("exported files, measured", COLUMNS, table_rows(result["targets"]))
+    reporter.table("exported files, measured", COLUMNS, table_rows(result.targets))
     reporter.say(f"result: {folder / 'result.json'}")
 
 
-def table_rows(targets: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+def table_rows(targets: Sequence[ValidatedTarget]) -> list[tuple[str, ...]]:
     """The rows of the short table that `validate` and `run` print."""
     return [
         (
-            target["id"], f"{target['budget_ms']:.4g}", f"{target['predicted_ms']:.4g}", f"{target['measured_ms']:.4g}",
-            f"{target['drift']:.3f}", f"{target['measured_ms'] / target['drift']:.4g}",
-            *("–" if target[key] is None else f"{target[key]:.4f}" for key in ACCURACIES),
+            target.id, f"{target.budget_ms:.4g}", f"{target.predicted_ms:.4g}", f"{target.measured_ms:.4g}",
+            f"{target.drift:.3f}", f"{target.measured_ms / target.drift:.4g}",
+            *("–" if (share := getattr(target, key)) is None else f"{share:.4f}" for key in ACCURACIES),
         )
         for target in targets
     ]  # fmt: skip

@@ -5,20 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from hwnas.cli.asked import given_keys
-from hwnas.cli.console import Reporter
+from hwnas.cli.console import ConsoleReporter
 from hwnas.pipeline.config import PipelineConfig
 from hwnas.pipeline.validate_table import PLOT, validate_table
 
 __all__ = ["run"]
 
 
-def run(config: PipelineConfig, folder: Path, table_file: Path) -> None:
-    reporter = Reporter()
-    result = validate_table(config, folder, table_file, reporter, given_keys())
+def run(config: PipelineConfig, folder: Path) -> None:
+    reporter = ConsoleReporter()
+    result = validate_table(config, folder, reporter, given_keys())
     row = (
-        f"{result['device']} {result['setting']}", result["networks"], f"{result['mape']:.1%}",
-        f"{result['mape_test_retest']:.1%}", "–" if result["spearman"] is None else f"{result['spearman']:.3f}",
-        f"{result['within_10_percent']:.0%}",
+        f"{result.device} {result.setting}", result.networks, f"{result.mape:.1%}", f"{result.mape_test_retest:.1%}",
+        "–" if result.spearman is None else f"{result.spearman:.3f}", f"{result.within_10_percent:.0%}",
     )  # fmt: skip
     columns = ("table", "networks", "error", "test–retest", "Spearman", "within 10 %")
     reporter.table("networks that the table has not seen, drift divided out", columns, [row])

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwnas.cli.asked import given_keys
-from hwnas.cli.console import Reporter
+from hwnas.cli.console import ConsoleReporter
 from hwnas.pipeline.config import PipelineConfig
 from hwnas.pipeline.verify_bundle import Verified, verify_bundle
 
@@ -17,7 +17,7 @@ __all__ = ["run"]
 
 
 def run(config: PipelineConfig, folder: Path) -> None:
-    reporter = Reporter()
+    reporter = ConsoleReporter()
     found = verify_bundle(config, folder, reporter, given_keys())
     manifest = found.manifest
     title = f"{found.bundle}: {manifest.name}, {manifest.format} {manifest.precision}"

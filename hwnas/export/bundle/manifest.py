@@ -10,11 +10,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from hwnas import __version__
 from hwnas.errors import ExportError
 from hwnas.export.formats import ModelFormat
 from hwnas.export.signature import IMAGE
 from hwnas.files import read_json, write_json
+from hwnas.version import __version__
 
 __all__ = [
     "GOLDEN_NAME",

@@ -80,8 +80,8 @@ def _whole_folder(folder: Path) -> Iterator[Path]:
         _replace(temporary, folder)
     except OSError as error:
         raise StorageError(
-            f"cannot write {folder}: {error.strerror or error}; free space or choose another folder"
-            " with hydra.run.dir=…, then run the same command again"
+            f"cannot write {folder}: {error.strerror or error}; free space or choose another folder,"
+            " then run the same again"
         ) from error
     finally:
         if temporary is not None:

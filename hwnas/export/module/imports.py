@@ -11,8 +11,6 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-import hwnas
-
 __all__ = ["imported_files", "is_own", "package_of", "roots_of"]
 
 _INSTALLED = ("site-packages", "dist-packages")
@@ -23,7 +21,7 @@ def is_own(file: str) -> bool:
     """Whether a file is the user's own: neither Python's, nor an installed package's, nor hwnas's."""
     path = Path(file).resolve()
     libraries = [Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib", "platstdlib")]
-    libraries.append(Path(hwnas.__file__).resolve().parent)
+    libraries.append(Path(__file__).resolve().parents[__name__.count(".") - 1])  # hwnas, wherever this module lies
     installed = any(part in _INSTALLED for part in path.parts)
     return path.is_file() and not installed and not any(path.is_relative_to(folder) for folder in libraries)
 

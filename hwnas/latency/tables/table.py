@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,9 @@ from hwnas.csv_files import CsvFile, CsvRow, read_csv
 from hwnas.errors import TableError
 from hwnas.files import read_json, write_json, write_text
 from hwnas.spaces import Operator
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["LatencyTable", "NetworkRows", "OperatorRows", "read_table", "table_path", "write_table"]
 
@@ -80,6 +83,38 @@ class LatencyTable:
     def reference(self) -> dict[str, Any]:
         """The reference network: `arch`, the `seed` of its weights, and `latency_ms` when the table was made."""
         return dict(self.provenance["reference"])
+
+    @classmethod
+    def read(cls, path: Path | str) -> LatencyTable:
+        """The table whose operators stand at `path`: see `read_table`.
+
+        >>> table = hwnas.LatencyTable.read("latency_tables/ofa_mbv3/emerald_rapids_2_cores/onnxruntime-fp32-1t.csv")
+        >>> table.provenance["runtime"]
+        'onnxruntime'
+        """
+        return read_table(path)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row an operator: its kind and fields, then latencies in ms and whatever else the file has.
+
+        >>> float(table.to_frame().groupby("kind")["median_ms"].max().loc["mbconv"]) > 0
+        True
+        """
+        import pandas as pd
+
+        rows = self.operators
+        columns = {key: getattr(rows, key) for key in OPERATOR_VALUES[:-1]} | {"error": list(rows.errors)}
+        frame: pd.DataFrame = pd.DataFrame([operator.to_dict() for operator in rows.operators]).assign(**columns)
+        if rows.energy_mj is not None:
+            frame[ENERGY] = rows.energy_mj
+        return frame
+
+    def networks_to_frame(self) -> pd.DataFrame:
+        """One row a whole network that was measured: its `arch` and latencies in ms."""
+        import pandas as pd
+
+        columns = {key: getattr(self.networks, key) for key in NETWORK_VALUES[1:]}
+        return pd.DataFrame({"arch": list(self.networks.archs), **columns})
 
 
 def table_path(folder: Path | str, device: str, setting: str) -> Path:

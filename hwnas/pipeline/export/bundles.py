@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 from hwnas.export.formats import model_format
 from hwnas.export.signature import fed_shape
 from hwnas.files import locked
-from hwnas.pipeline.config import PipelineConfig
+from hwnas.pipeline.config import ExportStep
 from hwnas.pipeline.export.checks import checked_files, model_path, tvm_target
 from hwnas.pipeline.export.plan import PlannedFile
 from hwnas.pipeline.export.preflight import preflight_networks, tell_of_files
+from hwnas.pipeline.export.result import ExportedFile
 from hwnas.pipeline.export.subjects import Source
-from hwnas.pipeline.latencies import TimedFile, measure_latencies, no_latency
+from hwnas.pipeline.latencies import MeasuredLatency, TimedFile, measure_latencies
 from hwnas.pipeline.preflight import check_folders
+from hwnas.pipeline.store.plain import to_plain
 from hwnas.progress import Reporter
 
 if TYPE_CHECKING:
@@ -28,18 +30,19 @@ _STATE = "state"
 
 
 def export_files(
-    config: PipelineConfig,
+    config: ExportStep,
     planned: Sequence[PlannedFile],
     source: Source,
     folder: Path,
     reporter: Reporter,
-) -> list[dict[str, Any]]:
-    """The entries of `result.files`, in the order of `planned`.
+) -> list[ExportedFile]:
+    """What was written, in the order of `planned`.
 
     Raises ExportError for the first file that fails, StorageError where another process exports into `folder`.
     """
     check_folders(list(dict.fromkeys(folder / file.folder.parent for file in planned)))
-    state, entries = folder / _STATE, []
+    state = folder / _STATE
+    entries: list[ExportedFile] = []
     preflight_networks(config, planned, source, reporter)
     with locked(state / "lock"):
         examples = source.examples
@@ -60,14 +63,17 @@ def export_files(
 
 
 def _latencies(
-    config: PipelineConfig,
+    config: ExportStep,
     planned: Sequence[PlannedFile],
     shapes: Mapping[str, tuple[Any, ...]],
     state: Path,
     reporter: Reporter,
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, MeasuredLatency]:
     if not config.export.measure_latency:
-        return {file.key: no_latency("export.measure_latency=false", file.target.threads) for file in planned}
+        return {
+            file.key: MeasuredLatency(threads=file.target.threads, reason="export.measure_latency=false")
+            for file in planned
+        }
     timed = [
         TimedFile(
             file.key, model_path(state, file), file.target.device, model_format(file.format).runtime,
@@ -75,19 +81,19 @@ def _latencies(
         )
         for file in planned
     ]  # fmt: skip
-    return measure_latencies(config, timed, state / "latency", reporter)
+    return measure_latencies(config.device, config.profiling, timed, state / "latency", config.seed, reporter)
 
 
 def _bundle(
-    config: PipelineConfig,
+    config: ExportStep,
     file: PlannedFile,
     checked: CheckedFile,
     examples: Examples,
-    latency: dict[str, Any],
+    latency: MeasuredLatency,
     state: Path,
     folder: Path,
-) -> dict[str, Any]:
-    """Writes the file's bundle and returns its entry in the result."""
+) -> ExportedFile:
+    """Writes the file's bundle and says what it is."""
     from hwnas.export.bundle.manifest import Manifest, package_versions
     from hwnas.export.bundle.write import write_bundle
     from hwnas.export.deploy import runnable_here
@@ -104,9 +110,9 @@ def _bundle(
         parity=checked.parity, accuracy=accuracy, float_layers=checked.float_layers,
         metrics={
             "predicted": target.predicted,
-            "measured": {"latency_ms": latency["median_ms"], "accuracy": accuracy["file"]},
+            "measured": {"latency_ms": latency.median_ms, "accuracy": accuracy["file"]},
         },
-        latency=latency, preflight=checked.preflight, golden={},
+        latency=to_plain(latency), preflight=checked.preflight, golden={},
         data={"name": config.data.name, "licence": config.data.licence, "real_images": checked.parity["real"]},
         files={}, versions=package_versions(chosen), inputs=inputs,
         outputs=[port.described(chosen.output_layout) for port in signature.outputs],
@@ -118,30 +124,30 @@ def _bundle(
         folder / file.folder, model, manifest, examples.preprocessing, signature, feed, config.export,
         runnable_here(model),
     )  # fmt: skip
-    return {
-        "id": target.id,
-        "device": target.device,
-        "runtime": chosen.runtime,
-        "budget": target.budget,
-        "format": file.format,
-        "precision": file.precision,
-        "path": str(file.folder / f"model{chosen.suffix}"),
-        "bytes": checked.bytes,
-        "sha256": checked.sha256,
-        "parity_max_abs": checked.parity["max_abs"],
-        "top1_agreement": checked.parity["top1_agreement"],
-        "parity_images": checked.parity["images"],
-        "real_images": checked.parity["real"],
-        "accuracy": accuracy["file"],
-        "accuracy_torch": accuracy["torch"],
-        "accuracy_drop": accuracy["drop"],
-        "float_layers": checked.float_layers,
-        "latency_ms": latency["median_ms"],
-        "latency_p10_ms": latency["p10_ms"],
-        "latency_p90_ms": latency["p90_ms"],
-        "latency_reason": latency["reason"],
-        "preflight": checked.preflight,
-        "inputs": manifest.inputs,
-        "outputs": manifest.outputs,
-        "notes": checked.notes,
-    }
+    return ExportedFile(
+        id=target.id,
+        device=target.device,
+        runtime=chosen.runtime,
+        budget=target.budget,
+        format=file.format,
+        precision=file.precision,
+        path=str(file.folder / f"model{chosen.suffix}"),
+        bytes=checked.bytes,
+        sha256=checked.sha256,
+        parity_max_abs=checked.parity["max_abs"],
+        top1_agreement=checked.parity["top1_agreement"],
+        parity_images=checked.parity["images"],
+        real_images=checked.parity["real"],
+        accuracy=accuracy["file"],
+        accuracy_torch=accuracy["torch"],
+        accuracy_drop=accuracy["drop"],
+        float_layers=tuple(checked.float_layers),
+        latency_ms=latency.median_ms,
+        latency_p10_ms=latency.p10_ms,
+        latency_p90_ms=latency.p90_ms,
+        latency_reason=latency.reason,
+        preflight=tuple(checked.preflight),
+        inputs=tuple(manifest.inputs),
+        outputs=tuple(manifest.outputs),
+        notes=tuple(checked.notes),
+    )

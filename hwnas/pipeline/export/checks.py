@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING
 from hwnas.errors import ExportError, StorageError
 from hwnas.export.formats import model_format
 from hwnas.files import read_json, sha256_of_file, write_json
-from hwnas.pipeline.config import PipelineConfig
+from hwnas.pipeline.config import ExportStep
+from hwnas.pipeline.export.logged_work import LoggedWork, relay
 from hwnas.pipeline.export.plan import PlannedFile
 from hwnas.pipeline.export.preflight import preflight_file
 from hwnas.pipeline.export.subjects import Source
 from hwnas.pipeline.latencies import device_named
-from hwnas.pipeline.logged_work import LoggedWork, relay
 from hwnas.progress import Progress, Reporter, no_progress, part
 from hwnas.workers import WorkerPool
 
@@ -39,7 +39,7 @@ _FILES_PER_PROCESS = 4  # of fewer, a process would spend more time on its start
 class FileChecker:
     """Writes and checks planned files by their number. Picklable: a copy loads images and weights itself."""
 
-    def __init__(self, config: PipelineConfig, planned: Sequence[PlannedFile], source: Source, state: Path) -> None:
+    def __init__(self, config: ExportStep, planned: Sequence[PlannedFile], source: Source, state: Path) -> None:
         self.config, self.planned, self.source, self.state = config, planned, source, state
         self._subjects: dict[str, Subject] = {}  # of one network: more would fill the memory
 
@@ -71,7 +71,7 @@ class FileChecker:
 
 
 def checked_files(
-    config: PipelineConfig, planned: Sequence[PlannedFile], source: Source, state: Path, reporter: Reporter
+    config: ExportStep, planned: Sequence[PlannedFile], source: Source, state: Path, reporter: Reporter
 ) -> dict[str, CheckedFile]:
     """What was found of each file, by its key. Raises ExportError for the first one that fails."""
     checker = FileChecker(config, planned, source, state)
@@ -91,11 +91,11 @@ def checked_files(
     return {key: checked for key, checked in found.items() if checked is not None}
 
 
-def tvm_target(config: PipelineConfig, file: PlannedFile) -> str | None:
+def tvm_target(config: ExportStep, file: PlannedFile) -> str | None:
     """What a library is compiled for: as configured, else as the device's profile says; None for other formats."""
     if not model_format(file.format).compiles_for_target:
         return None
-    return config.export.tvm_target or device_named(config, file.target.device)[0].tvm_target
+    return config.export.tvm_target or device_named(config.device, file.target.device)[0].tvm_target
 
 
 def model_path(state: Path, file: PlannedFile) -> Path:

@@ -14,13 +14,12 @@ from hwnas.export.bundle.names import bundle_folder
 from hwnas.export.formats import format_of_runtime, model_format
 from hwnas.export.module.load import module_name
 from hwnas.export.passes import require
-from hwnas.pipeline.config import PipelineConfig
+from hwnas.pipeline.config import ExportStep
 from hwnas.pipeline.inputs import chosen_networks, given_arch
+from hwnas.pipeline.search.result import ChosenNetwork
 from hwnas.runtimes import FILE_PRECISIONS
 
 __all__ = ["PlannedFile", "Target", "plan_files", "planned_targets"]
-
-_PREDICTED = ("latency_ms", "accuracy_predicted", "budget_ms", "macs", "parameters")
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +56,7 @@ class PlannedFile:
         return "-".join(self.folder.parts[1:])
 
 
-def planned_targets(config: PipelineConfig, folder: Path) -> tuple[list[Target], dict[str, Path]]:
+def planned_targets(config: ExportStep, folder: Path) -> tuple[list[Target], dict[str, Path]]:
     """The networks, and the files that say which: a search's, one given by arch, or a module of one's own.
 
     Raises ConfigError where several are given, StorageError where the search's result is not there.
@@ -73,8 +72,8 @@ def planned_targets(config: PipelineConfig, folder: Path) -> tuple[list[Target],
     if config.arch is not None:
         arch = given_arch(config.arch)
         return [Target(f"{device}-arch", device, config.runtimes, precision, threads, None, "arch", arch, {})], {}
-    path, chosen = chosen_networks(config, folder)
-    return [_searched(entry) for entry in chosen], {"targets": path}
+    path, chosen = chosen_networks(config.targets, config, folder, ChosenNetwork)
+    return [_searched(entry, precision, threads) for entry in chosen], {"targets": path}
 
 
 def plan_files(
@@ -128,18 +127,19 @@ def _placed(wanted: Mapping[Target, Sequence[tuple[str, str]]]) -> list[PlannedF
     return planned
 
 
-def _searched(entry: Mapping[str, Any]) -> Target:
+def _searched(entry: ChosenNetwork, precision: str, threads: int) -> Target:
+    # Published tables say neither.
     return Target(
-        id=entry["id"],
-        device=entry["device"],
-        runtimes=(entry["runtime"],),
-        precision=entry["precision"],
-        threads=entry["threads"],
-        budget=entry["budget"],
-        name=entry["budget"],
-        arch=dict(entry["arch"]),
-        predicted={key.removesuffix("_predicted"): entry[key] for key in _PREDICTED if key in entry},
-        checkpoint=entry["checkpoint"],
+        id=entry.id,
+        device=entry.device,
+        runtimes=(entry.runtime,),
+        precision=entry.precision or precision,
+        threads=entry.threads or threads,
+        budget=entry.budget,
+        name=entry.budget,
+        arch=entry.arch,
+        predicted=entry.predicted,
+        checkpoint=Path(entry.checkpoint) if entry.checkpoint else None,
     )
 
 

@@ -12,7 +12,7 @@ from hwnas.devices.profile import DeviceProfile
 from hwnas.errors import DeviceError, ExportError
 from hwnas.export.formats import model_format
 from hwnas.export.preflight import DELEGATES, Finding, check_file
-from hwnas.pipeline.config import PipelineConfig
+from hwnas.pipeline.config import ExportStep
 from hwnas.pipeline.export.plan import PlannedFile
 from hwnas.pipeline.export.subjects import Source
 from hwnas.pipeline.latencies import device_named
@@ -23,9 +23,7 @@ __all__ = ["preflight_file", "preflight_networks", "tell_of_files"]
 _SHOWN_LAYERS = 3
 
 
-def preflight_networks(
-    config: PipelineConfig, planned: Sequence[PlannedFile], source: Source, reporter: Reporter
-) -> None:
+def preflight_networks(config: ExportStep, planned: Sequence[PlannedFile], source: Source, reporter: Reporter) -> None:
     """Say what of the planned networks falls back or runs slowly on its device.
 
     Raises ExportError for what nothing there runs, unless `export.allow_unsupported`.
@@ -66,7 +64,7 @@ def tell_of_files(
                 reporter.say(f"preflight: {file.key}: {line}")
 
 
-def preflight_file(config: PipelineConfig, file: PlannedFile, model: Path) -> list[dict[str, Any]]:
+def preflight_file(config: ExportStep, file: PlannedFile, model: Path) -> list[dict[str, Any]]:
     """What of the exported file the device's delegates will not run; empty where nothing is known of the device.
 
     Raises ExportError where the device does not take the file, and removes it.
@@ -83,17 +81,17 @@ def preflight_file(config: PipelineConfig, file: PlannedFile, model: Path) -> li
     return [asdict(finding) for finding in found]
 
 
-def _profile(config: PipelineConfig, file: PlannedFile) -> DeviceProfile | None:
+def _profile(config: ExportStep, file: PlannedFile) -> DeviceProfile | None:
     """The profile of the file's device, where it is here and there are rules for its runtime."""
     if model_format(file.format).runtime not in {delegate.runtime for delegate in DELEGATES.values()}:
         return None
     try:
-        return device_named(config, file.target.device)[0]
+        return device_named(config.device, file.target.device)[0]
     except DeviceError:
         return None
 
 
-def _refuse(config: PipelineConfig, file: PlannedFile, found: Sequence[Finding]) -> None:
+def _refuse(config: ExportStep, file: PlannedFile, found: Sequence[Finding]) -> None:
     unsupported = [finding for finding in found if finding.severity == "unsupported"]
     if unsupported and not config.export.allow_unsupported:
         raise ExportError(

@@ -8,20 +8,28 @@ from typing import Any
 
 from hwnas.data.config import NoDataConfig
 from hwnas.errors import ConfigError
-from hwnas.pipeline.config import PipelineConfig
+from hwnas.pipeline.config import ExportStep
 from hwnas.pipeline.export.bundles import export_files
 from hwnas.pipeline.export.plan import plan_files, planned_targets
+from hwnas.pipeline.export.result import Exported
 from hwnas.pipeline.export.subjects import source_of
 from hwnas.pipeline.inputs import device_inputs
-from hwnas.pipeline.plain import to_plain
-from hwnas.pipeline.steps import files_digest, run_step
+from hwnas.pipeline.store.plain import to_plain
+from hwnas.pipeline.store.steps import files_digest, run_step, step_of
 from hwnas.progress import SILENT, Reporter
 
 __all__ = ["export"]
 
 
-def export(config: PipelineConfig, folder: Path, reporter: Reporter = SILENT) -> dict[str, Any]:
-    """The files' summary, made or read (see `hwnas.pipeline.steps`)."""
+@step_of(ExportStep)
+def export(config: ExportStep, folder: Path, reporter: Reporter = SILENT) -> Exported:
+    """The files in `folder`, made or read (see `hwnas.pipeline.store.steps`).
+
+    >>> config = hwnas.load_config(["experiment=smoke"])
+    >>> exported = hwnas.export(config, "runs/mine/export")
+    >>> sorted({file.format for file in exported.files})
+    ['onnx', 'tflite']
+    """
     config = _as_checked(config, reporter)
     targets, files = planned_targets(config, folder)
     planned, left_out = plan_files(targets, config.formats, config.precisions)
@@ -40,13 +48,13 @@ def export(config: PipelineConfig, folder: Path, reporter: Reporter = SILENT) ->
     if config.export.measure_latency:
         inputs |= {"device": device_inputs(config.device), "profiling": to_plain(config.profiling)}
 
-    def work() -> dict[str, Any]:
-        return {"files": export_files(config, planned, source, folder, reporter), "left_out": left_out}
+    def work() -> Exported:
+        return Exported(tuple(export_files(config, planned, source, folder, reporter)), tuple(left_out))
 
-    return run_step("export", folder, inputs, config.seed, work, reporter.say)
+    return run_step("export", folder, inputs, config.seed, Exported, work, reporter.say)
 
 
-def _as_checked(config: PipelineConfig, reporter: Reporter) -> PipelineConfig:
+def _as_checked(config: ExportStep, reporter: Reporter) -> ExportStep:
     """Without data where inputs are given that no data set has. ConfigError for inputs of a network of a space."""
     if config.export.inputs is None:
         return config

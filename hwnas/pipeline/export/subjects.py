@@ -12,10 +12,10 @@ from hwnas.data.config import NoDataConfig
 from hwnas.devices.profile import DeviceProfile
 from hwnas.export.module.load import module_title
 from hwnas.export.preflight import Finding, preflight
-from hwnas.pipeline.config import PipelineConfig
+from hwnas.pipeline.config import ExportStep
 from hwnas.pipeline.export.plan import Target
 from hwnas.pipeline.inputs import data_inputs, load_images, load_network, resolve_space, trained_checkpoint
-from hwnas.pipeline.plain import to_plain
+from hwnas.pipeline.store.plain import to_plain
 from hwnas.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _LOADED = ("data", "examples", "_supernet", "_network")
 class Source(ABC):
     """Networks to export, and the images to check them with. Nothing is read before it is asked for."""
 
-    def __init__(self, config: PipelineConfig, say: Callable[[str], None]) -> None:
+    def __init__(self, config: ExportStep, say: Callable[[str], None]) -> None:
         self.config, self.say = config, say
 
     def __getstate__(self) -> dict[str, Any]:
@@ -79,12 +79,14 @@ class Source(ABC):
         from hwnas.data.preprocess import Preprocessing
         from hwnas.export.deploy import Examples
 
-        if self.data is None:
-            settings: NoDataConfig = self.config.data
+        settings = self.config.data
+        if self.data is None and isinstance(settings, NoDataConfig):
             height, width = settings.size
             stored = height if height == width else 0
             preprocessing = Preprocessing(settings.channel_mean, settings.channel_std, stored)
             return Examples((), preprocessing, None, None)
+        if self.data is None:
+            raise TypeError("only data=none has no images")
         limit = self.config.evaluation.measure.images
         held_out = self.data.held_out.first(limit) if limit else self.data.held_out
         return Examples(self.data.classes, self.data.preprocessing, self.data.train, held_out)
@@ -101,17 +103,17 @@ class Source(ABC):
 class _Subnets(Source):
     """Subnets of a trained supernet, fine-tuned or with its weights, BatchNorm calibrated anew for each."""
 
-    def __init__(self, config: PipelineConfig, folder: Path, targets: list[Target], say: Callable[[str], None]) -> None:
+    def __init__(self, config: ExportStep, folder: Path, targets: list[Target], say: Callable[[str], None]) -> None:
         super().__init__(config, say)
         self.space = resolve_space(config)
-        self.checkpoint = trained_checkpoint(config, folder)
+        self.checkpoint = trained_checkpoint(config.checkpoint, config, folder)
         self.genotypes = {target.id: self.space.genotype(target.arch or {}) for target in targets}
         self.own = {target.id: target.checkpoint for target in targets if target.checkpoint is not None}
 
     @property
     def inputs(self) -> dict[str, Any]:
         measure = to_plain(self.config.evaluation.measure)
-        return {"space": self.space.config(), "data": data_inputs(self.config.data_config), "measure": measure}
+        return {"space": self.space.config(), "data": data_inputs(self.config.images), "measure": measure}
 
     @property
     def files(self) -> dict[str, Path]:
@@ -149,7 +151,7 @@ class _Module(Source):
     @property
     def inputs(self) -> dict[str, Any]:
         settings = self.config.data
-        data = to_plain(settings) if isinstance(settings, NoDataConfig) else data_inputs(self.config.data_config)
+        data = to_plain(settings) if isinstance(settings, NoDataConfig) else data_inputs(self.config.images)
         measure = to_plain(self.config.evaluation.measure)
         return {"module": module_title(self._path), "data": data, "measure": measure}
 
@@ -167,8 +169,7 @@ class _Module(Source):
         if isinstance(settings, NoDataConfig):
             height, width = settings.size
             return height if height == width else (height, width)
-        size: int = settings.image_size
-        return size
+        return self.config.images.image_size
 
     def described(self, target: Target) -> tuple[dict[str, Any], dict[str, Any]]:  # noqa: ARG002
         return {"module": self.config.module}, {}
@@ -205,6 +206,6 @@ class _Module(Source):
         return Path(self.config.checkpoint).expanduser() if self.config.checkpoint else None
 
 
-def source_of(config: PipelineConfig, folder: Path, targets: list[Target], say: Callable[[str], None]) -> Source:
+def source_of(config: ExportStep, folder: Path, targets: list[Target], say: Callable[[str], None]) -> Source:
     """What `targets` are networks of. Raises StorageError for a missing checkpoint, ArchError for a foreign arch."""
     return _Module(config, say) if config.module is not None else _Subnets(config, folder, targets, say)

@@ -20,7 +20,8 @@ from hwnas.latency.tables.lookup import TableEstimator, require_coverage
 from hwnas.latency.tables.ofa_table import OfaTableEstimator, ofa_files
 from hwnas.latency.tables.published_files import device_folder
 from hwnas.latency.tables.table import read_table
-from hwnas.pipeline.config import LATENCY_BASELINES, LATENCY_FORMATS, PipelineConfig
+from hwnas.pipeline.config import SearchStep
+from hwnas.pipeline.estimates import LATENCY_BASELINES, LATENCY_FORMATS
 from hwnas.pipeline.inputs import input_path, table_files, tables_of
 from hwnas.search.methods.guided import Slopes, network_slopes
 from hwnas.spaces import Genotypes, Operator, Space
@@ -94,12 +95,12 @@ class TargetSource:
     open: Callable[[], Target]
 
 
-def accuracy_file(config: PipelineConfig, folder: Path) -> Path:
+def accuracy_file(config: SearchStep, folder: Path) -> Path:
     """The predictor's file. Raises StorageError, naming the setting, where it is not there."""
     return input_path(config.accuracy.path, folder, "evaluate", "predictor.safetensors", "accuracy.path")
 
 
-def load_predictor(config: PipelineConfig, path: Path, space: Space) -> Predictor:
+def load_predictor(config: SearchStep, path: Path, space: Space) -> Predictor:
     """The predictor of `accuracy.format`."""
     if config.accuracy.format == "ofa":
         return PublishedPredictor.load(path, space)
@@ -114,7 +115,7 @@ def slopes_of(predictor: Predictor, space: Space) -> Slopes | None:
     return network_slopes(space, network.encode, network.encoding.conditions, network.layers)
 
 
-def latency_targets(config: PipelineConfig, folder: Path, space: Space) -> list[TargetSource]:
+def latency_targets(config: SearchStep, folder: Path, space: Space) -> list[TargetSource]:
     """The targets that `latency` names, each covered by its tables when opened (else CoverageError)."""
     if config.latency.format in LATENCY_BASELINES:
         raise ConfigError(
@@ -140,7 +141,7 @@ def latency_targets(config: PipelineConfig, folder: Path, space: Space) -> list[
     ]
 
 
-def _published_targets(config: PipelineConfig, given: Path, space: Space) -> list[TargetSource]:
+def _published_targets(config: SearchStep, given: Path, space: Space) -> list[TargetSource]:
     """Once-for-all's files: of one device in `given`, or of each of `devices` in its folder there."""
     if config.devices and not given.is_dir():
         raise StorageError(f"latency.path: expected a folder of published tables for devices=…, got {given}")
@@ -154,7 +155,7 @@ def _published_targets(config: PipelineConfig, given: Path, space: Space) -> lis
     return sources
 
 
-def _tables(config: PipelineConfig, given: Path) -> dict[str, Path]:
+def _tables(config: SearchStep, given: Path) -> dict[str, Path]:
     """Target name to the table that it has in `given`, whether that exists or not.
 
     `given` may be one table itself. In a folder, those of `devices` (or `device`) and `runtime`; where a device has
@@ -185,7 +186,7 @@ def _open_predictor(path: Path, space: Space) -> Target:
     return Target(facts["device"], facts["runtime"], facts["precision"], facts["threads"], estimator)
 
 
-def _open_roofline(config: PipelineConfig, space: Space) -> Target:
+def _open_roofline(config: SearchStep, space: Space) -> Target:
     estimator = RooflineEstimator(load_profile(config.device.name), space, config.profiling.threads)
     return Target(estimator.device, "roofline-estimate", "fp32", config.profiling.threads, estimator)
 

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hwnas.errors import ConfigError
-from hwnas.pipeline.config import PipelineConfig
+from hwnas.pipeline.config import SearchStep
 from hwnas.pipeline.evaluate import say_known
 from hwnas.pipeline.inputs import data_inputs, load_images, load_network, resolve_space, trained_checkpoint
-from hwnas.pipeline.labels import Labels
-from hwnas.pipeline.plain import to_plain
 from hwnas.pipeline.search.quantities import Quantities
+from hwnas.pipeline.search.result import EvaluatedNetworks, Searched, SearchEntry
 from hwnas.pipeline.search.sources import Predictor, Target, accuracy_file, latency_targets, load_predictor
 from hwnas.pipeline.search.target import Found, kept, search_target, target_id
-from hwnas.pipeline.steps import files_digest, run_step
+from hwnas.pipeline.store.labels import Labels
+from hwnas.pipeline.store.plain import to_plain
+from hwnas.pipeline.store.steps import files_digest, run_step, step_of
 from hwnas.progress import SILENT, Reporter, part
 from hwnas.search.budgets import sample_near_latency
 from hwnas.search.quantities import parse_quantity
@@ -31,23 +33,35 @@ MEASURED = {False: "evaluated.csv", True: "evaluated-int8.csv"}
 HISTORY = "history.png"
 
 
-def search(config: PipelineConfig, folder: Path, reporter: Reporter = SILENT) -> dict[str, Any]:
-    """The result of the search, made or read (see `hwnas.pipeline.steps`). Targets searched before a kill are kept."""
+@step_of(SearchStep)
+def search(config: SearchStep, folder: Path, reporter: Reporter = SILENT) -> Searched:
+    """What was chosen, made or read (see `hwnas.pipeline.store.steps`). Targets searched before a kill are kept.
+
+    >>> config = hwnas.load_config(["experiment=smoke"])
+    >>> found = hwnas.search(config, "runs/mine/search")
+    >>> fastest = min(entry.latency_ms for entry in found.selected if entry.runtime == "litert")
+    >>> found.best(budget_ms=1.5 * fastest, target="local-litert").latency_ms <= 1.5 * fastest
+    True
+    >>> len(found.to_frame()) == len(found.selected)
+    True
+    """
     space = resolve_space(config)
     predictor_path = accuracy_file(config, folder)
     sources = latency_targets(config, folder, space)
     files = {role: file for source in sources for role, file in source.files.items()}
     inputs: dict[str, Any] = {"space": space.config(), "search": to_plain(config.search)}
     if config.search.evaluate_top:
-        checkpoint = trained_checkpoint(config, folder)
+        checkpoint = trained_checkpoint(config.checkpoint, config, folder)
         files["checkpoint"] = checkpoint
-        inputs |= {"data": data_inputs(config.data_config), "measure": to_plain(config.evaluation.measure)}
+        inputs |= {"data": data_inputs(config.images), "measure": to_plain(config.evaluation.measure)}
     inputs["files"] = files_digest({"accuracy predictor": predictor_path, **files})
     if config.latency.format == "roofline":
         inputs["threads"] = config.profiling.threads
         reporter.say("search: latencies are roofline estimates from public facts, not measurements")
 
-    def work() -> dict[str, Any]:
+    def work() -> Searched:
+        from hwnas.report.plots import plot_search
+
         predictor = load_predictor(config, predictor_path, space)
         targets = [source.open() for source in sources]
         say_known(predictor, reporter)
@@ -55,30 +69,30 @@ def search(config: PipelineConfig, folder: Path, reporter: Reporter = SILENT) ->
         measured: dict[tuple[bool, bytes], float] = {}
         if config.search.evaluate_top:
             measured = _evaluate(config, folder, space, checkpoint, targets, found, reporter)
-        selected = []
+        selected: list[SearchEntry] = []
         for number, (target, one) in enumerate(zip(targets, found, strict=True)):
             quantities = Quantities(space, predictor, target, targets, config.search)
             rng = np.random.default_rng([config.seed, number, 1])
             selected += _entries(one, quantities, measured, rng)
-        result = {
-            "selected": selected,
-            "objectives": [_described(text) for text in config.search.objectives],
-            "constraints": [{**_described(text), "bound": bound} for text, bound in config.search.constraints.items()],
-            "front": [one.front for one in found],
-            "history": [entry for one in found for entry in one.history],
-            "evaluations": sum(one.evaluations for one in found),
-            "elapsed_s": round(sum(one.elapsed_s for one in found), 3),
-            "space": space.config(),
-            "latency_is_estimate": config.latency.format == "roofline",
-        }
-        _draw(result, folder)
+        result = Searched(
+            selected=tuple(selected),
+            objectives=tuple(_described(text) for text in config.search.objectives),
+            constraints=tuple({**_described(name), "bound": most} for name, most in config.search.constraints.items()),
+            front=tuple(one.front for one in found),
+            history=tuple(entry for one in found for entry in one.history),
+            evaluations=sum(one.evaluations for one in found),
+            elapsed_s=round(sum(one.elapsed_s for one in found), 3),
+            space=space.config(),
+            latency_is_estimate=config.latency.format == "roofline",
+        )
+        plot_search(result.history, folder / HISTORY)
         return result
 
-    return run_step("search", folder, inputs, config.seed, work, reporter.say)
+    return run_step("search", folder, inputs, config.seed, Searched, work, reporter.say)
 
 
 def _search_all(
-    config: PipelineConfig,
+    config: SearchStep,
     folder: Path,
     space: Space,
     predictor: Predictor,
@@ -110,7 +124,7 @@ def _search_all(
 
 
 def _evaluate(
-    config: PipelineConfig,
+    config: SearchStep,
     folder: Path,
     space: Space,
     checkpoint: Path,
@@ -153,7 +167,7 @@ def _is_int8(target: Target) -> bool:
 
 def _entries(
     found: Found, quantities: Quantities, measured: dict[tuple[bool, bytes], float], rng: np.random.Generator
-) -> list[dict[str, Any]]:
+) -> list[SearchEntry]:
     """The chosen network of each budget: the best by measured accuracy where that was asked for, else by prediction."""
     entries = []
     for budget, best, bound in zip(found.budgets, found.best, found.upper_bounds, strict=True):
@@ -163,15 +177,15 @@ def _entries(
         place = int(np.argmax(accuracy)) if measured else 0  # ties go to the better prediction
         entry = _entry(rows[place], budget, bound, quantities, rng)
         if measured:
-            entry |= {
-                "accuracy_measured": accuracy[place],
-                "accuracy_measured_as": "int8" if int8 else "fp32",
-                "evaluated": {
-                    "accuracy_predicted": quantities.predictor.mean(rows).tolist(),
-                    "accuracy_measured": accuracy,
-                    "latency_ms": quantities.target.estimator.latency_ms(rows).tolist(),
-                },
-            }
+            evaluated = EvaluatedNetworks(
+                accuracy_predicted=tuple(quantities.predictor.mean(rows).tolist()),
+                accuracy_measured=tuple(accuracy),
+                latency_ms=tuple(quantities.target.estimator.latency_ms(rows).tolist()),
+            )
+            entry = replace(
+                entry, accuracy_measured=accuracy[place], accuracy_measured_as="int8" if int8 else "fp32",
+                evaluated=evaluated,
+            )  # fmt: skip
         entries.append(entry)
     return entries
 
@@ -182,7 +196,7 @@ def _entry(
     bound: float | None,
     quantities: Quantities,
     rng: np.random.Generator,
-) -> dict[str, Any]:
+) -> SearchEntry:
     space, target, search = quantities.space, quantities.target, quantities.config
     row = genotype[None]
     latency_ms = float(target.estimator.latency_ms(row)[0])
@@ -196,24 +210,24 @@ def _entry(
         rng,
         excluded=row,
     )
-    return {
-        "id": target_id(target, budget["name"]),
-        "device": target.device,
-        "runtime": target.runtime,
-        "precision": target.precision,
-        "threads": target.threads,
-        "budget": budget["name"],
-        "budget_ms": budget["budget_ms"],
-        "latency_ms": latency_ms,
-        "accuracy_predicted": float(accuracy.mean[0]),
-        "upper_bound": bound,
-        "accuracy_predicted_std": None if accuracy.std is None else float(accuracy.std[0]),
-        "macs": int(space.macs(row)[0]),
-        "parameters": int(space.parameters(row)[0]),
-        **({} if not (extra := _extra(quantities, row)) else {"quantities": extra}),
-        "arch": space.arch(genotype).to_dict(),
-        "random_archs": [space.arch(other).to_dict() for other in random],
-    }
+    return SearchEntry(
+        id=target_id(target, budget["name"]),
+        device=target.device,
+        runtime=target.runtime,
+        precision=target.precision,
+        threads=target.threads,
+        budget=budget["name"],
+        budget_ms=budget["budget_ms"],
+        latency_ms=latency_ms,
+        accuracy_predicted=float(accuracy.mean[0]),
+        upper_bound=bound,
+        accuracy_predicted_std=None if accuracy.std is None else float(accuracy.std[0]),
+        macs=int(space.macs(row)[0]),
+        parameters=int(space.parameters(row)[0]),
+        quantities=_extra(quantities, row) or None,
+        arch=space.arch(genotype).to_dict(),
+        random_archs=tuple(space.arch(other).to_dict() for other in random),
+    )
 
 
 def _extra(quantities: Quantities, row: Genotypes) -> dict[str, float]:
@@ -225,12 +239,6 @@ def _extra(quantities: Quantities, row: Genotypes) -> dict[str, float]:
 def _described(text: str) -> dict[str, str]:
     quantity, _ = parse_quantity("search", text)
     return {"name": text, "unit": quantity.unit, "direction": "maximise" if quantity.more_is_better else "minimise"}
-
-
-def _draw(result: dict[str, Any], folder: Path) -> None:
-    from hwnas.report.plots import plot_search
-
-    plot_search(result["history"], folder / HISTORY)
 
 
 def _subnets(space: Space) -> str:

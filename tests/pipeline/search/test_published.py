@@ -14,7 +14,6 @@ from hwnas.accuracy.config import PredictorConfig
 from hwnas.accuracy.predictor import AccuracyPredictor
 from hwnas.cli.compose import compose_config
 from hwnas.cli.config import register_schemas, to_pipeline_config
-from hwnas.cli.console import Reporter
 from hwnas.errors import ConfigError, TableError
 from hwnas.pipeline.import_table import import_published
 from hwnas.pipeline.inputs import resolve_space
@@ -132,11 +131,11 @@ def test_a_folder_of_published_tables_is_imported(reference_data: Path, tmp_path
     register_schemas()
     settings = (f"path={folder}", "format=ofa", "space=ofa_mbv3", "space.width_mult=1.2", "space.resolution=[160,224]")
     config = to_pipeline_config(compose_config("import-table", [*settings]))
-    result = import_published(config, tmp_path / "import", Reporter())
-    assert (result["device"], result["missing"]) == ("note10", [])
-    assert result["operators"] == len(resolve_space(config).operators)
+    result = import_published(config, tmp_path / "import")
+    assert (result.device, result.missing) == ("note10", ())
+    assert result.operators == len(resolve_space(config).operators)
     assert set(json.loads((tmp_path / "import" / "inputs.json").read_text())["files"]) == {
         "160_lookup_table.yml", "224_lookup_table.yml"
     }  # fmt: skip
     with pytest.raises(TableError, match="no such file or folder"):
-        import_published(replace(config, path=str(tmp_path / "nowhere")), tmp_path / "import", Reporter())
+        import_published(replace(config, path=str(tmp_path / "nowhere")), tmp_path / "import")

@@ -13,7 +13,6 @@ from hwnas.accuracy.config import PredictorConfig
 from hwnas.accuracy.predictor import AccuracyPredictor
 from hwnas.cli.compose import compose_config
 from hwnas.cli.config import register_schemas, to_pipeline_config
-from hwnas.cli.console import Reporter
 from hwnas.errors import HwnasError
 from hwnas.latency.tables.table import LatencyTable, NetworkRows, OperatorRows, write_table
 from hwnas.pipeline.inputs import resolve_space, tables_of
@@ -99,7 +98,7 @@ def in_process(inputs: list[str], *more: str) -> Path:
     """`hwnas search` without a process of its own, which takes a second; the folder of its result."""
     *settings, run_dir = inputs
     folder = Path(run_dir.removeprefix("hydra.run.dir="))
-    search(to_pipeline_config(compose_config("search", [*settings, *SHORT, *more])), folder, Reporter())
+    search(to_pipeline_config(compose_config("search", [*settings, *SHORT, *more])), folder)
     return folder
 
 

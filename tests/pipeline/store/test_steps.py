@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hwnas.errors import StorageError
-from hwnas.pipeline.steps import changed_keys, files_digest, read_result, run_step
+from hwnas.pipeline.store.plain import optional
+from hwnas.pipeline.store.steps import changed_keys, files_digest, read_result, read_result_as, run_step
+
+
+@dataclass(frozen=True)
+class Value:
+    """A step's result."""
+
+    value: int
+    note: str | None = optional()
 
 
 class Work:
@@ -18,16 +29,16 @@ class Work:
     def __init__(self) -> None:
         self.times = 0
 
-    def __call__(self) -> dict[str, Any]:
+    def __call__(self) -> Value:
         self.times += 1
-        return {"value": self.times}
+        return Value(self.times)
 
 
 def test_unchanged_inputs_are_not_done_again(tmp_path: Path) -> None:
     work, said = Work(), []
     for _ in range(2):
-        result = run_step("train", tmp_path / "train", {"epochs": 3, "sizes": (1, 2)}, 0, work, said.append)
-    assert result == {"value": 1}
+        result = run_step("train", tmp_path / "train", {"epochs": 3, "sizes": (1, 2)}, 0, Value, work, said.append)
+    assert result == Value(1)
     assert work.times == 1
     assert said == [f"train: up to date ({tmp_path / 'train' / 'result.json'})"]
 
@@ -36,10 +47,10 @@ def test_unchanged_inputs_are_not_done_again(tmp_path: Path) -> None:
 def test_changed_inputs_keep_the_former_output(tmp_path: Path, changed: dict[str, Any], named: str) -> None:
     work, said = Work(), []
     folder = tmp_path / "train"
-    run_step("train", folder, {"epochs": 3}, 0, work, said.append)
+    run_step("train", folder, {"epochs": 3}, 0, Value, work, said.append)
     (folder / "weights").write_text("old")
     (folder / "train.log").write_text("of the running command, opened before the step began")
-    assert run_step("train", folder, changed, 0, work, said.append) == {"value": 2}
+    assert run_step("train", folder, changed, 0, Value, work, said.append) == Value(2)
     kept = tmp_path / "superseded" / "train-1"
     assert (kept / "weights").read_text() == "old"
     assert not (folder / "weights").exists()
@@ -52,28 +63,28 @@ def test_changed_inputs_keep_the_former_output(tmp_path: Path, changed: dict[str
 def test_another_seed_is_another_input(tmp_path: Path) -> None:
     work = Work()
     for seed in (0, 1):
-        run_step("train", tmp_path / "train", {}, seed, work, lambda _: None)
+        run_step("train", tmp_path / "train", {}, seed, Value, work, lambda _: None)
     assert work.times == 2
 
 
 def test_interrupted_step_keeps_its_folder(tmp_path: Path) -> None:
     folder = tmp_path / "train"
 
-    def interrupted() -> dict[str, Any]:
+    def interrupted() -> Value:
         (folder / "checkpoint").write_text("half")
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_step("train", folder, {"epochs": 3}, 0, interrupted, lambda _: None)
+        run_step("train", folder, {"epochs": 3}, 0, Value, interrupted, lambda _: None)
     assert not (folder / "result.json").exists()
     work = Work()
-    run_step("train", folder, {"epochs": 3}, 0, work, lambda _: None)
+    run_step("train", folder, {"epochs": 3}, 0, Value, work, lambda _: None)
     assert work.times == 1
     assert (folder / "checkpoint").read_text() == "half"
 
 
 def test_result_document(tmp_path: Path) -> None:
-    run_step("search", tmp_path, {}, 7, lambda: {"value": 1}, lambda _: None)
+    run_step("search", tmp_path, {}, 7, Value, lambda: Value(1), lambda _: None)
     document = json.loads((tmp_path / "result.json").read_text())
     assert set(document) == {"command", "version", "seed", "elapsed_s", "result"}
     assert (document["command"], document["seed"], document["result"]) == ("search", 7, {"value": 1})
@@ -84,6 +95,27 @@ def test_damaged_result_is_named(tmp_path: Path) -> None:
     path.write_text('{"result": {"a"')
     with pytest.raises(StorageError, match="not a complete JSON file"):
         read_result(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('{"result": {"valeu": 3}}', "missing required field `value`"),
+        ('{"result": {"value": "three"}}', "Expected `int`, got `str` - at `$.value`"),
+    ],
+)
+def test_another_result_is_named(content: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    path.write_text(content)
+    with pytest.raises(StorageError, match=re.escape(said)) as raised:
+        read_result_as(Value, path)
+    assert str(path) in str(raised.value)
+
+
+def test_keys_of_later_versions_are_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    path.write_text('{"result": {"value": 3, "new": [1]}}')
+    assert read_result_as(Value, path) == Value(3)
 
 
 def test_changed_keys_are_dotted() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hwnas.errors import StorageError
-from hwnas.pipeline.labels import Labels
+from hwnas.pipeline.store.labels import Labels
 from hwnas.spaces import OfaMbv3Config, make_space
 
 SPACE = make_space(OfaMbv3Config())

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from hwnas.errors import ExportError
-from hwnas.pipeline.logged_work import LoggedWork, relay
+from hwnas.pipeline.export.logged_work import LoggedWork, relay
 from hwnas.workers import WorkerPool
 
 

@@ -10,14 +10,46 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from functools import update_wrapper
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
-import hwnas
 from hwnas.errors import StorageError
 from hwnas.files import LOCK_NAME, locked, read_json, sha256_of_file, write_json
+from hwnas.pipeline.config import Step
+from hwnas.pipeline.store.plain import from_plain, to_plain
+from hwnas.version import __version__
 
-__all__ = ["changed_keys", "files_digest", "held", "read_or_none", "read_result", "run_step", "write_result"]
+__all__ = [
+    "changed_keys",
+    "files_digest",
+    "held",
+    "read_document",
+    "read_or_none",
+    "read_result",
+    "read_result_as",
+    "run_step",
+    "step_of",
+    "write_result",
+]
+
+T = TypeVar("T")
+S = TypeVar("S", bound=Step)
+P = ParamSpec("P")
+_Own = Callable[Concatenate[S, Path, P], T]
+_Asked = Callable[Concatenate[Step, Path | str, P], T]
+
+
+def step_of(kind: type[S]) -> Callable[[_Own[S, P, T]], _Asked[P, T]]:
+    """For a function of its own config and a folder: takes all settings in its config's place, and a folder as text."""
+
+    def decorate(step: _Own[S, P, T]) -> _Asked[P, T]:
+        def asked(config: Step, folder: Path | str, *args: P.args, **kwargs: P.kwargs) -> T:
+            return step(config.part(kind), Path(folder).expanduser(), *args, **kwargs)
+
+        return update_wrapper(cast("_Asked[P, T]", asked), step)
+
+    return decorate
 
 
 def held(folder: Path) -> AbstractContextManager[None]:
@@ -30,16 +62,17 @@ def run_step(
     folder: Path,
     inputs: Mapping[str, Any],
     seed: int,
-    work: Callable[[], dict[str, Any]],
+    kind: type[T],
+    work: Callable[[], T],
     say: Callable[[str], None],
-) -> dict[str, Any]:
-    """The step's result: read where `folder` holds one for equal `inputs`, else made by `work` and written.
+) -> T:
+    """The step's result, a dataclass: read where `folder` has one for equal `inputs`, else made by `work` and written.
 
     `inputs` is JSON-able and names all that the result depends on: configuration, and digests of the files read.
     Raises StorageError where another process is at the step.
     """
     with held(folder):
-        inputs = {"version": hwnas.__version__, "seed": seed, **inputs}
+        inputs = {"version": __version__, "seed": seed, **inputs}
         inputs_path, result_path = folder / "inputs.json", folder / "result.json"
         if inputs_path.exists():
             changed = changed_keys(read_or_none(inputs_path), inputs)
@@ -48,7 +81,7 @@ def run_step(
                 say(f"{command}: {', '.join(changed[:4])} changed; the former output is kept in {kept}")
             elif result_path.exists():
                 say(f"{command}: up to date ({result_path})")
-                return read_result(result_path)
+                return read_result_as(kind, result_path)
         write_json(inputs_path, inputs)
         started = time.monotonic()
         result = work()
@@ -56,25 +89,35 @@ def run_step(
         return result
 
 
-def write_result(folder: Path, command: str, seed: int, elapsed_s: float, result: Mapping[str, Any]) -> Path:
-    """Write `result.json` in the form that every command writes."""
+def write_result(folder: Path, command: str, seed: int, elapsed_s: float, result: Any) -> Path:
+    """Write a step's `result`, a dataclass, as `result.json` in the form that all have."""
     document = {
         "command": command,
-        "version": hwnas.__version__,
+        "version": __version__,
         "seed": seed,
         "elapsed_s": round(elapsed_s, 3),
-        "result": dict(result),
+        "result": to_plain(result),
     }
     return write_json(folder / "result.json", document)
 
 
-def read_result(path: Path) -> dict[str, Any]:
-    """The `result` of a `result.json`. Raises StorageError where the file is none."""
+def read_document(path: Path) -> dict[str, Any]:
+    """A `result.json`: `command`, `version`, `seed`, `elapsed_s` and `result`. Raises StorageError where it is none."""
     document = read_json(path)
     if not isinstance(document, dict) or not isinstance(document.get("result"), dict):
         raise StorageError(f"{path} is not a result of hwnas: expected a JSON object with the key 'result'")
-    result: dict[str, Any] = document["result"]
+    return document
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """The `result` of a `result.json`. Raises StorageError where the file is none."""
+    result: dict[str, Any] = read_document(path)["result"]
     return result
+
+
+def read_result_as(kind: type[T], path: Path) -> T:
+    """The `result` of a `result.json` as what its step returns. Raises StorageError where it is none of those."""
+    return from_plain(kind, read_result(path), path)
 
 
 def files_digest(paths: Mapping[str, Path]) -> dict[str, str]:

@@ -1,0 +1,150 @@
+"""What a search chose, as later steps, `result.json` and a notebook have it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hwnas.errors import ConfigError, InfeasibleBudgetError, choices
+from hwnas.pipeline.store.plain import optional, to_plain
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import nn
+
+    from hwnas.data.config import DataConfig
+    from hwnas.supernet.single import TrainedNetwork
+
+__all__ = ["ChosenNetwork", "EvaluatedNetworks", "SearchEntry", "Searched"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChosenNetwork:
+    """A network for a device setting. What published tables don't say of that is None, as is what was not searched for.
+
+    `arch` as `Arch.to_dict()` gives it. `checkpoint`: where its own weights are, if it was fine-tuned.
+    """
+
+    id: str
+    device: str
+    runtime: str
+    precision: str | None
+    threads: int | None
+    budget: str
+    arch: dict[str, Any]
+    budget_ms: float | None = None
+    latency_ms: float | None = None
+    accuracy_predicted: float | None = None
+    macs: int | None = None
+    parameters: int | None = None
+    checkpoint: str | None = optional()
+
+    @property
+    def predicted(self) -> dict[str, float]:
+        """What is predicted of it, as a manifest says it."""
+        values = {
+            "latency_ms": self.latency_ms, "accuracy": self.accuracy_predicted, "budget_ms": self.budget_ms,
+            "macs": self.macs, "parameters": self.parameters,
+        }  # fmt: skip
+        return {key: value for key, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class EvaluatedNetworks:
+    """The best networks of a budget, best prediction first, measured on held-out images."""
+
+    accuracy_predicted: tuple[float, ...]
+    accuracy_measured: tuple[float, ...]
+    latency_ms: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchEntry(ChosenNetwork):
+    """The network chosen for a budget of a target.
+
+    `upper_bound`: the accuracy that no network within the budget exceeds, where that is proven. `random_archs` have
+    about its latency. `quantities`: what else was asked for by name. `accuracy_measured` on held-out images, computed
+    as `accuracy_measured_as`, where `search.evaluate_top` asks for it; `accuracy_inherited` and `accuracy_finetuned`
+    before and after fine-tuning.
+    """
+
+    budget_ms: float
+    latency_ms: float
+    accuracy_predicted: float
+    macs: int
+    parameters: int
+    upper_bound: float | None = None
+    accuracy_predicted_std: float | None = None
+    random_archs: tuple[dict[str, Any], ...] = ()
+    quantities: dict[str, float] | None = optional()
+    accuracy_measured: float | None = optional()
+    accuracy_measured_as: str | None = optional()
+    evaluated: EvaluatedNetworks | None = optional()
+    accuracy_inherited: float | None = optional()
+    accuracy_finetuned: float | None = optional()
+
+    @property
+    def target(self) -> str:
+        """Device and runtime (and precision, unless fp32), as `id` begins."""
+        return self.id.removesuffix(f"-{self.budget}")
+
+    @property
+    def accuracy(self) -> float:
+        """As measured on held-out images where it was, else as predicted."""
+        return self.accuracy_predicted if self.accuracy_measured is None else self.accuracy_measured
+
+    def module(self, trained: TrainedNetwork, images: DataConfig | None = None, seed: int = 0) -> nn.Module:
+        """The network itself, with the weights in `trained`: see `hwnas.pipeline.networks.network_of`."""
+        from hwnas.pipeline.networks import network_of
+
+        return network_of(self.arch, trained, images, seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Searched:
+    """The result of a search. `front` and `history`: one entry a target, see `hwnas.report.shape`."""
+
+    selected: tuple[SearchEntry, ...]
+    objectives: tuple[dict[str, str], ...] = ()
+    constraints: tuple[dict[str, Any], ...] = ()
+    front: tuple[dict[str, Any], ...] = ()
+    history: tuple[dict[str, Any], ...] = ()
+    evaluations: int = 0
+    elapsed_s: float = 0.0
+    space: dict[str, Any]
+    latency_is_estimate: bool = False
+
+    def best(self, *, budget_ms: float, target: str | None = None) -> SearchEntry:
+        """The most accurate network of at most `budget_ms`; `target`, such as `local-onnxruntime`, where there are
+        several. Of equals the fastest.
+
+        Raises ConfigError for an unknown target or none among several, InfeasibleBudgetError where none is that fast.
+        """
+        return best(self.selected, budget_ms, target)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a chosen network, without what other networks are held against it."""
+        import pandas as pd
+
+        left_out = ("random_archs", "evaluated")
+        rows = [to_plain(entry) for entry in self.selected]
+        return pd.DataFrame([{key: row[key] for key in row if key not in left_out} for row in rows])
+
+
+def best(selected: Sequence[SearchEntry], budget_ms: float, target: str | None = None) -> SearchEntry:
+    """See `Searched.best`."""
+    targets = sorted({entry.target for entry in selected})
+    if target is None and len(targets) > 1:
+        raise ConfigError(f"target: which? give one of {', '.join(targets)}")
+    if target is not None and target not in targets:
+        raise ConfigError(f"target: {target!r} unknown; {choices(target, targets)}")
+    mine = [entry for entry in selected if target in (None, entry.target)]
+    within = [entry for entry in mine if entry.latency_ms <= budget_ms]
+    if not within:
+        fastest = min(mine, key=lambda entry: entry.latency_ms)
+        raise InfeasibleBudgetError(
+            f"budget_ms={budget_ms:g}: none of the {len(mine)} networks chosen for {fastest.target} is that fast; the"
+            f" fastest takes {fastest.latency_ms:.4g} ms: search with search.budgets=[{budget_ms:g}]"
+        )
+    return max(within, key=lambda entry: (entry.accuracy, -entry.latency_ms))

@@ -1,0 +1,3 @@
+"""The version of hwnas, which every result states."""
+
+__version__ = "0.1.0"
