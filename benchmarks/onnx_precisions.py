@@ -28,10 +28,10 @@ from machine import about
 from torch import nn
 
 from hwnas.export.formats import model_format
+from hwnas.export.onnx.graph import OPSET
 from hwnas.export.onnx.ranges import ImageReader
 from hwnas.export.quiet import quiet
 from hwnas.export.request import ExportRequest
-from hwnas.export.synthetic.onnx import OPSET
 from hwnas.spaces import OfaMbv3Config, OfaProxylessConfig, Space, make_space
 from hwnas.supernet.build import build_subnet
 from hwnas.supernet.fold import fold_batch_norm

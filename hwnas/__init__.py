@@ -42,7 +42,7 @@ _HOMES = {
     "make_space": "hwnas.pipeline.space",
     "LatencyTable": "hwnas.latency.tables.table",
     "load_supernet": "hwnas.pipeline.networks",
-    "read_runs": "hwnas.pipeline.store.runs",
+    "read_runs": "hwnas.pipeline.runs",
     "ConsoleReporter": "hwnas.cli.console",
     "HwnasError": "hwnas.errors",
 } | {
@@ -85,9 +85,9 @@ if TYPE_CHECKING:
     from hwnas.pipeline.profile import profile as profile
     from hwnas.pipeline.report import report as report
     from hwnas.pipeline.run import run as run
+    from hwnas.pipeline.runs import read_runs as read_runs
     from hwnas.pipeline.search.step import search as search
     from hwnas.pipeline.space import make_space as make_space
-    from hwnas.pipeline.store.runs import read_runs as read_runs
     from hwnas.pipeline.train import train as train
     from hwnas.pipeline.validate import validate as validate
     from hwnas.pipeline.validate_table import validate_table as validate_table

@@ -11,12 +11,11 @@ from hwnas.devices.config import TRANSPORTS
 from hwnas.devices.profile_file import read_profile
 from hwnas.errors import DeviceError, choices
 from hwnas.files import packaged
+from hwnas.runtimes import PRECISIONS, RUNTIMES
 
 __all__ = [
     "DELEGATES",
     "MACS_PER_CYCLE",
-    "PRECISIONS",
-    "RUNTIMES",
     "Cores",
     "DeviceProfile",
     "load_profile",
@@ -24,8 +23,6 @@ __all__ = [
     "profile_path",
 ]
 
-RUNTIMES = ("onnxruntime", "litert", "tvm", "executorch")
-PRECISIONS = ("fp32", "fp16", "int8")
 DELEGATES = ("xnnpack", "gpu", "nnapi", "edge_tpu", "onnxruntime_cpu", "tvm")
 
 

@@ -74,7 +74,7 @@ def export_checked(
     """Write the network as `path` and say what was found of the file.
 
     Float files are compared with torch, output by output; quantised ones by their accuracy on the held-out images. Of a
-    library that TVM compiles for another processor, the same one compiled for this is checked, and stays beside it (see
+    library that is compiled for another processor, the same one compiled for this is checked, and stays beside it (see
     `runnable_here`). A file that differs by more than `config` allows is deleted, and ExportError raised. Raises
     MissingExtraError and StorageError too.
     """
@@ -134,7 +134,7 @@ def _export_float(
     progress(0.0, f"writing {path.name}, {precision}")
     chosen = model_format(format_name)
     _host_copy(path).unlink(missing_ok=True)
-    if chosen.name == "tvm" and config.tvm_target is not None:
+    if chosen.compiles_for_target and config.tvm_target is not None:
         chosen.export(
             _request(subject, precision, None, replace(config, tvm_target=None, tuning_trials=0), progress),
             _host_copy(path),

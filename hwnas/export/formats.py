@@ -5,8 +5,8 @@ A format is one file that defines `FORMAT`, and its line here. Importing it impo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -15,14 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.errors import ConfigError, ExportError, choices
+from hwnas.export.node import Node
 from hwnas.export.passes import check_calibration, require, run_passes
 from hwnas.export.request import ExportRequest, ExportState, Pass
 from hwnas.files import atomic_path
-from hwnas.spaces import Operator
 
 __all__ = [
     "FORMATS",
-    "PRECISIONS",
     "Array",
     "LogitsRunner",
     "ModelFormat",
@@ -51,9 +50,6 @@ FORMATS: dict[str, str] = {
 }
 
 
-PRECISIONS = ("fp32", "fp16", "int8", "int8_dynamic")
-
-
 class LayerErrors(Protocol):
     def __call__(self, state: ExportState, quantised_file: Path | str) -> dict[str, float]:
         """How much each layer that is quantised adds to the error, by its name there; worst first.
@@ -68,16 +64,14 @@ class Simulation(Protocol):
         """What answers nearly as the file that would be finished of `state`, made in less time."""
 
 
-class SyntheticWriter(Protocol):
-    def __call__(
-        self, operators: Sequence[Operator], path: Path | str, seed: int = 0, *, precision: str = "fp32"
-    ) -> Path:
-        """Write a chain of operators with random weights and return the path."""
-
-
 class FileOpener(Protocol):
     def __call__(self, path: Path | str, threads: int = 1) -> Runner:
         """Load a file of this format into its runtime. MissingExtraError without it, ExportError for a broken file."""
+
+
+class OperatorReader(Protocol):
+    def __call__(self, path: Path) -> list[Node]:
+        """The operators of a file in the order in which they stand. Raises anything for a file that is no model."""
 
 
 @dataclass(frozen=True)
@@ -85,9 +79,11 @@ class ModelFormat:
     """One file format and what it can do.
 
     `layout` is the order of its input's axes; `extra` the optional dependency group that it needs, `packages` the
-    import names in it. A network becomes a file by two lists of passes: `graph_passes` make the float model and read
-    ranges, and none of them looks at the request's `float_layers`; `file_passes` make bytes of that. `layer_errors` is
-    None where single layers can't stay float; `simulate` where a file is written as soon as it would be simulated.
+    import names in it, `distributions` of those whose distribution has another name. A network becomes a file by two
+    lists of passes: `graph_passes` make the float model and read ranges, and none of them looks at the request's
+    `float_layers`; `file_passes` make bytes of that. `layer_errors` is None where single layers can't stay float;
+    `simulate` where a file is written as soon as it would be simulated; `read_operators` where files hold no operators
+    by name. `compiles_for_target`: a file is for one processor, `config.tvm_target`'s, and may not run on this one.
     """
 
     name: str
@@ -99,10 +95,12 @@ class ModelFormat:
     precisions: tuple[str, ...]
     graph_passes: tuple[Pass, ...]
     file_passes: tuple[Pass, ...]
-    write_synthetic: SyntheticWriter
     open: FileOpener
     layer_errors: LayerErrors | None = None
     simulate: Simulation | None = None
+    read_operators: OperatorReader | None = None
+    compiles_for_target: bool = False
+    distributions: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def output_layout(self) -> str:

@@ -15,7 +15,8 @@ from hwnas.export.config import ExportConfig, VerifyConfig
 from hwnas.latency.config import OnboardConfig, ProtocolConfig
 from hwnas.latency.predictors.dataset_config import LatencyDataConfig
 from hwnas.pipeline.estimates import AccuracyConfig, LatencyConfig
-from hwnas.profiling.config import RUNTIMES, ProfilingConfig
+from hwnas.profiling.config import ProfilingConfig
+from hwnas.runtimes import RUNTIMES
 from hwnas.search.config import SearchConfig
 from hwnas.spaces import SpaceConfig
 from hwnas.training.config import FinetuneConfig, TrainingConfig

@@ -80,7 +80,7 @@ def _identity(space: Space, device: DeviceProfile, config: ProfilingConfig, seed
     inputs = {
         "space": space.config(),
         "device": device.name,
-        "tvm_target": device.tvm_target if config.runtime == "tvm" else None,
+        "tvm_target": runtime_named(config.runtime).target(device.tvm_target),
         "config": asdict(config),
         "seed": seed,
         "runtime_version": runtime_named(config.runtime).installed_version,
@@ -163,7 +163,7 @@ def _evaluate(
         "precision": config.precision,
         "threads": config.threads,
         "batch": config.batch,
-        "tvm_target": device.tvm_target if config.runtime == "tvm" else None,
+        "tvm_target": runtime_named(config.runtime).target(device.tvm_target),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "hwnas_version": __version__,
         "spaces": [space.config()],

@@ -5,18 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hwnas.errors import ConfigError, choices
+from hwnas.runtimes import PRECISIONS, PRECISIONS_OF_RUNTIME, RUNTIMES
 
-__all__ = ["PRECISIONS", "PRECISIONS_OF_RUNTIME", "RUNTIMES", "ProfilingConfig"]
-
-# TVM's importer runs a quantised ONNX file in float32: there is nothing to measure.
-PRECISIONS_OF_RUNTIME = {
-    "onnxruntime": ("fp32", "fp16", "int8"),
-    "litert": ("fp32", "fp16", "int8"),
-    "tvm": ("fp32",),
-    "executorch": ("fp32", "int8"),
-}
-RUNTIMES = tuple(PRECISIONS_OF_RUNTIME)
-PRECISIONS = ("fp32", "fp16", "int8")
+__all__ = ["ProfilingConfig"]
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,14 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 import numpy as np
 
 from hwnas.devices.process import Step, how_ended
-from hwnas.profiling.agent import announce, announce_import, make_inputs
 
 __all__ = ["BenchmarkModel", "TvmRpc", "make_driver"]
 
@@ -24,26 +24,30 @@ _TIME_LIMIT_S = 600
 _SPREAD = 1.2816  # the 90th percentile of a standard normal
 
 
-def make_driver(job: dict[str, Any]) -> Any:
-    """The driver that the transport asks for in `job["driver"]`; a `version`, `facts`, and `load` as runtimes have."""
-    return {"tvm_rpc": TvmRpc, "benchmark_model": BenchmarkModel}[job["driver"]["kind"]](job)
+class Agent(Protocol):
+    """What drivers need of the measuring agent, in whose process they are."""
+
+    def announce(self, doing: str) -> None: ...
+    def announce_import(self, distribution: str, module: str) -> None: ...
+    def make_inputs(self, shape: Any, rng: np.random.Generator) -> list[Any]: ...
 
 
 class TvmRpc:
     """TVM's RPC server, directly or through a tracker. Raises ImportError without tvm."""
 
+    runtime = "tvm"
+    refusal = "a TVM RPC server runs TVM alone, not {}"
     facts: dict[str, Any]
 
-    def __init__(self, job: dict[str, Any]) -> None:
-        if job["runtime"] != "tvm":
-            raise ImportError(f"a TVM RPC server runs TVM alone, not {job['runtime']}")
-        announce_import("apache-tvm", "tvm")
+    def __init__(self, job: dict[str, Any], agent: Agent) -> None:
+        agent.announce_import("apache-tvm", "tvm")
         import tvm
         from tvm import relax, rpc
 
         server = job["driver"]
-        announce(f"opening a session of TVM RPC at {server['host']}:{server['port']}")
+        agent.announce(f"opening a session of TVM RPC at {server['host']}:{server['port']}")
         self.version = tvm.__version__
+        self._make_inputs = agent.make_inputs
         self._machine = relax.VirtualMachine
         self._tensor = tvm.runtime.tensor
         if server["key"]:
@@ -61,7 +65,7 @@ class TvmRpc:
         self._session.upload(str(path))
         machine = self._machine(self._session.load_module(path.name), self._device)
         self._session.remove(path.name)
-        values = make_inputs(entry["shape"], rng)
+        values = self._make_inputs(entry["shape"], rng)
         machine.set_input("main", *(self._tensor(value, self._device) for value in values))
         timers: dict[int, Any] = {}
 
@@ -76,10 +80,11 @@ class TvmRpc:
 class BenchmarkModel:
     """TensorFlow Lite's `benchmark_model`, one process a sample. Raises ImportError where it does not run."""
 
-    def __init__(self, job: dict[str, Any]) -> None:
-        if job["runtime"] != "litert":
-            raise ImportError(f"benchmark_model runs LiteRT alone, not {job['runtime']}; give device.python there")
-        announce("asking the phone for its properties")
+    runtime = "litert"
+    refusal = "benchmark_model runs LiteRT alone, not {}; give device.python there"
+
+    def __init__(self, job: dict[str, Any], agent: Agent) -> None:
+        agent.announce("asking the phone for its properties")
         self._command: Sequence[str] = job["driver"]["command"]
         self._binary = job["driver"]["binary"]
         self._threads = job["threads"]
@@ -119,6 +124,20 @@ class BenchmarkModel:
                 raise RuntimeError(f"{ended} ({lines[-1]})" if lines else ended)
             raise RuntimeError(lines[-1] if lines else f"status {status}")
         return done.stdout.strip()
+
+
+_DRIVERS: dict[str, Any] = {"tvm_rpc": TvmRpc, "benchmark_model": BenchmarkModel}
+
+
+def make_driver(job: dict[str, Any], agent: Agent | None = None) -> Any:
+    """The driver that the transport asks for in `job["driver"]`; a `version`, `facts`, and `load` as runtimes have.
+
+    `agent`: by default the program that runs here. Raises ImportError where the driver does not run the job's runtime.
+    """
+    driver = _DRIVERS[job["driver"]["kind"]]
+    if job["runtime"] != driver.runtime:
+        raise ImportError(driver.refusal.format(job["runtime"]))
+    return driver(job, cast(Agent, sys.modules["__main__"]) if agent is None else agent)
 
 
 def parse_benchmark(text: str) -> dict[str, Any]:

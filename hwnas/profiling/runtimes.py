@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hwnas.errors import ConfigError, choices
-from hwnas.profiling.config import PRECISIONS_OF_RUNTIME, ProfilingConfig
+from hwnas.export.formats import ModelFormat, model_format
+from hwnas.export.synthetic.registry import synthetic_writer
+from hwnas.profiling.config import ProfilingConfig
 
 if TYPE_CHECKING:
     from hwnas.spaces import Operator
@@ -25,15 +26,30 @@ ModelWriter = Callable[["Sequence[Operator]", Path, int], Path]
 class Runtime:
     """A runtime's name, the distribution that holds it, and the extra of hwnas that installs it.
 
-    `suffix` of its model files; `writer`: the module whose `write` writes a chain of operators as one.
+    `module`: its import name, which `is_namespace` says to be a package without an `__init__.py`; `format`: the name of
+    what it runs.
     """
 
     name: str
     distribution: str
     extra: str
     module: str
-    suffix: str
-    writer: str
+    format: str
+    is_namespace: bool = False
+
+    @property
+    def model_format(self) -> ModelFormat:
+        """The format of the files that it runs."""
+        return model_format(self.format)
+
+    @property
+    def suffix(self) -> str:
+        """Of its model files."""
+        return self.model_format.suffix
+
+    def target(self, tvm_target: str | None) -> str | None:
+        """What its files are compiled for on a device of that `tvm_target`: None where nothing is compiled."""
+        return tvm_target if self.model_format.compiles_for_target else None
 
     @property
     def installed_version(self) -> str | None:
@@ -47,10 +63,10 @@ class Runtime:
 RUNTIMES: dict[str, Runtime] = {
     runtime.name: runtime
     for runtime in (
-        Runtime("onnxruntime", "onnxruntime", "onnxruntime", "onnxruntime", ".onnx", "hwnas.export.synthetic.onnx"),
-        Runtime("litert", "ai-edge-litert", "litert", "ai_edge_litert", ".tflite", "hwnas.export.synthetic.tflite"),
-        Runtime("tvm", "apache-tvm", "tvm", "tvm", ".so", "hwnas.export.synthetic.tvm"),
-        Runtime("executorch", "executorch", "executorch", "executorch", ".pte", "hwnas.export.synthetic.executorch"),
+        Runtime("onnxruntime", "onnxruntime", "onnxruntime", "onnxruntime", "onnx"),
+        Runtime("litert", "ai-edge-litert", "litert", "ai_edge_litert", "tflite"),
+        Runtime("tvm", "apache-tvm", "tvm", "tvm", "tvm"),
+        Runtime("executorch", "executorch", "executorch", "executorch", "executorch", is_namespace=True),
     )
 }
 
@@ -58,14 +74,13 @@ RUNTIMES: dict[str, Runtime] = {
 def runtime_named(name: str) -> Runtime:
     """The runtime `name`, or ConfigError with the valid names."""
     if name not in RUNTIMES:
-        raise ConfigError(f"runtime {name!r} unknown: {choices(name, PRECISIONS_OF_RUNTIME)}")
+        raise ConfigError(f"runtime {name!r} unknown: {choices(name, RUNTIMES)}")
     return RUNTIMES[name]
 
 
 def model_writer(config: ProfilingConfig, tvm_target: str | None = None) -> ModelWriter:
     """What writes operators, with a seed, into a file for the configured runtime, precision and batch."""
     runtime = runtime_named(config.runtime)
-    write = partial(import_module(runtime.writer).write, precision=config.precision, batch=config.batch)
-    if runtime.name == "tvm":
-        write = partial(write, target=tvm_target)
-    return write
+    write: Callable[..., Path] = synthetic_writer(runtime.format)
+    target = {"target": tvm_target} if runtime.model_format.compiles_for_target else {}
+    return partial(write, precision=config.precision, batch=config.batch, **target)

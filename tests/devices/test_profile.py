@@ -10,7 +10,7 @@ import pytest
 from hwnas.devices.config import DeviceConfig
 from hwnas.devices.profile import load_profile, profile_names
 from hwnas.errors import ConfigError, DeviceError
-from hwnas.profiling.config import PRECISIONS_OF_RUNTIME
+from hwnas.runtimes import PRECISIONS_OF_RUNTIME
 
 GOOD = """\
 name: board

@@ -16,7 +16,7 @@ from hwnas.supernet.build import build_subnet
 from tests.narrow import present
 
 # Compiling takes several times as long as the other formats: what all formats do, these do in the slow tests, but for
-# one tiny network each in test_tvm.py and test_executorch.py.
+# one tiny network each in tvm/test_format.py and executorch/test_format.py.
 COMPILED = ("tvm", "executorch")
 
 # 1 channel; odd and even sizes before strides; every activation; with and without squeeze-and-excitation.

@@ -18,9 +18,11 @@ from torch import nn
 
 from hwnas.errors import ConfigError, ExportError, MissingExtraError, StorageError
 from hwnas.export.formats import FORMATS, format_of_file, format_of_runtime, model_format
+from hwnas.export.onnx.graph import OPSET
 from hwnas.export.request import ExportRequest, ExportState
-from hwnas.export.synthetic.onnx import OPSET
-from hwnas.export.tflite.flatbuffer import operator_names, read_metadata
+from hwnas.export.synthetic.registry import synthetic_writer
+from hwnas.export.tflite.flatbuffer import read_metadata
+from hwnas.export.tflite.operators import operator_names
 from hwnas.spaces import Operator
 from hwnas.supernet.layout import channels_last
 from tests.export.conftest import Exported
@@ -170,13 +172,14 @@ def test_synthetic_writer_without_its_package(name: str, tmp_path: Path, monkeyp
     chosen = model_format(name)
     monkeypatch.setitem(sys.modules, chosen.packages[0], None)
     with pytest.raises(MissingExtraError, match=rf"hwnas\[{chosen.extra}\]"):
-        chosen.write_synthetic([Operator("pool", 4, 4, 8, 8)], tmp_path / "x")
+        synthetic_writer(chosen.name)([Operator("pool", 4, 4, 8, 8)], tmp_path / "x")
 
 
 def test_formats_import_neither_torch_nor_runtimes() -> None:
     heavy = "torch onnx onnxruntime ai_edge_litert litert_torch flatbuffers tvm executorch"
     code = (
-        "import sys; from hwnas.export.formats import *; from hwnas.export import config, manifest;"
+        "import sys; from hwnas.export.formats import *; from hwnas.export import config;"
+        "from hwnas.export.bundle import manifest;"
         f"[model_format(name) for name in FORMATS]; print([m for m in {heavy.split()!r} if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from hwnas.export.formats import model_format
+from hwnas.export.synthetic.registry import synthetic_writer
 from hwnas.spaces import OfaProxylessConfig, OfaResNet50Config, SpaceConfig, make_space
 from tests.export.conftest import Exported
 from tests.export.synthetic.test_chains import SIGNATURES, outputs
@@ -31,7 +32,7 @@ SPACES = {
 def test_graph_equals_the_exporters(config: SpaceConfig, tmp_path: Path) -> None:
     exported = Exported(tmp_path, make_space(config), seed=1)
     for name, signature in SIGNATURES.items():
-        path = model_format(name).write_synthetic(exported.operators, tmp_path / "chain")
+        path = synthetic_writer(name)(exported.operators, tmp_path / "chain")
         assert signature(path) == signature(exported.files[name])
         image = exported.example.numpy()
         expected = exported.module(exported.example).detach().numpy()

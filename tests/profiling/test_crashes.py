@@ -21,6 +21,7 @@ from hwnas.devices.config import DeviceConfig
 from hwnas.devices.connect import connect
 from hwnas.devices.profile import load_profile
 from hwnas.errors import DeviceError
+from hwnas.profiling import agent
 from hwnas.profiling.config import ProfilingConfig
 from hwnas.profiling.drivers import make_driver
 from hwnas.profiling.journal import Journal
@@ -234,6 +235,6 @@ def test_a_benchmark_model_that_crashes_tells_the_signal(tmp_path: Path, number:
     binary.write_text(f"#!/bin/sh\nkill -{number} $$\n")
     binary.chmod(0o755)
     driver = {"kind": "benchmark_model", "command": ["sh", "-c"], "binary": str(binary)}
-    opened = make_driver({"runtime": "litert", "threads": 1, "driver": driver})
+    opened = make_driver({"runtime": "litert", "threads": 1, "driver": driver}, agent)
     with pytest.raises(RuntimeError, match=f"benchmark_model was killed by SIG{number}: {hint}"):
         opened.load({"file": "m.tflite"}, np.random.default_rng(0))

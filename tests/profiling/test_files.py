@@ -11,6 +11,7 @@ from hwnas.devices.connect import connect
 from hwnas.devices.profile import load_profile
 from hwnas.errors import DeviceError
 from hwnas.export.formats import FORMATS, model_format
+from hwnas.export.synthetic.registry import synthetic_writer
 from hwnas.profiling.config import ProfilingConfig
 from hwnas.profiling.files import FileLatencies, measure_files
 from hwnas.progress import no_progress
@@ -38,7 +39,8 @@ def test_larger_networks_take_longer(name: str, tmp_path: Path) -> None:
     assert name in FORMATS
     chosen = model_format(name)
     files = {
-        str(width): chosen.write_synthetic(chain(width), tmp_path / f"{width}{chosen.suffix}") for width in (8, 256)
+        str(width): synthetic_writer(chosen.name)(chain(width), tmp_path / f"{width}{chosen.suffix}")
+        for width in (8, 256)
     }
     found = measured(files, chosen.runtime, tmp_path / "work")
     small, large = found.latencies["8"], found.latencies["256"]
@@ -50,7 +52,7 @@ def test_larger_networks_take_longer(name: str, tmp_path: Path) -> None:
 
 
 def test_file_that_the_runtime_refuses_stands_alone(tmp_path: Path) -> None:
-    good = model_format("onnx").write_synthetic(chain(8), tmp_path / "good.onnx")
+    good = synthetic_writer("onnx")(chain(8), tmp_path / "good.onnx")
     (tmp_path / "bad.onnx").write_bytes(b"nonsense")
     found = measured({"good": good, "bad": tmp_path / "bad.onnx"}, "onnxruntime", tmp_path / "work")
     assert set(found.latencies) == {"good"}

@@ -15,7 +15,6 @@ from hwnas.devices.connect import connect
 from hwnas.devices.profile import load_profile
 from hwnas.errors import ConnectionLostError, DeviceError
 from hwnas.profiling.config import ProfilingConfig
-from hwnas.profiling.drivers import parse_benchmark
 from hwnas.profiling.journal import Journal
 from hwnas.profiling.measure import measure_models
 from hwnas.profiling.runtimes import model_writer, runtime_named
@@ -134,15 +133,3 @@ def test_a_tvm_rpc_server_is_measured(space: OfaMbv3Space, tmp_path: Path, track
     (tmp_path / "journal.jsonl").unlink()  # which, complete, needs no server
     with pytest.raises(DeviceError, match="does not answer"):
         measure(space, device, config, tmp_path)
-
-
-def test_what_benchmark_model_says_is_read() -> None:
-    warm_up = "INFO: count=1 first=9 curr=9 min=9 max=9 avg=9 std=0\n"
-    old = f"{warm_up}INFO: count=50 first=4000 curr=3838 min=3822 max=4107 avg=3876.96 std=52"
-    found = parse_benchmark(old)
-    assert (found["ms"], found["repeats"]) == (pytest.approx(3.87696), 50)
-    assert 3.822 <= found["p10"] < found["ms"] < found["p90"] <= 4.107
-    new = old + " p5=3800 median=3850 p95=4000"
-    assert parse_benchmark(new)["ms"] == pytest.approx(3.85)
-    with pytest.raises(RuntimeError, match="gave no times: ERROR: Failed to load"):
-        parse_benchmark("hello\nERROR: Failed to load the model")

@@ -121,8 +121,7 @@ def _itself() -> tuple[str, str]:
 def _runtime(name: str) -> Part:
     beside, statement, light = RUNTIME_MODULES[name]
     runtime = RUNTIMES[name]
-    # A namespace without an __init__.py is what ExecuTorch is.
-    own = Package(runtime.distribution, runtime.module, namespace=name == "executorch")
+    own = Package(runtime.distribution, runtime.module, namespace=runtime.is_namespace)
     return Part(runtime.extra, (own, *beside), statement, light)
 
 

@@ -35,14 +35,6 @@ GOLDEN_NAME = "golden.npz"
 SAMPLE_NAME = "sample.png"
 SUMS_NAME = "SHA256SUMS"
 
-# Import names to distributions, where these differ.
-_DISTRIBUTIONS = {
-    "ai_edge_litert": "ai-edge-litert",
-    "ai_edge_quantizer": "ai-edge-quantizer",
-    "litert_torch": "litert-torch",
-    "tvm": "apache-tvm",
-}
-
 
 @dataclass(frozen=True)
 class Manifest:
@@ -130,7 +122,7 @@ def package_versions(chosen: ModelFormat) -> dict[str, str]:
     """Of hwnas, Python, torch and the format's packages, by distribution."""
     found = {"hwnas": __version__, "python": platform.python_version()}
     for package in ("torch", *chosen.packages):
-        name = _DISTRIBUTIONS.get(package, package)
+        name = chosen.distributions.get(package, package.replace("_", "-"))
         try:
             found[name] = version(name)
         except PackageNotFoundError:  # run from a checkout, or built under another name

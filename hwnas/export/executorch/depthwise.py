@@ -1,6 +1,6 @@
 """Large depthwise convolutions of a traced network as sums of ones that XNNPACK has kernels for.
 
-Why and how: `hwnas.export.tflite.depthwise`.
+Why: `hwnas.export.tflite.depthwise`; which: `hwnas.export.convolutions.row_groups`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from hwnas.export.convolutions import row_dilation, row_groups
 from hwnas.export.request import ExportState
-from hwnas.export.tflite.depthwise import row_groups
 
 __all__ = ["split_depthwise"]
 
@@ -52,7 +52,7 @@ def _split(traced: fx.GraphModule, whole: fx.Node) -> bool:
                 _CONVOLUTION,
                 (
                     source, traced.graph.get_attr(name), bias if total is None else None, stride,
-                    [kernel // 2 - rows[0], kernel // 2], [rows[1] - rows[0] if len(rows) > 1 else 1, 1], groups,
+                    [kernel // 2 - rows[0], kernel // 2], [row_dilation(rows), 1], groups,
                 ),
             )  # fmt: skip
             total = part if total is None else traced.graph.call_function(torch.ops.aten.add.Tensor, (total, part))

@@ -21,7 +21,6 @@ from hwnas.export.formats import Array, LogitsRunner, ModelFormat, Runner
 from hwnas.export.passes import first_line, fold_batch_norm, on_cpu, order_weights, require, run_passes
 from hwnas.export.quiet import quiet
 from hwnas.export.request import ExportState, Pass
-from hwnas.export.synthetic import executorch as synthetic_executorch
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -202,7 +201,6 @@ FORMAT = ModelFormat(
     precisions=("fp32", "int8"),
     graph_passes=(*TRACING, ("read ranges", _read_ranges)),
     file_passes=(("quantise", _quantise), ("delegate", _delegate), ("serialise", _serialise)),
-    write_synthetic=synthetic_executorch.write,
     open=open_file,
     layer_errors=_layer_errors,
     simulate=_simulate,

@@ -21,7 +21,7 @@ def is_own(file: str) -> bool:
     """Whether a file is the user's own: neither Python's, nor an installed package's, nor hwnas's."""
     path = Path(file).resolve()
     libraries = [Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib", "platstdlib")]
-    libraries.append(Path(__file__).resolve().parents[1])
+    libraries.append(Path(__file__).resolve().parents[__name__.count(".") - 1])  # hwnas, wherever this module lies
     installed = any(part in _INSTALLED for part in path.parts)
     return path.is_file() and not installed and not any(path.is_relative_to(folder) for folder in libraries)
 

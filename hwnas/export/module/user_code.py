@@ -48,13 +48,14 @@ def import_named(name: str, folder: Path) -> ModuleType:
 
 def loaded_files() -> list[Path]:
     """The user's own files that the last of these calls has loaded, until now."""
-    return sorted(_current.files) if _current is not None else []
+    code = _last_code()
+    return sorted(code.files) if code is not None else []
 
 
 def note_files(files: Iterable[Path]) -> None:
     """Take `files` for loaded ones: what the code has read."""
-    if _current is not None:
-        _current.files.update(file.resolve() for file in files)
+    if (code := _last_code()) is not None:
+        code.files.update(file.resolve() for file in files)
 
 
 class _Source(SourceFileLoader):
@@ -146,16 +147,17 @@ class _ForAnyone(MetaPathFinder):
         return self.code.found(fullname, path) if path is None else None
 
 
-_current: _OwnCode | None = None
+def _last_code() -> _OwnCode | None:
+    """The code that was started last: it finds its modules until the next start, and is where Python asks it."""
+    return next((finder for finder in sys.meta_path if isinstance(finder, _OwnCode)), None)
 
 
 def _start(roots: Sequence[Path], files: Iterable[Path], load: Callable[[_OwnCode], ModuleType]) -> ModuleType:
     """What `load` gives, with the user's modules found; they stay so until the next start, for imports in `forward`."""
-    global _current
-    if _current is not None:
-        _forget(_current)
+    if (former := _last_code()) is not None:
+        _forget(former)
     importlib.invalidate_caches()
-    _current = code = _OwnCode(roots)
+    code = _OwnCode(roots)
     sys.meta_path.insert(0, code)
     sys.meta_path.append(code.last)
     hidden, before = _hide_namesakes(code, files), list(sys.path)

@@ -17,13 +17,13 @@ import numpy as np
 from hwnas.errors import ConfigError, ExportError, choices
 from hwnas.export.formats import Array, ModelFormat, Runner
 from hwnas.export.onnx.compress import half_precision, quantise_weights
-from hwnas.export.onnx.graph import constants_of, give_constants, layers_of, name_nodes, pool_globally
+from hwnas.export.onnx.graph import OPSET, constants_of, give_constants, layers_of, name_nodes, pool_globally
+from hwnas.export.onnx.operators import read_operators
 from hwnas.export.onnx.quantise import quantise
 from hwnas.export.onnx.ranges import calibrate
 from hwnas.export.onnx.sensitivity import layer_errors
 from hwnas.export.passes import first_line, fold_batch_norm, on_cpu, order_weights, require
 from hwnas.export.request import ExportState, Pass
-from hwnas.export.synthetic import onnx as synthetic_onnx
 
 __all__ = ["FORMAT", "TRACING", "open_file"]
 
@@ -94,7 +94,7 @@ def _trace(state: ExportState) -> ExportState:
         dynamo=True,
         input_names=inputs,
         output_names=outputs,
-        opset_version=synthetic_onnx.OPSET,
+        opset_version=OPSET,
         dynamic_shapes=_open_batch(state.module, len(examples)) if dynamic else None,
         verbose=False,
     )
@@ -229,7 +229,7 @@ FORMAT = ModelFormat(
         ("check", _check),
         ("serialise", _serialise),
     ),
-    write_synthetic=synthetic_onnx.write,
     open=open_file,
     layer_errors=layer_errors,
+    read_operators=read_operators,
 )

@@ -10,7 +10,10 @@ from typing import Any
 
 from hwnas.export.request import ExportState
 
-__all__ = ["WEIGHTED", "constants_of", "give_constants", "layers_of", "name_nodes", "pool_globally"]
+__all__ = ["OPSET", "WEIGHTED", "constants_of", "give_constants", "layers_of", "name_nodes", "pool_globally"]
+
+OPSET = 20
+"""What torch's exporter targets without converting versions, and the newest that ONNX Runtime 1.20 takes."""
 
 WEIGHTED = ("Conv", "Gemm", "MatMul")
 """Operators whose second input holds weights; each is a layer."""

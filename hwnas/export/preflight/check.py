@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Protocol
 
 from hwnas.errors import ConfigError, ExportError, choices
+from hwnas.export.node import Node
 from hwnas.export.preflight import edge_tpu, gpu, nnapi, onnxruntime_cpu, tvm, xnnpack
 from hwnas.export.preflight.files import nodes_of_file
 from hwnas.export.preflight.nodes import TYPES, nodes_of
-from hwnas.export.preflight.rules import SEVERITIES, Delegate, Finding, Node
+from hwnas.export.preflight.rules import SEVERITIES, Delegate, Finding
 from hwnas.export.preflight.suggestions import suggestion
 from hwnas.spaces import Genotypes, Operator, Space
 

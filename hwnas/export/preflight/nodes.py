@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hwnas.export.preflight.rules import Node
-from hwnas.export.synthetic.chain import Affine, build_chain, same_is_symmetric
-from hwnas.export.tflite.depthwise import row_groups
+from hwnas.export.convolutions import row_dilation, row_groups, same_is_symmetric
+from hwnas.export.node import Node
+from hwnas.export.synthetic.chain import Affine, build_chain
 from hwnas.spaces import Operator
 
 __all__ = ["nodes_of"]
@@ -24,7 +24,7 @@ TYPES = {
 
 def nodes_of(layers: Iterable[tuple[str, Operator]], runtime: str, precision: str) -> list[Node]:
     """What each operator becomes in the runtime's file, in order; `layers` are slots and the operators in them."""
-    recorder = _Litert if runtime == "litert" else _Onnx
+    recorder = _RECORDERS[runtime]
     found: list[Node] = []
     for layer, operator in layers:
         builder = recorder(layer, precision)
@@ -83,7 +83,7 @@ class _Litert(_Recorder):
                 "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D",
                 weights=weights,
                 activation="NONE" if groups else fused,
-                dilation=groups[number][1] - groups[number][0] if groups and len(groups[number]) > 1 else 1,
+                dilation=row_dilation(groups[number]) if groups else 1,
             )
             if number:
                 self._append("ADD", activation=fused if last else "NONE")
@@ -188,3 +188,7 @@ class _Onnx(_Recorder):
     def _activation(self, activation: str) -> None:
         if activation != "none":
             self._append({"relu": "Relu", "relu6": "Clip", "h_swish": "HardSwish"}[activation])
+
+
+_RECORDERS: dict[str, type[_Litert] | type[_Onnx]] = {"onnxruntime": _Onnx, "litert": _Litert, "tvm": _Onnx}
+"""By the runtimes that there are delegates of; TVM is fed from the ONNX file."""

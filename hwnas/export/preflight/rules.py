@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["FLOATS", "INT8", "SEVERITIES", "Delegate", "Finding", "Limit", "Node", "Support"]
+from hwnas.export.node import Node
+
+__all__ = ["FLOATS", "INT8", "SEVERITIES", "Delegate", "Finding", "Limit", "Support"]
 
 SEVERITIES = ("unsupported", "falls back", "slow")
 """Nothing on the device runs it; another delegate or the CPU does; it runs, below what the runtime reaches otherwise"""
@@ -31,23 +33,6 @@ class Finding:
     def __str__(self) -> str:
         what = " ".join(part for part in (self.layer, self.operator) if part)
         return f"{what}: {self.severity} ({self.delegate}): {self.reason}; {self.suggestion}"
-
-
-@dataclass(frozen=True)
-class Node:
-    """One operator of a file. `type` is of the values that it computes on, `weights` of its constants ("" for none).
-
-    `rank` is the largest among inputs and outputs; `batch` the images at a time, 0 where that is left open.
-    """
-
-    layer: str
-    operator: str
-    type: str
-    weights: str = ""
-    rank: int = 4
-    batch: int = 1
-    activation: str = "NONE"
-    dilation: int = 1
 
 
 @dataclass(frozen=True)

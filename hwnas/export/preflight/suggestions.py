@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from hwnas.export.preflight.rules import Delegate, Node
+from hwnas.export.node import Node
+from hwnas.export.preflight.rules import Delegate
 from hwnas.spaces import Space
 
 __all__ = ["suggestion"]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from hwnas.spaces import Operator
 
-__all__ = ["Affine", "GraphBuilder", "build_chain", "same_is_symmetric"]
+__all__ = ["Affine", "GraphBuilder", "build_chain"]
 
 RESIDUAL_SCALE = 0.5
 GATE_MEAN = 0.5
@@ -93,12 +93,6 @@ def build_chain(
             output = builder.convolution(value, affine, stride=operator.stride, activation=operator.activation)
             value = builder.add(value, output) if operator.residual else output
     return value
-
-
-def same_is_symmetric(size: int, kernel: int, stride: int) -> bool:
-    """Whether TFLite's padding SAME adds k // 2 on both sides, as torch does."""
-    out = (size - 1) // stride + 1
-    return (out - 1) * stride + kernel - size == 2 * (kernel // 2)
 
 
 def _inverted_residual(operator: Operator, builder: GraphBuilder, start: str, rng: np.random.Generator | None) -> str:

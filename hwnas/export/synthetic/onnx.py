@@ -14,16 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.errors import MissingExtraError
+from hwnas.export.onnx.graph import OPSET
 from hwnas.export.quiet import quiet
 from hwnas.export.synthetic.chain import Affine, build_chain
 from hwnas.export.synthetic.int8 import ACTIVATION_RANGES, GATE, SIGNED, Range
 from hwnas.files import write_bytes
 from hwnas.spaces import Operator
 
-__all__ = ["OPSET", "write"]
-
-OPSET = 20
-"""What torch's exporter targets without converting versions, and the newest that ONNX Runtime 1.20 takes."""
+__all__ = ["write"]
 
 IR_VERSION = 10
 

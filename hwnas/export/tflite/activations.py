@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from hwnas.export.tflite.graph import TfliteGraph
+from hwnas.export.tflite.operators import WEIGHTED
 
 __all__ = ["lower_activations"]
 
 # Operators whose output is k times as large where an input is.
 _LINEAR = ("AVERAGE_POOL_2D", "MAX_POOL_2D", "MEAN", "MUL", "PAD", "RESHAPE")
-_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
 
 def lower_activations(content: bytes) -> bytes:
@@ -40,13 +40,7 @@ def _split_hard_swish(graph: TfliteGraph, operator: Any) -> None:
     """x → ADD(x, 3) with ReLU6 → MUL with x, six times h-swish."""
     value, output = int(operator.inputs[0]), int(operator.outputs[0])
     gate = graph.add_tensor(f"{graph.name(output)};gate", output)
-    options = graph.schema.AddOptionsT()
-    options.fusedActivationFunction = graph.schema.ActivationFunctionType.RELU6
-    parts = [
-        graph.new_operator("ADD", [value, graph.add_scalar(3.0)], gate, options),
-        graph.new_operator("MUL", [value, gate], output, graph.schema.MulOptionsT()),
-    ]
-    graph.replace(operator, parts)
+    graph.replace(operator, graph.new_six_h_swish(value, graph.add_scalar(3.0), gate, output))
     _undo_scale(graph, output, 6.0)
 
 
@@ -73,7 +67,7 @@ def _undo_scale(graph: TfliteGraph, number: int, factor: float) -> None:
     for reader in graph.readers(number):
         kind, inputs = graph.kind(reader), [int(one) for one in reader.inputs]
         once = inputs.count(number) == 1
-        weights = graph.values(inputs[1]) if kind in _WEIGHTED and once and inputs[0] == number else None
+        weights = graph.values(inputs[1]) if kind in WEIGHTED and once and inputs[0] == number else None
         unfused = graph.activation(reader) == 0
         if weights is not None:
             reader.inputs = [inputs[0], graph.with_values(inputs[1], weights * np.float32(1 / factor)), *inputs[2:]]
@@ -88,7 +82,7 @@ def _undo_scale(graph: TfliteGraph, number: int, factor: float) -> None:
 def _divide_for(graph: TfliteGraph, number: int, factor: float, readers: list[Any]) -> None:
     """A product with 1 / factor, for readers that have no weights to hold it."""
     as_before = graph.add_tensor(f"{graph.name(number)};{len(graph.tensors)}", number)
-    product = graph.new_operator("MUL", [number, graph.add_scalar(1 / factor)], as_before, graph.schema.MulOptionsT())
+    product = graph.new_product(number, graph.add_scalar(1 / factor), as_before)
     writer = graph.writer(number)
     graph.replace(writer, [writer, product])
     for reader in readers:

@@ -11,12 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from hwnas.export.synthetic.chain import same_is_symmetric
+from hwnas.export.convolutions import row_groups, same_is_symmetric
 from hwnas.export.tflite.graph import TfliteGraph
+from hwnas.export.tflite.writing import padding_amounts
 
-__all__ = ["row_groups", "split_depthwise"]
-
-_TAPS = 25
+__all__ = ["split_depthwise"]
 
 
 def split_depthwise(content: bytes) -> bytes:
@@ -26,20 +25,6 @@ def split_depthwise(content: bytes) -> bytes:
         if graph.kind(operator) == "DEPTHWISE_CONV_2D":
             _split_rows(graph, operator)
     return graph.packed()
-
-
-def row_groups(kernel: int) -> list[tuple[int, ...]]:
-    """The rows of a square depthwise kernel in groups of up to 25 taps, equally spaced and symmetric, or [] for none.
-
-    7: rows 0, 3, 6, then 1, 5, then 2, 4.
-    """
-    if kernel**2 <= _TAPS or 2 * kernel > _TAPS or kernel % 2 == 0:
-        return []
-    pairs = [(row, kernel - 1 - row) for row in range(kernel // 2)]
-    middle = kernel // 2
-    if 3 * kernel <= _TAPS:
-        return [(pairs[0][0], middle, pairs[0][1]), *pairs[1:]]
-    return [*pairs, (middle,)]
 
 
 def _split_rows(graph: TfliteGraph, operator: Any) -> None:
@@ -64,7 +49,9 @@ def _split_rows(graph: TfliteGraph, operator: Any) -> None:
         if padded and rows[0] > 0:
             read = _pad(graph, source, kernel // 2 - rows[0], kernel // 2, f"{own}/padded", parts)
         chosen = graph.add_constant(f"{own}/weights", weights[:, list(rows)])
-        part = _convolution(graph, options, [read, chosen, bias], graph.add_tensor(own, output), rows)
+        strides, times = (options.strideH, options.strideW), options.depthMultiplier
+        inputs = [read, chosen, bias]
+        part = graph.new_rows(inputs, graph.add_tensor(own, output), rows, options.padding, strides, times)
         parts.append(part)
         bias = graph.add_constant(f"{own}/zeros", np.zeros(weights.shape[3], dtype=np.float32))
         if rows is groups[0]:
@@ -72,20 +59,9 @@ def _split_rows(graph: TfliteGraph, operator: Any) -> None:
             continue
         last = rows is groups[-1]
         added = output if last else graph.add_tensor(f"{name};sum{rows[0]}", output)
-        addition = schema.AddOptionsT()
-        addition.fusedActivationFunction = options.fusedActivationFunction if last else 0
-        parts.append(graph.new_operator("ADD", [total, int(part.outputs[0])], added, addition))
+        parts.append(graph.new_sum(total, int(part.outputs[0]), added, graph.activation(operator) if last else 0))
         total = added
     graph.replace(operator, parts)
-
-
-def _convolution(graph: TfliteGraph, options: Any, inputs: list[int], output: int, rows: tuple[int, ...]) -> Any:
-    """The convolution with `rows` alone, dilated as they lie, without the activation of the whole."""
-    mine = graph.schema.DepthwiseConv2DOptionsT()
-    mine.padding, mine.depthMultiplier = options.padding, options.depthMultiplier
-    mine.strideH, mine.strideW = options.strideH, options.strideW
-    mine.dilationHFactor = rows[1] - rows[0] if len(rows) > 1 else 1
-    return graph.new_operator("DEPTHWISE_CONV_2D", inputs, output, mine)
 
 
 def _padded_source(graph: TfliteGraph, value: int, border: int) -> int | None:
@@ -94,7 +70,7 @@ def _padded_source(graph: TfliteGraph, value: int, border: int) -> int | None:
     if writer is None or graph.kind(writer) != "PAD":
         return None
     amounts = graph.model.buffers[graph.tensors[int(writer.inputs[1])].buffer].data
-    expected = np.array([(0, 0), (border, border), (border, border), (0, 0)], dtype=np.int32)
+    expected = padding_amounts((border, border), (border, border))
     known = amounts is not None and len(amounts) == expected.nbytes
     if not known or not np.array_equal(np.frombuffer(amounts, dtype=np.int32), expected.ravel()):
         return None
@@ -111,7 +87,7 @@ def _pad(graph: TfliteGraph, value: int, rows: int, columns: int, name: str, ope
     batch, height, width, channels = graph.tensors[value].shape
     padded = graph.add_tensor(name, value)
     graph.tensors[padded].shape = [batch, height + 2 * rows, width + 2 * columns, channels]
-    amounts = np.array([(0, 0), (rows, rows), (columns, columns), (0, 0)], dtype=np.int32)
+    amounts = padding_amounts((rows, columns), (rows, columns))
     constant = graph.add_constant(f"{name}/amounts", amounts)
     operators.append(graph.new_operator("PAD", [value, constant], padded, graph.schema.PadOptionsT()))
     return padded

@@ -21,18 +21,13 @@ from hwnas.export.passes import first_line, fold_batch_norm, on_cpu, require
 from hwnas.export.quiet import quiet
 from hwnas.export.request import ExportState
 from hwnas.export.signature import Port
-from hwnas.export.synthetic import tflite as synthetic_tflite
 from hwnas.export.tflite.activations import lower_activations
 from hwnas.export.tflite.depthwise import split_depthwise
-from hwnas.export.tflite.flatbuffer import add_metadata, operator_names
+from hwnas.export.tflite.flatbuffer import add_metadata
 from hwnas.export.tflite.graph import TfliteGraph
-from hwnas.export.tflite.quantise import (
-    dynamic_integer,
-    float16,
-    full_integer,
-    layer_errors,
-    read_ranges,
-)
+from hwnas.export.tflite.operators import operator_names, read_operators
+from hwnas.export.tflite.quantise import dynamic_integer, float16, full_integer, layer_errors
+from hwnas.export.tflite.ranges import read_ranges
 
 __all__ = ["FORMAT", "METADATA_NAME", "open_file"]
 
@@ -167,7 +162,7 @@ FORMAT = ModelFormat(
         ("quantise", _quantise),
         ("attach metadata", _attach_metadata),
     ),
-    write_synthetic=synthetic_tflite.write,
     open=open_file,
     layer_errors=layer_errors,
+    read_operators=read_operators,
 )

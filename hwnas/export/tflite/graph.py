@@ -8,25 +8,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas.export.tflite.flatbuffer import AlignedBuffer, pack, unpack
+from hwnas.export.tflite.flatbuffer import names_of, pack, unpack
+from hwnas.export.tflite.writing import GraphWriter
 
 __all__ = ["TfliteGraph"]
 
 
-class TfliteGraph:
-    """The one subgraph of a file, in the schema's object form; `operators` in the order in which they run.
-
-    Tensors go by their number in `tensors`. Rewrites change the graph in place; `packed` gives what it has become.
-    """
+class TfliteGraph(GraphWriter):
+    """The graph of a file's bytes. Rewrites change it in place; `packed` gives what it has become."""
 
     def __init__(self, content: bytes) -> None:
-        from ai_edge_litert import schema_py_generated as schema
-
-        self.schema, self.model = schema, unpack(content)
-        self._subgraph = self.model.subgraphs[0]
-        self.operators: list[Any] = self._subgraph.operators
-        self.tensors: list[Any] = self._subgraph.tensors
-        self._kinds = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
+        super().__init__(unpack(content))
+        self._kinds = names_of(self.schema.BuiltinOperator)
         self._scalars: dict[float, int] = {}
 
     def kind(self, operator: Any) -> str:
@@ -52,7 +45,7 @@ class TfliteGraph:
 
     def is_output(self, number: int) -> bool:
         """Whether the network gives this tensor back."""
-        return number in self._subgraph.outputs
+        return number in self.subgraph.outputs
 
     def readers(self, number: int) -> list[Any]:
         """The operators that a tensor goes into."""
@@ -69,7 +62,7 @@ class TfliteGraph:
 
     def give_back(self, number: int, instead_of: int) -> None:
         """Let the network give back one tensor instead of another."""
-        self._subgraph.outputs = [number if int(one) == instead_of else int(one) for one in self._subgraph.outputs]
+        self.subgraph.outputs = [number if int(one) == instead_of else int(one) for one in self.subgraph.outputs]
         for signature in self.model.signatureDefs or ():
             for entry in signature.outputs:
                 if entry.tensorIndex == instead_of:
@@ -78,8 +71,8 @@ class TfliteGraph:
     def name_ends(self, inputs: Sequence[str], outputs: Sequence[str]) -> None:
         """Names for the signature's inputs and outputs, in the network's order, and that order in the signature."""
         for signature in self.model.signatureDefs or ():
-            signature.inputs = self._named(self._subgraph.inputs, inputs)
-            signature.outputs = self._named(self._subgraph.outputs, outputs)
+            signature.inputs = self._named(self.subgraph.inputs, inputs)
+            signature.outputs = self._named(self.subgraph.outputs, outputs)
 
     def _named(self, numbers: Sequence[int], names: Sequence[str]) -> list[Any]:
         return [
@@ -90,18 +83,7 @@ class TfliteGraph:
     def add_tensor(self, name: str, like: int) -> int:
         """A new tensor of another's type and shape, without content."""
         model = self.tensors[like]
-        tensor = self.schema.TensorT()
-        tensor.name, tensor.shape, tensor.hasRank = name.encode(), list(model.shape), model.hasRank
-        tensor.type, tensor.buffer = model.type, 0
-        return self._add(tensor)
-
-    def add_constant(self, name: str, values: NDArray[Any]) -> int:
-        """A new tensor that holds `values`."""
-        tensor = self.schema.TensorT()
-        tensor.name, tensor.shape, tensor.hasRank = name.encode(), list(values.shape), True
-        tensor.type = getattr(self.schema.TensorType, values.dtype.name.upper())
-        self._fill(tensor, values)
-        return self._add(tensor)
+        return self.new_tensor(name, model.shape, model.type, has_rank=model.hasRank)
 
     def add_scalar(self, value: float) -> int:
         """The tensor that holds the float32 `value`, new unless there is one."""
@@ -113,39 +95,16 @@ class TfliteGraph:
         """A tensor that holds `values` instead of a constant's own: the same, unless others read that one too."""
         if len(self.readers(number)) > 1:
             return self.add_constant(f"{self.name(number)};{len(self.tensors)}", values)
-        self._fill(self.tensors[number], values)
+        self.tensors[number].buffer = self.store(values)  # the former may be another tensor's too
         return number
-
-    def new_operator(self, kind: str, inputs: list[int], output: int, options: Any) -> Any:
-        """An operator that is to be put somewhere (`replace`); `options` are the schema's for its kind."""
-        code = int(getattr(self.schema.BuiltinOperator, kind))
-        known = [entry.builtinCode for entry in self.model.operatorCodes]
-        if code not in known:
-            entry = self.schema.OperatorCodeT(deprecatedBuiltinCode=code, builtinCode=code, version=1)
-            self.model.operatorCodes.append(entry)
-            known.append(code)
-        operator = self.schema.OperatorT()
-        operator.opcodeIndex, operator.inputs, operator.outputs = known.index(code), inputs, [output]
-        operator.builtinOptions = options
-        operator.builtinOptionsType = getattr(self.schema.BuiltinOptions, type(options).__name__.removesuffix("T"))
-        return operator
 
     def packed(self) -> bytes:
         """The file, without the tensors, buffers and kinds of operators that nothing uses any more."""
         self._sweep()
         return pack(self.model)
 
-    def _add(self, tensor: Any) -> int:
-        self.tensors.append(tensor)
-        return len(self.tensors) - 1
-
-    def _fill(self, tensor: Any, values: NDArray[Any]) -> None:
-        # A buffer of its own: the former may be another tensor's too.
-        self.model.buffers.append(AlignedBuffer(np.ascontiguousarray(values).tobytes(), self.schema))
-        tensor.buffer = len(self.model.buffers) - 1
-
     def _sweep(self) -> None:
-        graph, model = self._subgraph, self.model
+        graph, model = self.subgraph, self.model
         used = {int(number) for one in self.operators for number in (*one.inputs, *one.outputs) if number >= 0}
         kept = sorted(used | {int(number) for number in (*graph.inputs, *graph.outputs)})
         places = {old: new for new, old in enumerate(kept)} | {-1: -1}

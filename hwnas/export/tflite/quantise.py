@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,28 +13,23 @@ from numpy.typing import NDArray
 from hwnas.errors import ConfigError, ExportError, choices
 from hwnas.export.quiet import quiet
 from hwnas.export.request import ExportState
-from hwnas.export.sampled_range import SampledRange
-from hwnas.export.tflite.flatbuffer import (
-    HALF_PRECISION,
-    add_metadata,
+from hwnas.export.tflite.flatbuffer import HALF_PRECISION, add_metadata
+from hwnas.export.tflite.operators import (
+    BORDERS,
+    WEIGHTED,
     operator_layers,
     operator_names,
     operator_scopes,
     output_types,
-    value_names,
 )
-from hwnas.export.tflite.graph import TfliteGraph
+from hwnas.export.tflite.ranges import Ranges
 
-__all__ = ["dynamic_integer", "float16", "full_integer", "layer_errors", "read_ranges", "run_images"]
+__all__ = ["dynamic_integer", "float16", "full_integer", "layer_errors", "run_images"]
 
 SIGNATURE = "serving_default"
-BORDERS = ("QUANTIZE", "DEQUANTIZE")
-WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 # Without a kernel for int8 weights under float values, XNNPACK leaves depthwise convolutions to a slower one.
 DYNAMIC = ("CONV_2D", "FULLY_CONNECTED")
 ERROR_IMAGES = 16
-
-Ranges = dict[str, dict[str, Any]]
 
 
 def float16(content: bytes, float_layers: Sequence[str] = ()) -> bytes:
@@ -81,14 +75,6 @@ def full_integer(content: bytes, ranges: Ranges, float_layers: Sequence[str] = (
     finished = _quantised(quantizer, ranges)
     _check_integer(finished, float_layers)
     return finished
-
-
-def read_ranges(content: bytes, images: NDArray[np.float32]) -> Ranges:
-    """From where to where each tensor's values lie on `images` `[N, C, H, W]`, without the outermost at either end.
-
-    Wider where XNNPACK's limits ask for it. By the tensors' names, as `Quantizer.quantize` takes them.
-    """
-    return _within_limits(content, _ranges(content, images))
 
 
 def layer_errors(state: ExportState, quantised_file: Path | str) -> dict[str, float]:
@@ -165,72 +151,6 @@ def _keep_float(quantizer: Any, content: bytes, layers: Sequence[str]) -> None:
 
 def _quantised(quantizer: Any, ranges: Ranges | None) -> bytes:
     return bytes(quantizer.quantize(ranges, enable_progress_report=False).quantized_model)
-
-
-def _ranges(content: bytes, images: NDArray[np.float32]) -> Ranges:
-    from ai_edge_litert.interpreter import Interpreter
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that keeping every tensor takes memory
-        interpreter = Interpreter(model_content=content, num_threads=1, experimental_preserve_all_tensors=True)
-    interpreter.allocate_tensors()
-    source, names, rng = interpreter.get_input_details()[0]["index"], value_names(content), np.random.default_rng(0)
-    seen = {number: SampledRange() for number in names}
-    for image in np.ascontiguousarray(images.transpose(0, 2, 3, 1)):
-        interpreter.set_tensor(source, image[None])
-        interpreter.invoke()
-        for number, values in seen.items():
-            values.add(interpreter.get_tensor(number)[None], rng)
-    ranges = {}
-    for number, values in seen.items():
-        low, high = values.bounds()
-        shape = (1,) * interpreter.get_tensor(number).ndim
-        ranges[names[number]] = {"min": _filled(shape, low), "max": _filled(shape, high)}
-    return ranges
-
-
-def _within_limits(content: bytes, ranges: Ranges) -> Ranges:
-    """`ranges`, wider where values vary so little that XNNPACK's scales could not express it.
-
-    It refuses a sum whose input has less than 2**-10 of its scale, and a convolution whose scale is less than 2**-8 of
-    its input's times its weights': a file with one crashed as it was loaded. Branches that add next to nothing are so:
-    large kernels' outer rows on small maps, channels that training has silenced. Twice these limits is kept to.
-    """
-    graph = TfliteGraph(content)
-    least: dict[str, float] = {}
-
-    def width(number: int) -> float:
-        found = ranges.get(graph.name(number))
-        return (
-            0.0
-            if found is None
-            else max(float((found["max"] - found["min"]).max()), least.get(graph.name(number), 0.0))
-        )
-
-    for operator in graph.operators:
-        output = int(operator.outputs[0])
-        if graph.kind(operator) in WEIGHTED and (weights := graph.values(int(operator.inputs[1]))) is not None:
-            weight_scale = float(np.abs(weights).max()) / 127
-            least[graph.name(output)] = 2 * 2**-8 * width(int(operator.inputs[0])) * weight_scale
-    for operator in reversed(graph.operators):
-        if graph.kind(operator) == "ADD":
-            for number in operator.inputs:
-                name = graph.name(int(number))
-                least[name] = max(least.get(name, 0.0), 2 * 2**-10 * width(int(operator.outputs[0])))
-    return {
-        name: {end: _filled(one[end].shape, value) for end, value in _widened(one, least.get(name, 0.0)).items()}
-        for name, one in ranges.items()
-    }
-
-
-def _widened(found: dict[str, Any], least: float) -> dict[str, float]:
-    low, high = float(found["min"].min()), float(found["max"].max())
-    missing = max(0.0, least - (high - low))
-    return {"min": low - missing / 2, "max": high + missing / 2}
-
-
-def _filled(shape: tuple[int, ...], value: float) -> NDArray[np.float32]:
-    return np.full(shape, value, dtype=np.float32)
 
 
 def _outputs(content: bytes, images: NDArray[np.float32]) -> NDArray[np.float32]:

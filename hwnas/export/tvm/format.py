@@ -24,7 +24,6 @@ from hwnas.export.onnx.format import TRACING
 from hwnas.export.passes import first_line, fold_batch_norm, on_cpu, require
 from hwnas.export.quiet import quiet
 from hwnas.export.request import ExportState
-from hwnas.export.synthetic import tvm as synthetic_tvm
 from hwnas.export.tvm.build import compile_library, fuse_operators, schedule_functions, toolchain
 from hwnas.export.tvm.tune import tune
 
@@ -184,6 +183,7 @@ FORMAT = ModelFormat(
         ("schedule", _schedule),
         ("compile", _compile),
     ),
-    write_synthetic=synthetic_tvm.write,
     open=open_file,
+    compiles_for_target=True,
+    distributions={"tvm": "apache-tvm"},
 )

@@ -92,8 +92,8 @@ def checked_files(
 
 
 def tvm_target(config: ExportStep, file: PlannedFile) -> str | None:
-    """What TVM compiles for: as configured, else as the device's profile says; None for other formats."""
-    if file.format != "tvm":
+    """What a library is compiled for: as configured, else as the device's profile says; None for other formats."""
+    if not model_format(file.format).compiles_for_target:
         return None
     return config.export.tvm_target or device_named(config.device, file.target.device)[0].tvm_target
 

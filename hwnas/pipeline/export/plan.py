@@ -11,13 +11,14 @@ from typing import Any
 from hwnas.devices.profile import load_profile
 from hwnas.errors import ConfigError, choices
 from hwnas.export.bundle.names import bundle_folder
-from hwnas.export.formats import PRECISIONS, format_of_runtime, model_format
+from hwnas.export.formats import format_of_runtime, model_format
 from hwnas.export.module.load import module_name
 from hwnas.export.passes import require
 from hwnas.pipeline.config import ExportStep
 from hwnas.pipeline.inputs import chosen_networks
 from hwnas.pipeline.search.result import ChosenNetwork
 from hwnas.pipeline.space import given_arch
+from hwnas.runtimes import FILE_PRECISIONS
 
 __all__ = ["PlannedFile", "Target", "plan_files", "planned_targets"]
 
@@ -89,8 +90,8 @@ def plan_files(
         if twice := [name for name, count in Counter(given).items() if count > 1]:
             raise ConfigError(f"{kind}: {', '.join(twice)} is given twice")
     for precision in precisions:
-        if precision not in PRECISIONS:
-            raise ConfigError(f"precisions: {precision!r} unknown; {choices(precision, PRECISIONS)}")
+        if precision not in FILE_PRECISIONS:
+            raise ConfigError(f"precisions: {precision!r} unknown; {choices(precision, FILE_PRECISIONS)}")
     wanted = {
         target: [
             (name, precision)

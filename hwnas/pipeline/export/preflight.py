@@ -70,7 +70,7 @@ def preflight_file(config: ExportStep, file: PlannedFile, model: Path) -> list[d
     Raises ExportError where the device does not take the file, and removes it.
     """
     profile = _profile(config, file)
-    if profile is None or model.suffix not in (".onnx", ".tflite"):  # libraries and programs hold no operators by name
+    if profile is None or model_format(file.format).read_operators is None:
         return []
     try:
         found = check_file(model, file.precision, model_format(file.format).runtime, profile)

@@ -1,1 +1,1 @@
-"""What steps keep on disk: inputs and results, labels measured so far, and runs side by side."""
+"""What steps keep on disk: inputs, results, and labels measured so far."""

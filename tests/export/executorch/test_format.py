@@ -13,6 +13,7 @@ from hwnas.errors import ConfigError, ExportError
 from hwnas.export.formats import model_format
 from hwnas.export.request import ExportRequest
 from hwnas.export.synthetic import executorch as synthetic_executorch
+from hwnas.export.synthetic.registry import synthetic_writer
 from hwnas.spaces import OfaMbv3Space, Operator
 from tests.export.conftest import network
 from tests.export.tvm.test_format import TINY
@@ -171,7 +172,7 @@ def test_synthetic_program(precision: str, tmp_path: Path) -> None:
     path = synthetic_executorch.write(operators, tmp_path / "chain.pte", precision=precision)
     image = np.random.default_rng(7).standard_normal((1, 8, 8, 8)).astype(np.float32)
     logits = model_format("executorch").load_runner(path)(image)
-    expected = model_format("onnx").load_runner(model_format("onnx").write_synthetic(operators, tmp_path / "x"))(image)
+    expected = model_format("onnx").load_runner(synthetic_writer("onnx")(operators, tmp_path / "x"))(image)
     if precision == "fp32":
         np.testing.assert_allclose(logits, expected, atol=1e-4)
     else:

@@ -17,13 +17,15 @@ from onnx import TensorProto, helper, numpy_helper
 from hwnas.devices.profile import DELEGATES as KNOWN_TO_PROFILES
 from hwnas.devices.profile import load_profile
 from hwnas.errors import ConfigError, ExportError, MissingExtraError
+from hwnas.export.node import Node
 from hwnas.export.preflight import DELEGATES, check_file, preflight
 from hwnas.export.preflight.nodes import nodes_of
-from hwnas.export.preflight.rules import SEVERITIES, Node
+from hwnas.export.preflight.rules import SEVERITIES
 from hwnas.export.preflight.suggestions import suggestion
 from hwnas.export.synthetic import onnx as synthetic_onnx
 from hwnas.export.synthetic import tflite as synthetic_tflite
-from hwnas.export.tflite.flatbuffer import operator_names, pack, unpack
+from hwnas.export.tflite.flatbuffer import pack, unpack
+from hwnas.export.tflite.operators import operator_names
 from hwnas.spaces import OfaMbv3Config, OfaMbv3Space, OfaProxylessConfig, OfaProxylessSpace, Operator, Space
 from tests.export.conftest import SMALL
 

@@ -17,6 +17,7 @@ from hwnas.export.formats import FORMATS, model_format
 from hwnas.export.request import ExportRequest
 from hwnas.export.synthetic import onnx as synthetic_onnx
 from hwnas.export.synthetic import tflite as synthetic_tflite
+from hwnas.export.synthetic.registry import synthetic_writer
 from hwnas.export.tflite.flatbuffer import ALIGNMENT, unpack
 from hwnas.spaces import OfaMbv3Space, Operator
 from tests.export.conftest import SPACES, Exported
@@ -70,7 +71,7 @@ def test_every_format_is_tested() -> None:
 @pytest.mark.parametrize("network", ["exported", "exported_odd"])
 def test_graph_equals_the_exporters(name: str, network: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     exported: Exported = request.getfixturevalue(network)
-    path = model_format(name).write_synthetic(exported.operators, tmp_path / "x" / "chain")
+    path = synthetic_writer(name)(exported.operators, tmp_path / "x" / "chain")
     if name == "onnx":
         onnx.checker.check_model(onnx.load(path), full_check=True)
     assert SIGNATURES[name](path) == SIGNATURES[name](exported.files[name])
@@ -81,10 +82,10 @@ def test_half_precision_graph_equals_the_exporters(name: str, exported_odd: Expo
     chosen = model_format(name)
     asked = ExportRequest(exported_odd.module, exported_odd.example, "fp16")
     theirs = chosen.export(asked, tmp_path / f"theirs{chosen.suffix}")
-    ours = chosen.write_synthetic(exported_odd.operators, tmp_path / f"ours{chosen.suffix}", precision="fp16")
+    ours = synthetic_writer(chosen.name)(exported_odd.operators, tmp_path / f"ours{chosen.suffix}", precision="fp16")
     assert SIGNATURES[name](ours) == SIGNATURES[name](theirs)
     image = np.random.default_rng(0).standard_normal(exported_odd.example.shape).astype(np.float32)
-    whole = chosen.write_synthetic(exported_odd.operators, tmp_path / f"whole{chosen.suffix}")
+    whole = synthetic_writer(chosen.name)(exported_odd.operators, tmp_path / f"whole{chosen.suffix}")
     expected, found = (chosen.load_runner(path)(image) for path in (whole, ours))
     assert 0 < np.abs(found - expected).max() < 0.02 * expected.std()
 
@@ -94,7 +95,7 @@ def test_half_precision_graph_equals_the_exporters(name: str, exported_odd: Expo
 def test_graph_equals_the_exporters_for_more_archs(space: str, seed: int, tmp_path: Path) -> None:
     exported = Exported(tmp_path, OfaMbv3Space(SPACES[space]), seed)
     for name, signature in SIGNATURES.items():
-        path = model_format(name).write_synthetic(exported.operators, tmp_path / "chain")
+        path = synthetic_writer(name)(exported.operators, tmp_path / "chain")
         assert signature(path) == signature(exported.files[name])
 
 
@@ -105,7 +106,7 @@ def outputs(operators: list[Operator], folder: Path, seed: int = 0) -> list[np.n
     results = []
     for name in SIGNATURES:
         chosen = model_format(name)
-        path = chosen.write_synthetic(operators, folder / f"chain{chosen.suffix}", seed)
+        path = synthetic_writer(chosen.name)(operators, folder / f"chain{chosen.suffix}", seed)
         results.append(chosen.load_runner(path)(image.astype(np.float32)))
     return results
 
@@ -161,7 +162,7 @@ def test_corner_cases(operator: Operator, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", SIGNATURES)
 def test_same_seed_same_bytes(name: str, tmp_path: Path) -> None:
-    write = model_format(name).write_synthetic
+    write = synthetic_writer(name)
     operators = [Operator("conv", 8, 8, 3, 16, kernel=3, stride=2, activation="h_swish")]
     contents = [write(operators, tmp_path / "chain", seed).read_bytes() for seed in (1, 1, 2)]
     assert contents[0] == contents[1] != contents[2]
@@ -178,7 +179,7 @@ def test_tflite_constants_are_aligned(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", SIGNATURES)
 def test_chains_that_do_not_fit_are_refused(name: str, tmp_path: Path) -> None:
-    write = model_format(name).write_synthetic
+    write = synthetic_writer(name)
     conv = Operator("conv", 8, 8, 3, 16, kernel=3, stride=2)
     with pytest.raises(ValueError, match="does not fit onto"):
         write([conv, conv], tmp_path / "chain")
