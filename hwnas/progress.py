@@ -42,6 +42,9 @@ class Reporter(Protocol):
 
 
 class _Silent:
+    def __repr__(self) -> str:
+        return "SILENT"
+
     def say(self, text: str) -> None:
         """Nothing is shown."""
 

@@ -180,6 +180,14 @@ def test_errors_are_the_command_lines(step: str, settings: list[str], said: str,
     assert "\n" not in str(raised.value)
 
 
+def test_what_is_no_config_is_said(tmp_path: Path) -> None:
+    said = "config: expected a TrainStep, or all settings as hwnas.load_config gives them, got list"
+    with pytest.raises(hwnas.HwnasError, match=said):
+        hwnas.train(["experiment=smoke"], tmp_path)  # type: ignore[arg-type]
+    with pytest.raises(hwnas.HwnasError, match="data: expected data=fashion_mnist"):
+        hwnas.train(hwnas.load_config(["data=none", "space=ofa_mbv3_smoke"]), tmp_path)
+
+
 def test_a_step_takes_its_own_config(workplace: Path) -> None:
     everything = hwnas.load_config(["experiment=smoke"])
     own = hwnas.SearchStep(

@@ -14,7 +14,7 @@ from functools import update_wrapper
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
-from hwnas.errors import StorageError
+from hwnas.errors import ConfigError, StorageError
 from hwnas.files import LOCK_NAME, locked, read_json, sha256_of_file, write_json
 from hwnas.pipeline.config import Step
 from hwnas.pipeline.store.plain import from_plain, to_plain
@@ -45,6 +45,11 @@ def step_of(kind: type[S]) -> Callable[[_Own[S, P, T]], _Asked[P, T]]:
 
     def decorate(step: _Own[S, P, T]) -> _Asked[P, T]:
         def asked(config: Step, folder: Path | str, *args: P.args, **kwargs: P.kwargs) -> T:
+            if not isinstance(config, Step):
+                raise ConfigError(
+                    f"config: expected a {kind.__name__}, or all settings as hwnas.load_config gives them, got"
+                    f" {type(config).__name__}"
+                )
             return step(config.part(kind), Path(folder).expanduser(), *args, **kwargs)
 
         return update_wrapper(cast("_Asked[P, T]", asked), step)
