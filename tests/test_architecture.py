@@ -1,7 +1,8 @@
-"""docs/architecture.md, held against the code."""
+"""docs/architecture.md and the conventions, held against the code."""
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -32,3 +33,16 @@ def test_files_that_it_names_exist() -> None:
     assert named
     missing = [name for name in named if not any((folder / name).exists() for folder in (ROOT, ROOT / "hwnas"))]
     assert not missing
+
+
+def test_values_are_frozen() -> None:
+    """A dataclass with settings is a value; a plain `@dataclass` holds what changes while something is made."""
+    thawed, found = [], 0
+    for path in sorted((ROOT / "hwnas").rglob("*.py")):
+        classes = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.ClassDef)]
+        for made, name in ((ast.unparse(one), kind.name) for kind in classes for one in kind.decorator_list):
+            if made.startswith("dataclass("):
+                found += 1
+                thawed += [] if "frozen=True" in made else [f"{path.relative_to(ROOT)}: {name}"]
+    assert found > 100
+    assert not thawed
