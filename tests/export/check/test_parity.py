@@ -533,3 +533,42 @@ def test_inputs_that_are_no_images_are_advised_where_types_are_wrong_alone() -> 
     with pytest.raises(ExportError, match="KeyError") as told:
         looked_at(Gives(lambda _: dict[str, Tensor]()["absent"]))
     assert "export.inputs" not in str(told.value)
+
+
+def test_a_sum_over_a_batch_is_no_number_of_images() -> None:
+    """What gives one number for any number of images has not fixed how many it takes."""
+
+    def summed(x: Tensor) -> Tensor:
+        return nn.functional.linear(x.flatten(1), torch.zeros(2, 7)) if len(x) == 1 else x.sum()
+
+    with pytest.raises(ExportError, match=r"does not take images \[1, 3, 8, 8\]"):
+        looked_at(Gives(summed))
+
+
+def test_an_image_among_other_inputs_is_no_image_alone() -> None:
+    class Both(nn.Module):
+        def forward(self, image: Tensor, other: Tensor) -> Tensor:
+            return image.flatten(1) @ other
+
+    ports = (replace(IMAGE, name="image"), replace(IMAGE, name="other", shape=(1, 7)))
+    with pytest.raises(ExportError, match=r"does not take inputs image \[1, 3, 8, 8\], other \[1, 7\]"):
+        examined(Both().eval(), ports, IMAGE, lambda _: [torch.zeros(1, 3, 8, 8), torch.zeros(1, 7)], 0)
+
+
+def test_outputs_of_another_shape_are_not_alike() -> None:
+    assert not answers_module._alike(torch.zeros(2), torch.zeros(1))
+    assert not answers_module._alike(torch.zeros(2, dtype=torch.int64), torch.zeros(1, dtype=torch.int64))
+
+
+def test_pixels_are_of_ones_own_networks_unless_said_otherwise() -> None:
+    images = ImageSet(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64))
+    assert not PixelFeed(images, 8, Preprocessing((0.5,) * 3, (0.5,) * 3, 8)).foreign
+
+
+def test_a_feed_says_how_its_batches_come() -> None:
+    class Half(Feed):
+        def __len__(self) -> int:
+            return 0
+
+    with pytest.raises(TypeError, match="abstract"):
+        Half()  # type: ignore[abstract]
