@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
-__all__ = ["SILENT", "Progress", "Reporter", "no_progress", "part", "silent"]
+__all__ = ["SILENT", "Progress", "Reporter", "no_progress", "part", "silent", "time_in_words"]
 
 Progress = Callable[[float, str], None]
 """Called with the share done, in [0, 1], and a short status such as `loss 0.41`."""
@@ -23,6 +23,13 @@ def silent(message: str) -> None:
 def part(progress: Progress, number: int, parts: int) -> Progress:
     """The progress of one of equal parts: its shares are put where it stands in the whole."""
     return lambda share, status: progress((number + share) / parts, status)
+
+
+def time_in_words(seconds: float) -> str:
+    """Such as `40 s`, `12 min` or `3.5 h`, as exact as a forecast is."""
+    if seconds > 5400:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"
 
 
 class Reporter(Protocol):

@@ -28,6 +28,7 @@ __all__ = ["ConsoleReporter"]
 class ConsoleReporter:
     """Writes to one console. Bars only where the output is a terminal; elsewhere a status line now and then."""
 
+    FIRST_LINE_S = 5.0  # then at twice the time, up to
     LINE_EVERY_S = 30.0
     FILE_WIDTH = 120  # of tables that no terminal limits
 
@@ -63,12 +64,13 @@ class ConsoleReporter:
 
                 yield move
         else:
-            last = started
+            due = self.FIRST_LINE_S
 
             def line(share: float, status: str) -> None:
-                nonlocal last
-                if time.monotonic() - last >= self.LINE_EVERY_S:
-                    last = time.monotonic()
+                nonlocal due
+                taken = time.monotonic() - started
+                if taken >= due:
+                    due = taken + min(taken, self.LINE_EVERY_S)
                     self.say(f"  {share:4.0%} {status}")
 
             yield line

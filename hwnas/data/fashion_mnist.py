@@ -15,7 +15,7 @@ from hwnas.data.idx import read_idx
 from hwnas.errors import DataError
 from hwnas.progress import Progress
 
-__all__ = ["files_stamp", "find", "read"]
+__all__ = ["count", "files_stamp", "find", "read"]
 
 Arrays = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
@@ -29,6 +29,7 @@ SHA256 = {  # of the gzip files at ADDRESS; Debian's are the same images compres
     "t10k-images-idx3-ubyte.gz": "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
     "t10k-labels-idx1-ubyte.gz": "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
 }
+_PARTS, _IMAGES, _LABELS = ("train", "t10k"), "images-idx3-ubyte", "labels-idx1-ubyte"
 
 
 def find(root: str | None, progress: Progress) -> Path:
@@ -71,11 +72,9 @@ def read(config: FashionMnistConfig, progress: Progress) -> tuple[Arrays, Arrays
     """Training and test images, uint8 `[N, 1, image_size, image_size]`, each with labels int64 `[N]`."""
     folder = find(config.root, progress)
     parts = []
-    for done, part in enumerate(("train", "t10k")):
+    for done, part in enumerate(_PARTS):
         progress(done / 2, f"reading {folder}")
-        images_path, labels_path = (
-            _file(folder, f"{part}-{rest}") for rest in ("images-idx3-ubyte", "labels-idx1-ubyte")
-        )
+        images_path, labels_path = (_file(folder, f"{part}-{rest}") for rest in (_IMAGES, _LABELS))
         images, labels = read_idx(images_path, 3), read_idx(labels_path, 1)
         if images.shape[1:] != (FASHION_MNIST_SIZE, FASHION_MNIST_SIZE) or len(images) != len(labels):
             raise DataError(
@@ -87,6 +86,13 @@ def read(config: FashionMnistConfig, progress: Progress) -> tuple[Arrays, Arrays
         parts.append((_pad(images, config.image_size)[:, None], labels.astype(np.int64)))
     progress(1.0, f"read {folder}")
     return parts[0], parts[1]
+
+
+def count(config: FashionMnistConfig, progress: Progress) -> tuple[int, int]:
+    """How many training and test images there are."""
+    folder = find(config.root, progress)
+    train, test = (len(read_idx(_file(folder, f"{part}-{_LABELS}"), 1)) for part in _PARTS)
+    return train, test
 
 
 def files_stamp(root: str) -> dict[str, list[int]]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from hwnas.errors import DataError
 
-__all__ = ["drawn_order", "drawn_split", "share_split", "stratified_split"]
+__all__ = ["drawn_order", "drawn_split", "held_out_count", "share_split", "stratified_split"]
 
 _HELD_OUT_SHARE, _MOST_HELD_OUT = 0.15, 5000
 
@@ -63,8 +63,7 @@ def drawn_split(
     Folders come class by class, and the first images of a part, which calibration takes, must be of all classes.
     """
     if count is None:
-        share = min(_MOST_HELD_OUT, max(2, round(_HELD_OUT_SHARE * len(labels))))
-        kept, held = share_split(labels, share, rng, "data.held_out")
+        kept, held = share_split(labels, held_out_count(len(labels)), rng, "data.held_out")
     else:
         kept, held = stratified_split(labels, count, rng, "data.held_out", classes)
     if min(len(kept), len(held)) < 2:
@@ -73,6 +72,11 @@ def drawn_split(
             f" {len(held)}: add images"
         )
     return rng.permutation(kept), rng.permutation(held)
+
+
+def held_out_count(images: int) -> int:
+    """How many of so many training images are held out where nobody says it, give or take one a class."""
+    return min(_MOST_HELD_OUT, max(2, round(_HELD_OUT_SHARE * images)))
 
 
 def drawn_order(count: int) -> NDArray[np.int64]:

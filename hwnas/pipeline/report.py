@@ -13,7 +13,7 @@ from hwnas.pipeline.evaluate import Evaluated, ScoredPredictor
 from hwnas.pipeline.profile import Profiled, TableSummary
 from hwnas.pipeline.search.result import Searched
 from hwnas.pipeline.store.plain import to_plain
-from hwnas.pipeline.store.steps import files_digest, read_result_as, run_step, step_of
+from hwnas.pipeline.store.steps import files_digest, read_document, read_or_none, read_result_as, run_step, step_of
 from hwnas.pipeline.train import Trained
 from hwnas.pipeline.validate import Validated, ValidatedTarget
 from hwnas.progress import SILENT, Reporter
@@ -29,6 +29,9 @@ T = TypeVar("T")
 STEPS = ("train", "evaluate", "profile", "search", "validate")
 """Those that the report shows."""
 
+PLAN = "plan.json"
+"""Seconds by step, as `hwnas run` forecast them before it began."""
+
 
 @dataclass(frozen=True)
 class Reported:
@@ -36,6 +39,15 @@ class Reported:
 
     report: str
     plots: dict[str, str]
+
+
+@dataclass(frozen=True)
+class PlannedStep:
+    """A step of a run: the seconds that were forecast for it, and those that it took."""
+
+    step: str
+    planned_s: float
+    elapsed_s: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +66,7 @@ class RunResult:
     elapsed_s: float
     version: str
     provenance: dict[str, Any]
+    plan: tuple[PlannedStep, ...] = ()
 
     def to_frame(self) -> pd.DataFrame:
         """One row a target."""
@@ -119,4 +132,17 @@ def collect(run_folder: Path) -> RunResult:
             "machine": {"system": platform.platform(), "processor": platform.processor() or platform.machine()},
             "seconds": seconds,
         },
+        plan=_plan(run_folder),
+    )
+
+
+def _plan(run_folder: Path) -> tuple[PlannedStep, ...]:
+    planned = read_or_none(run_folder / PLAN)
+    if not isinstance(planned, dict):
+        return ()
+    results = {name: run_folder / name / "result.json" for name in planned}
+    return tuple(
+        PlannedStep(name, float(planned[name]), read_document(path)["elapsed_s"])
+        for name, path in results.items()
+        if path.exists()
     )

@@ -26,9 +26,11 @@ from hwnas.pipeline.config import (
 from hwnas.pipeline.evaluate import evaluate
 from hwnas.pipeline.export.step import export
 from hwnas.pipeline.finetune import finetune
+from hwnas.pipeline.forecast import forecast
+from hwnas.pipeline.itinerary import Itinerary
 from hwnas.pipeline.preflight import check_run
 from hwnas.pipeline.profile import profile
-from hwnas.pipeline.report import RunResult, collect, report
+from hwnas.pipeline.report import PLAN, RunResult, collect, report
 from hwnas.pipeline.search.step import search
 from hwnas.pipeline.store.plain import to_plain
 from hwnas.pipeline.store.steps import held, read_or_none, read_result, step_of, write_result
@@ -60,12 +62,14 @@ def run(config: RunStep, folder: Path, reporter: Reporter = SILENT) -> RunResult
         for name in names:  # all of them: what another process did meanwhile would be of other settings
             holds.enter_context(held(folder / name))
         _check_once(config, folder, names)
+        itinerary = _planned(config, folder, names, reporter)
         for name in names:
             kind, step = ORDER[name]
             own = config.part(kind)
             if chosen is not None:
                 own = replace(own, targets=str(chosen))  # type: ignore[call-arg]  # what follows a search has targets
-            step(own, folder / name, reporter)
+            with itinerary.at(name):
+                step(own, folder / name, itinerary)
             if name in ("search", "finetune"):
                 chosen = folder / name / "result.json"
         report(ReportStep(seed=config.seed, name=config.name, folder=str(folder)), folder / "report", reporter)
@@ -87,6 +91,19 @@ ORDER: dict[str, tuple[type[Step], Callable[[Step, Path, Reporter], Any]]] = {
     "validate": (ValidateStep, validate),
 }
 """The steps one after another, each with what it is asked for. Fine-tuning is left out where it has no epochs."""
+
+
+def _planned(config: RunStep, folder: Path, names: Sequence[str], reporter: Reporter) -> Itinerary:
+    """Says what is ahead, unless nothing is, and keeps what was forecast when a step was first ahead."""
+    seconds = forecast(config, folder, names)
+    itinerary = Itinerary(reporter, seconds)
+    if any(seconds.values()):
+        itinerary.announce()
+        known = read_or_none(folder / PLAN)
+        before = known if isinstance(known, dict) else {}
+        first = {name: round(before.get(name) or seconds[name], 1) for name in names}
+        write_json(folder / PLAN, first)
+    return itinerary
 
 
 def _check_once(config: RunStep, folder: Path, steps: Sequence[str]) -> None:

@@ -22,7 +22,7 @@ from hwnas.training.networks import make_network
 from hwnas.training.processes import Processes
 from hwnas.training.run import Run
 
-__all__ = ["TrainResult", "train"]
+__all__ = ["TrainResult", "threads_per_shard", "train"]
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def train(
     config = fitted(config, len(data.train), processes.count)
     network = make_network(config, space, seed, genotype, checkpoint)
     keep_freed_memory(space, config.batch_size // (config.shards * config.accumulate * processes.count))
-    with _threads_per_shard(config.shards):
+    with threads_per_shard(config.shards):
         run = Run(config, network, data, folder, seed, progress, processes)
         run.run()
     metadata = {
@@ -91,7 +91,7 @@ def train(
 
 
 @contextmanager
-def _threads_per_shard(shards: int) -> Iterator[None]:
+def threads_per_shard(shards: int) -> Iterator[None]:
     # Inside a shard's operators, and between steps too: idle threads of a larger team would spin beside the shards.
     before = torch.get_num_threads()
     torch.set_num_threads(max(1, before // shards))

@@ -14,7 +14,7 @@ import numpy as np
 
 from hwnas.errors import MissingExtraError
 from hwnas.files import write_json, write_text
-from hwnas.progress import Progress
+from hwnas.progress import Progress, time_in_words
 from hwnas.spaces import Genotypes
 from hwnas.training.gradients import StepScores
 from hwnas.training.phases import PlannedPhase
@@ -161,11 +161,9 @@ class Clock:
 
     def show(self, step: int, phase: PlannedPhase, row: Mapping[str, Any]) -> None:
         """Move the bar."""
-        left = row["left_s"]
-        time_left = f"{left / 3600:.1f} h" if left > 5400 else f"{left / 60:.0f} min" if left > 90 else f"{left:.0f} s"
         status = (
             f"phase {phase.config.name} ({phase.index + 1} of {len(self._plan)})  loss {row['loss']:.3f}"
-            f"  {row['images_per_s']:.0f} images/s  {time_left} left"
+            f"  {row['images_per_s']:.0f} images/s  {time_in_words(row['left_s'])} left"
         )
         self._progress(self._work(step) / self._total, status)
 

@@ -1,0 +1,86 @@
+"""How long the steps of a run will take here: what each has to do, times what a few measured pieces of it took."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hwnas.data.count import ImageCounts, count_images
+from hwnas.pipeline.config import RunStep
+from hwnas.pipeline.space import resolve_space
+from hwnas.pipeline.store.steps import read_or_none
+
+if TYPE_CHECKING:
+    from hwnas.training.speed import Speed
+
+__all__ = ["forecast"]
+
+# Seconds of what no measurement of the training tells, as the quickstart took on two cores of an x86 server.
+_MODEL_S = 0.06  # one model file written, loaded and sampled into a latency table
+_SEARCH_S = 1.5
+_FILE_S = 3.0  # one file exported and checked
+_FILE_LATENCY_S = 1.5
+_FIT_S = 3.0  # the accuracy predictor
+_LOADED_S = 2.0  # a data set read
+
+
+def forecast(config: RunStep, folder: Path, names: Sequence[str]) -> dict[str, float]:
+    """Seconds that each of the steps `names` will take in `folder`, 0 where its result is there.
+
+    A training that was interrupted takes what it said was left. Raises what counting images and making networks raise.
+    """
+    ahead = [name for name in names if not (folder / name / "result.json").exists()]
+    seconds = dict.fromkeys(names, 0.0)
+    space = resolve_space(config)
+    if set(ahead) - {"profile", "export"}:
+        from hwnas.training.speed import measure_speed
+
+        learning = _learning_s(config, count_images(config.images), measure_speed(config.training, space))
+        left_s = _left_s(folder / "train")
+        if left_s is not None:
+            learning["train"] = min(left_s, learning["train"])
+        seconds |= {name: learning[name] for name in ahead if name in learning}
+    networks = config.profiling.networks
+    device = {
+        "profile": len(config.runtimes) * (len(space.operators) + networks) * _MODEL_S,
+        "export": _networks(config) * max(1, len(config.formats)) * max(1, len(config.precisions)) * _FILE_S,
+    }
+    return seconds | {name: device[name] for name in ahead if name in device}
+
+
+def _learning_s(config: RunStep, images: ImageCounts, speed: Speed) -> dict[str, float]:
+    """Of the steps that are made of networks' training and answers."""
+    training, measure = config.training, config.evaluation.measure
+    batch = min(training.batch_size, images.train)
+    per_epoch = images.train // batch * batch
+    judged = min(training.calibration_images, images.train) + images.held_out  # images, for a subnet's accuracy
+    calibrated = min(measure.calibration_images, images.held_out)
+    evaluated = calibrated + (min(measure.images, images.held_out) or images.held_out)
+    tested = calibrated + images.test
+    subnets = 2 + training.random_subnets
+    phases = zip(training.phases, speed.phases, strict=True)
+    networks = _networks(config)
+    random = config.search.comparison_networks
+    return {
+        "train": _LOADED_S
+        + sum(phase.epochs * per_epoch * seconds for phase, seconds in phases)
+        + subnets * (len(training.phases) * judged + tested + judged) * speed.answer,
+        "evaluate": _LOADED_S + config.evaluation.subnets * evaluated * speed.answer + _FIT_S,
+        "search": _SEARCH_S + networks * config.search.evaluate_top * evaluated * speed.answer,
+        "finetune": networks
+        * (_LOADED_S + config.finetune.epochs * per_epoch * speed.alone + (3 * judged + 2 * tested) * speed.answer),
+        "validate": _LOADED_S + networks * ((2 + random) * tested * speed.answer + _FILE_LATENCY_S),
+    }
+
+
+def _networks(config: RunStep) -> int:
+    """How many networks the search will choose, where no two budgets or devices meet in one."""
+    return len(config.runtimes) * len(config.search.budgets or config.search.budget_quantiles)
+
+
+def _left_s(folder: Path) -> float | None:
+    """What the interrupted training in `folder` last said was left; None where there is none."""
+    history = read_or_none(folder / "history.json")
+    rows = history.get("rows") if isinstance(history, dict) else None
+    return float(rows[-1]["left_s"]) if rows else None

@@ -1,0 +1,68 @@
+"""What a run forecasts of its steps, and where that is found afterwards."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import hwnas
+from hwnas.pipeline.config import RunStep
+from hwnas.pipeline.forecast import forecast
+from hwnas.pipeline.run import ORDER
+
+NAMES = tuple(ORDER)
+
+
+@pytest.fixture
+def config() -> RunStep:
+    return hwnas.load_config(["experiment=smoke"]).part(RunStep)
+
+
+def test_every_step_is_forecast(config: RunStep, tmp_path: Path) -> None:
+    seconds = forecast(config, tmp_path, NAMES)
+    assert list(seconds) == list(NAMES)
+    assert all(value > 0 for value in seconds.values())
+    assert sum(seconds.values()) < 3600
+
+
+def test_more_work_takes_longer(config: RunStep, tmp_path: Path) -> None:
+    longer = replace(
+        config,
+        training=replace(config.training, phases=tuple(replace(one, epochs=900) for one in config.training.phases)),
+        evaluation=replace(config.evaluation, subnets=9000),
+        profiling=replace(config.profiling, networks=3000),
+        search=replace(config.search, budgets=tuple(range(1, 100)), budget_quantiles=()),
+        finetune=replace(config.finetune, epochs=900),
+    )
+    short, long = forecast(config, tmp_path, NAMES), forecast(longer, tmp_path, NAMES)
+    longer_ones = {name for name in NAMES if long[name] > 10 * short[name]}
+    assert longer_ones == {"train", "evaluate", "profile", "finetune", "export", "validate"}
+
+
+def test_what_is_done_takes_nothing(config: RunStep, smoke: Path) -> None:
+    assert set(forecast(config, smoke, NAMES).values()) == {0.0}
+    (smoke / "export" / "result.json").unlink()
+    assert [name for name, seconds in forecast(config, smoke, NAMES).items() if seconds] == ["export"]
+
+
+def test_an_interrupted_training_takes_what_was_left(config: RunStep, smoke: Path) -> None:
+    (smoke / "train" / "result.json").unlink()
+    path = smoke / "train" / "history.json"
+    history = json.loads(path.read_text())
+    history["rows"][-1]["left_s"] = 0.25
+    path.write_text(json.dumps(history))
+    assert forecast(config, smoke, NAMES)["train"] == 0.25
+
+
+def test_the_result_holds_both_times(smoke_output: tuple[Path, str]) -> None:
+    folder, said = smoke_output
+    plan = json.loads((folder / "result.json").read_text())["result"]["plan"]
+    assert [entry["step"] for entry in plan] == list(NAMES)
+    for entry in plan:
+        assert entry["planned_s"] > 0
+        assert entry["elapsed_s"] == json.loads((folder / entry["step"] / "result.json").read_text())["elapsed_s"]
+    assert said.startswith("plan: 7 steps, about ")
+    assert "[7/7] validate: " in said
