@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import matplotlib as mpl
@@ -22,11 +23,11 @@ __all__ = [
     "ORANGE",
     "PALE",
     "RED",
-    "SIZE",
     "SOFT",
     "figure",
     "note",
     "percent",
+    "sheet",
     "style",
     "write",
 ]
@@ -42,24 +43,22 @@ _STYLE: Any = {
     "axes.labelcolor": INK,
     "axes.spines.right": False,
     "axes.spines.top": False,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 11,
-    "axes.titleweight": "bold",
-    "axes.titlepad": 10,
     "font.family": "DejaVu Sans",
-    "font.size": 9.5,
+    "font.size": 10,
     "grid.color": "#E6E8EB",
     "grid.linewidth": 0.8,
     "legend.edgecolor": "white",
     "legend.framealpha": 0.85,
-    "legend.fontsize": 8.5,
+    "legend.fontsize": 9,
     "text.color": INK,
+    "text.parse_math": False,  # a name may hold dollar signs
     "xtick.color": "#555C66",
     "ytick.color": "#555C66",
 }
-_DPI = 160
-SIZE = (5.8, 4.9)
-"""Inches of every figure, so that text is of one size where they stand side by side."""
+_DPI = 220
+_SIZE = (4.2, 4.1)
+"""Inches of every figure, so that text is of one size where they stand side by side, and can be read on a phone."""
+_TITLE_WIDTH = 38  # letters that fit a figure
 
 
 def style() -> AbstractContextManager[None]:
@@ -67,12 +66,19 @@ def style() -> AbstractContextManager[None]:
     return mpl.rc_context(_STYLE)
 
 
-def figure(title: str, square: bool = False) -> tuple[Figure, Axes]:
-    """One pair of axes with a title; `square` ones have equal scales."""
-    drawn = Figure(figsize=SIZE, layout="constrained")
+def sheet(title: str, of: str = "") -> Figure:
+    """An empty figure under a title and what it is `of`."""
+    drawn = Figure(figsize=_SIZE, layout="constrained")
+    lines = [line for part in (title, of) for line in wrap(part, _TITLE_WIDTH)]
+    drawn.suptitle("\n".join(lines), x=0.02, ha="left", size=11, weight="bold")
+    return drawn
+
+
+def figure(title: str, of: str = "", square: bool = False) -> tuple[Figure, Axes]:
+    """A sheet with one pair of axes; `square` ones have equal scales."""
+    drawn = sheet(title, of)
     axes = drawn.subplots()
-    axes.set_title(title)
-    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     if square:
         axes.set_aspect("equal")
     return drawn, axes
