@@ -38,13 +38,20 @@ for (const table of document.querySelectorAll("table")) {
 }
 
 // Sent alone, the page is no longer in the folder from which its links lead to the run's files.
-const folder = location.pathname.split("/").slice(-2)[0];
-if (folder !== encodeURIComponent(document.documentElement.dataset.folder) &&
-    decodeURIComponent(folder) !== document.documentElement.dataset.folder) {
+function folderOfPage() {
+  const folder = location.pathname.split("/").slice(-2)[0];
+  try {
+    return decodeURIComponent(folder);
+  } catch {
+    return folder;
+  }
+}
+
+if (folderOfPage() !== document.documentElement.dataset.folder) {
   for (const link of document.querySelectorAll("a.file")) {
     const text = document.createElement("span");
     text.className = "file";
-    text.textContent = link.textContent;
+    text.append(...link.childNodes);
     link.replaceWith(text);
   }
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import get_font_names
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from hwnas.files import atomic_path
@@ -43,7 +45,6 @@ _STYLE: Any = {
     "axes.labelcolor": INK,
     "axes.spines.right": False,
     "axes.spines.top": False,
-    "font.family": "DejaVu Sans",
     "font.size": 10,
     "grid.color": "#E6E8EB",
     "grid.linewidth": 0.8,
@@ -55,6 +56,12 @@ _STYLE: Any = {
     "xtick.color": "#555C66",
     "ytick.color": "#555C66",
 }
+# For names in letters that DejaVu lacks, where one of these is installed; else they show as boxes.
+_FURTHER = (
+    "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Noto Sans JP", "Noto Sans KR", "Noto Sans Devanagari",
+    "Noto Sans Thai", "WenQuanYi Micro Hei", "Droid Sans Fallback", "Microsoft YaHei", "Yu Gothic", "Malgun Gothic",
+    "PingFang SC", "Hiragino Sans", "Arial Unicode MS",
+)  # fmt: skip
 _DPI = 220
 _SIZE = (4.2, 4.1)
 """Inches of every figure, so that text is of one size where they stand side by side, and can be read on a phone."""
@@ -63,7 +70,8 @@ _TITLE_WIDTH = 38  # letters that fit a figure
 
 def style() -> AbstractContextManager[None]:
     """The settings of every plot, for the time of a `with` block."""
-    return mpl.rc_context(_STYLE)
+    installed = set(get_font_names())
+    return mpl.rc_context(_STYLE | {"font.family": ["DejaVu Sans", *(name for name in _FURTHER if name in installed)]})
 
 
 def sheet(title: str, of: str = "") -> Figure:
@@ -97,6 +105,7 @@ def note(axes: Axes, lines: Sequence[str]) -> None:
 
 def write(drawn: Figure, path: Path) -> Path:
     """Write a PNG, whole or not at all, and return its path."""
-    with atomic_path(path) as temporary:
+    with atomic_path(path) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph .* missing")  # the page has the name in letters
         drawn.savefig(temporary, format="png", dpi=_DPI, facecolor="white")
     return path

@@ -15,7 +15,7 @@ from hwnas.errors import HwnasError, StorageError
 from hwnas.report.html import write_report
 from hwnas.report.plots import draw_all
 
-VOID = {"meta", "img", "br", "link"}
+VOID = {"meta", "img", "wbr", "link"}
 
 
 class Page(HTMLParser):
