@@ -36,7 +36,7 @@ __all__ = [
 
 # Okabe and Ito's colours, told apart by colour-blind readers and in grey print.
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
-INK, SOFT, GREY, PALE = "#22272E", "#555C66", "#A3A9B2", "#F1F3F5"
+INK, SOFT, GREY, PALE = "#22272E", "#555C66", "#7F8791", "#F1F3F5"
 
 _STYLE: Any = {
     "axes.axisbelow": True,
