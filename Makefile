@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: help install run test test-all lint mutants device-tools lock clean
+.PHONY: help install run test test-all lint mutants device-tools browser lock clean
 help:
 	@echo 'make run       install and run the quickstart experiment (about 25 minutes on 2 cores)'
 	@echo 'make test      install and run linters, type checker, import contract and tests'
@@ -22,7 +22,7 @@ run: install
 test: lint device-tools
 	$(BIN)/pytest -n 2 --dist loadfile -m 'not slow'
 
-test-all: lint device-tools
+test-all: lint device-tools browser
 	$(BIN)/pytest
 
 lint: $(VENV)/.installed-test
@@ -67,6 +67,13 @@ device-tools:
 	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
 	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq openssh-server adb g++ g++-aarch64-linux-gnu >/dev/null; } || \
 	  echo 'tests of SSH, ADB and TVM will be skipped: install openssh-server, adb, g++ and g++-aarch64-linux-gnu'
+
+# What the slow tests open the report in. Without it they skip, saying so.
+browser:
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || \
+	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium chromium-driver >/dev/null; } || \
+	  echo 'tests of the report in a browser will be skipped: install chromium and chromium-driver'
 
 lock:
 	$(BIN)/python -m pip install --quiet uv

@@ -55,7 +55,8 @@ def test_commands_compose_from_the_wheel(installed: Path) -> None:
 def test_wheel_holds_everything_and_nothing_else(installed: Path) -> None:
     tops = {path.name for path in installed.iterdir() if not path.name.endswith(".dist-info")}
     assert tops == {"hwnas"}
-    assert (installed / "hwnas" / "report" / "report.html.jinja").is_file()
+    for part in ("report.html.jinja", "report.css", "report.js"):
+        assert (installed / "hwnas" / "report" / part).is_file()
     code = "from hwnas.export.bundle.example import example_source; print(example_source('onnx', 'A title.'))"
     assert "def prepare_file" in run(installed, code)
     (info,) = installed.glob("*.dist-info")

@@ -91,7 +91,7 @@ def report(config: ReportStep, folder: Path, reporter: Reporter = SILENT) -> Rep
         with reporter.step("report: plots and report.html"):
             content = {**to_plain(collect(run_folder)), "title": f"hwnas: {config.name}", "seed": config.seed}
             plots = draw_all(content, folder)
-            write_report(content, plots, folder / "report.html")
+            write_report(content, plots, folder / "report.html", run_folder)
         return Reported("report.html", {name: path.name for name, path in plots.items()})
 
     return run_step("report", folder, inputs, config.seed, Reported, work, reporter.say)

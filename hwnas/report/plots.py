@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 from scipy.stats import kendalltau, spearmanr
 
-from hwnas.report.shape import PREDICTION_TOLERANCE, Result, checked_targets, corrected_ms, setting, slug
+from hwnas.report.shape import PREDICTION_TOLERANCE, Result, checked_targets, corrected_ms, named_settings, setting
 from hwnas.report.style import (
     BLUE,
     GREEN,
@@ -22,11 +21,11 @@ from hwnas.report.style import (
     ORANGE,
     PALE,
     RED,
-    SIZE,
     SOFT,
     figure,
     note,
     percent,
+    sheet,
     style,
     write,
 )
@@ -35,19 +34,18 @@ __all__ = ["draw_all", "plot_accuracy_predictor", "plot_front", "plot_latency", 
 
 _HISTORY_COLUMNS = {"id", "evaluations", "latency_ms", "elapsed_s", "hypervolume", "hypervolume_reference"}
 _MOST_NAMED = 8
+_NARROW_NAME = 24  # letters: two of these fit beside each other
 
 
 def draw_all(result: Result, folder: Path) -> dict[str, Path]:
     """Every plot that the result has data for, name to PNG in `folder`, in the order of the report."""
     targets = checked_targets(result)
     plots: dict[str, Path] = {}
-    for front in result.get("front") or []:
-        name = slug("front", *setting(front))
+    for name, front in named_settings("front", result.get("front") or []):
         chosen = [target for target in targets if setting(target) == setting(front)]
         plots[name] = plot_front(front, chosen, folder / f"{name}.png")
-    for table in result.get("tables") or []:
+    for name, table in named_settings("latency", result.get("tables") or []):
         if (table.get("networks") or {}).get("measured_ms"):
-            name = slug("latency", *setting(table))
             chosen = [target for target in targets if setting(target) == setting(table)]
             plots[name] = plot_latency(table, chosen, folder / f"{name}.png")
     predictor = result.get("accuracy_predictor") or {}
@@ -67,7 +65,7 @@ def plot_front(front: Mapping[str, Any], targets: Sequence[Mapping[str, Any]], p
     `front` is an entry of `result["front"]`, `targets` the targets of the same device and runtime.
     """
     with style():
-        drawn, axes = figure(f"Accuracy and latency: {front['runtime']} on {front['device']}")
+        drawn, axes = figure("Accuracy and latency", f"{front['runtime']} on {front['device']}")
         random, pareto = front["random"], front["pareto"]
         axes.scatter(
             random["latency_ms"],
@@ -76,7 +74,7 @@ def plot_front(front: Mapping[str, Any], targets: Sequence[Mapping[str, Any]], p
             color=GREY,
             alpha=0.55,
             lw=0,
-            label="random subnets, predicted",
+            label="random, predicted",
         )
         order = np.argsort(pareto["latency_ms"])
         latency, accuracy = np.array(pareto["latency_ms"])[order], np.array(pareto["accuracy"])[order]
@@ -88,14 +86,15 @@ def plot_front(front: Mapping[str, Any], targets: Sequence[Mapping[str, Any]], p
             marker="o",
             ms=2.5,
             drawstyle="steps-post",
-            label="front of the search, predicted",
+            label="front, predicted",
         )
         for number, target in enumerate(targets):
             _draw_target(axes, target, labelled=number == 0)
         axes.set(xlabel="latency (ms)", ylabel="accuracy on held-out images")
         percent(axes, "y")
         axes.margins(x=0.06, y=0.1)
-        axes.legend(loc="upper left")
+        # Above the axes: inside, the front runs from one corner to the other.
+        axes.legend(loc="lower left", bbox_to_anchor=(-0.05, 1.0), ncol=2, frameon=False, borderaxespad=0.1)
         return write(drawn, path)
 
 
@@ -107,7 +106,7 @@ def plot_latency(table: Mapping[str, Any], targets: Sequence[Mapping[str, Any]],
     predicted, measured = _pairs(table["networks"], "predicted_ms", "measured_ms")
     verified = [(target["predicted_ms"], ms) for target in targets if (ms := corrected_ms(target)) is not None]
     with style():
-        drawn, axes = figure(f"Latency table: {table['runtime']} on {table['device']}", square=True)
+        drawn, axes = figure("Latency table", f"{table['runtime']} on {table['device']}", square=True)
         ends = _ends(predicted, measured, [ms for pair in verified for ms in pair])
         axes.fill_between(  # |predicted - measured| ≤ tolerance · measured
             ends, ends / (1 + PREDICTION_TOLERANCE), ends / (1 - PREDICTION_TOLERANCE),
@@ -139,7 +138,7 @@ def plot_accuracy_predictor(predictor: Mapping[str, Any], path: Path) -> Path:
     if tau is None and _varied(predicted, measured):
         tau = float(kendalltau(predicted, measured).statistic)
     with style():
-        drawn, axes = figure("Accuracy predictor on subnets it has not seen", square=True)
+        drawn, axes = figure("Accuracy predictor, unseen subnets", square=True)
         ends = _ends(predicted, measured, [])
         axes.plot(ends, ends, color=INK, lw=0.9, ls="--")
         axes.scatter(predicted, measured, s=20, color=BLUE, alpha=0.75, lw=0)
@@ -166,13 +165,12 @@ def plot_training(history: Sequence[Mapping[str, Any]], path: Path) -> Path:
     """
     steps, ends = ([row for row in history if row["event"] == event] for event in ("steps", "phase_end"))
     with style():
-        drawn = Figure(figsize=SIZE, layout="constrained")
+        drawn = sheet("Training")
         loss_axes, accuracy_axes = drawn.subplots(2, 1, sharex=True)
         at, loss = (np.array([row[key] for row in steps], dtype=float) for key in ("step", "loss"))
         loss_axes.plot(at, loss, color=BLUE, lw=0.7, alpha=0.3)
         loss_axes.plot(at, _smooth(loss), color=BLUE, lw=1.6)
         loss_axes.set(ylabel="training loss")
-        loss_axes.set_title("Training", pad=24)
         for name, colour in (("largest", BLUE), ("smallest", ORANGE)):
             key = f"{name}_accuracy"
             if rows := [row for row in ends if row.get(key) is not None]:
@@ -195,7 +193,7 @@ def plot_search(history: Sequence[Mapping[str, Any]], path: Path) -> Path:
     `history` is `result["history"]` of a search. The hypervolume is a share of each search's last.
     """
     with style():
-        drawn = Figure(figsize=SIZE, layout="constrained")
+        drawn = sheet("Search: the best so far")
         best_axes, volume_axes = drawn.subplots(2, 1, sharex=True)
         named = len(history) <= _MOST_NAMED
         for entry in history:
@@ -205,30 +203,30 @@ def plot_search(history: Sequence[Mapping[str, Any]], path: Path) -> Path:
             best_axes.plot(evaluations, entry[name], lw=1.4, drawstyle="steps-post", label=label)
             volume = np.array(entry["hypervolume"], dtype=float)
             volume_axes.plot(evaluations, volume / (volume[-1] or 1.0), lw=1.4, drawstyle="steps-post")
-            best_axes.set(ylabel=f"best so far: {name}")
+            best_axes.set(ylabel=name)
             if name == "accuracy":
                 percent(best_axes, "y")
-        best_axes.set_title("Search: the best so far")
-        volume_axes.set(ylabel="share of final hypervolume", xlabel="networks evaluated", xscale="log")
+        volume_axes.set(ylabel="hypervolume", xlabel="networks evaluated", xscale="log")
+        percent(volume_axes, "y")
         # Over few decades matplotlib names every tick between them, one upon the other.
         volume_axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         volume_axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         volume_axes.xaxis.set_minor_formatter(NullFormatter())
         if named:
-            best_axes.legend(loc="best", fontsize=7.5)
+            columns = 2 if max(len(str(entry["id"])) for entry in history) <= _NARROW_NAME else 1
+            drawn.legend(loc="outside lower left", ncol=columns, fontsize=8.5)
         return write(drawn, path)
 
 
 def _draw_target(axes: Axes, target: Mapping[str, Any], labelled: bool) -> None:
     accuracy = target.get("accuracy_predicted")
     accuracy = target.get("accuracy_torch") if accuracy is None else accuracy
-    kind = "fine-tuned" if target.get("finetuned") else "test accuracy"
-    tested = "" if target.get("accuracy_torch") is None else f": {kind} {100 * target['accuracy_torch']:.2f} %"
+    tested = "" if target.get("accuracy_torch") is None else f": {100 * target['accuracy_torch']:.2f} %"
     axes.axvline(target["budget_ms"], color=RED, lw=1.0, ls=(0, (4, 3)), alpha=0.8)
     axes.annotate(
-        f"budget {target['budget_ms']:.3g} ms{tested}", (target["budget_ms"], 0.02), (-3, 0),
+        f"{target['budget_ms']:.3g} ms{tested}", (target["budget_ms"], 0.02), (-3, 0),
         xycoords=("data", "axes fraction"), textcoords="offset points", rotation=90, ha="right", va="bottom",
-        fontsize=8, color=RED, bbox={"facecolor": "white", "alpha": 0.75, "lw": 0, "pad": 1},
+        fontsize=8.5, color=RED, bbox={"facecolor": "white", "alpha": 0.75, "lw": 0, "pad": 1},
     )  # fmt: skip
     if accuracy is None:
         return
@@ -237,7 +235,7 @@ def _draw_target(axes: Axes, target: Mapping[str, Any], labelled: bool) -> None:
         axes.plot([target["predicted_ms"], measured], [accuracy, accuracy], color=INK, lw=1.0, zorder=3)
         axes.scatter(
             measured, accuracy, s=52, marker="D", facecolor="white", edgecolor=INK, lw=1.2, zorder=4,
-            label="chosen, measured latency" if labelled else None,
+            label="chosen, measured" if labelled else None,
         )  # fmt: skip
     axes.scatter(
         target["predicted_ms"], accuracy, s=130, marker="*", color=RED, zorder=5,
@@ -255,10 +253,10 @@ def _shade_phases(axes: Axes, steps: Sequence[Mapping[str, Any]], named: bool) -
         if number % 2:
             axes.axvspan(left, right, color=PALE, lw=0, zorder=0)
         if named:
-            # Every other name stands higher: short phases have no room beside each other.
+            # Three rows of names: short phases have no room beside each other.
             axes.annotate(
-                names[start], ((left + right) / 2, 1.0), (0, 2 + 9 * (number % 2)), xycoords=("data", "axes fraction"),
-                textcoords="offset points", ha="center", va="bottom", fontsize=7.5, color=SOFT,
+                names[start], ((left + right) / 2, 1.0), (0, 2 + 10 * (number % 3)), xycoords=("data", "axes fraction"),
+                textcoords="offset points", ha="center", va="bottom", fontsize=8.5, color=SOFT,
             )  # fmt: skip
     room = 0.01 * (bounds[-1] - bounds[0]) or 1.0
     axes.set_xlim(bounds[0] - room, bounds[-1] + room)

@@ -9,6 +9,7 @@
      "arch": {"space": "…", "ks": […], "e": […], "d": […], "r": 32}}
 
 `device`, `runtime`, `budget_ms`, `predicted_ms` and `arch` are required; what else is missing or None shows as "–".
+`budget` (its name), `precision` and `threads` show where there are any.
 `accuracy_predicted` is on the held-out images, the other accuracies on the test images; `accuracy_inherited` is that of
 the same network before it was fine-tuned, with the supernet's weights, as the random networks have them.
 
@@ -38,12 +39,21 @@ The rest is optional; what is absent is left out of the page:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hwnas.errors import HwnasError
 
-__all__ = ["BUDGET_TOLERANCE", "PREDICTION_TOLERANCE", "Result", "checked_targets", "corrected_ms", "setting", "slug"]
+__all__ = [
+    "BUDGET_TOLERANCE",
+    "PREDICTION_TOLERANCE",
+    "Result",
+    "checked_targets",
+    "corrected_ms",
+    "named_settings",
+    "setting",
+    "slug",
+]
 
 Result = Mapping[str, Any]
 
@@ -80,3 +90,16 @@ def setting(entry: Mapping[str, Any]) -> tuple[str, str]:
 def slug(*parts: str) -> str:
     """A file name or HTML id made of `parts`."""
     return "-".join("".join(c if c.isalnum() or c in "._" else "_" for c in part) for part in parts)
+
+
+def named_settings(kind: str, entries: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Each entry with the name of its plot, which no other has: devices `a b` and `a_b` would share one."""
+    taken: set[str] = set()
+    for entry in entries:
+        name = plain = slug(kind, *setting(entry))
+        number = 1
+        while name.lower() in taken:  # as file systems that ignore case compare them
+            number += 1
+            name = f"{plain}-{number}"
+        taken.add(name.lower())
+        yield name, entry

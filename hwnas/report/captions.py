@@ -1,0 +1,48 @@
+"""What stands beside each plot: what it shows for those who don't see it, and how to read it."""
+
+from __future__ import annotations
+
+from hwnas.report.shape import PREDICTION_TOLERANCE, Result, named_settings
+
+__all__ = ["plot_words"]
+
+_WORDS = {
+    "front": (
+        "Accuracy over latency",
+        "Grey: random subnets. Blue: the best that the search found at each latency. Stars: the nets chosen for the"
+        " budgets (dashed lines), on held-out accuracy as predicted; diamonds: the same nets at the latency that their"
+        " exported files measured. Beside a budget: what its net gets right of the test images, after"
+        " fine-tuning if there was any.",
+    ),
+    "latency": (
+        "Measured over predicted latency",
+        "Whole networks, measured, over the sum of their operators in the latency table. Shaded: within"
+        f" {100 * PREDICTION_TOLERANCE:.0f} %. Stars: the chosen nets, as exported files.",
+    ),
+    "accuracy_predictor": (
+        "Measured over predicted accuracy",
+        "Subnets that the predictor was not fitted on: accuracy measured with recalibrated batch norm on held-out"
+        " images over the prediction. The search needs the order to be right, which Kendall's τ measures.",
+    ),
+    "search": (
+        "The best so far over the networks evaluated",
+        "The best network found so far for each device, runtime and budget, as predicted, over the networks evaluated,"
+        " and how much of the hypervolume that the final front dominates had been found by then.",
+    ),
+    "training": (
+        "Training loss and held-out accuracy over steps",
+        "One training of the whole supernet, phase after phase. Accuracy is of the largest and the smallest subnet that"
+        " the phase trains, at its end: weights as inherited, batch norm recalibrated, no fine-tuning.",
+    ),
+}
+
+
+def plot_words(name: str, result: Result) -> dict[str, str]:
+    """`alt` and `caption` of the plot that `plots.draw_all` calls `name`."""
+    for kind, entries in (("front", result.get("front")), ("latency", result.get("tables"))):
+        for known, entry in named_settings(kind, entries or []):
+            if known == name:
+                title, caption = _WORDS[kind]
+                return {"alt": f"{title}: {entry['runtime']} on {entry['device']}", "caption": caption}
+    title, caption = _WORDS.get(name, (name, name))
+    return {"alt": title, "caption": caption}
