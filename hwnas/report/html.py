@@ -23,7 +23,7 @@ __all__ = ["write_report"]
 
 _OPTIONAL = (
     "title", "version", "seed", "created", "elapsed_s", "data", "supernet", "search", "accuracy_predictor", "tables",
-    "provenance",
+    "provenance", "plan",
 )  # fmt: skip
 
 

@@ -33,6 +33,7 @@ The rest is optional; what is absent is left out of the page:
 - `search_history`: one entry a device, runtime and budget, columns of equal length: `[{"id": "local-litert-tight",
   "evaluations": […], "accuracy": […] (or what else was optimised), "latency_ms": […], "elapsed_s": […],
   "hypervolume": […], "hypervolume_reference": {…}}, …]`, the best so far after so many networks.
+- `plan`: rows `step`, `planned_s`, `elapsed_s`: what was forecast for each step of the run, and what it took.
 - `provenance`: headings to `{name: value}`, shown as they are: machine, versions, seeds, noise.
 - `title`, `elapsed_s`, `version`, `seed`, `created`.
 """

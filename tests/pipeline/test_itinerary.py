@@ -49,8 +49,11 @@ def itinerary(heard: Heard, **planned: float) -> Itinerary:
 def test_all_steps_are_announced(heard: Heard) -> None:
     itinerary(heard, train=600.0, evaluate=0.0, profile=40.0).announce()
     assert heard.lines == [
-        "plan: 3 steps, about 11 min on this machine", "  1 train     10 min", "  2 evaluate  done", "  3 profile   40 s"
-    ]  # fmt: skip
+        "plan: 3 steps, about 11 min on this machine",
+        "  1 train     10 min",
+        "  2 evaluate  done",
+        "  3 profile   40 s",
+    ]
 
 
 def test_a_step_says_its_place_and_the_time_left(heard: Heard) -> None:

@@ -39,4 +39,3 @@ def test_foreign_phases_are_refused() -> None:
     wrong = replace(progressive_shrinking(), phases=(PhaseConfig("full", 1, 0.1, kernel_sizes=(9,)),))
     with pytest.raises(ConfigError, match="9"):
         measure_speed(wrong, make_space())
-
