@@ -25,18 +25,21 @@ _FIT_S = 3.0  # the accuracy predictor
 _LOADED_S = 2.0  # a data set read
 
 
-def forecast(config: RunStep, folder: Path, names: Sequence[str]) -> dict[str, float]:
+def forecast(config: RunStep, folder: Path, names: Sequence[str], speed: Speed | None = None) -> dict[str, float]:
     """Seconds that each of the steps `names` will take in `folder`, 0 where its result is there.
 
-    A training that was interrupted takes what it said was left. Raises what counting images and making networks raise.
+    A training that was interrupted takes what it said was left. `speed` is measured where it is not given. Raises what
+    counting images and making networks raise.
     """
     ahead = [name for name in names if not (folder / name / "result.json").exists()]
     seconds = dict.fromkeys(names, 0.0)
     space = resolve_space(config)
     if set(ahead) - {"profile", "export"}:
-        from hwnas.training.speed import measure_speed
+        if speed is None:
+            from hwnas.training.speed import measure_speed
 
-        learning = _learning_s(config, count_images(config.images), measure_speed(config.training, space))
+            speed = measure_speed(config.training, space)
+        learning = _learning_s(config, count_images(config.images), speed)
         left_s = _left_s(folder / "train")
         if left_s is not None:
             learning["train"] = min(left_s, learning["train"])
@@ -52,8 +55,7 @@ def forecast(config: RunStep, folder: Path, names: Sequence[str]) -> dict[str, f
 def _learning_s(config: RunStep, images: ImageCounts, speed: Speed) -> dict[str, float]:
     """Of the steps that are made of networks' training and answers."""
     training, measure = config.training, config.evaluation.measure
-    batch = min(training.batch_size, images.train)
-    per_epoch = images.train // batch * batch
+    per_epoch = max(images.train, training.epoch_images)
     judged = min(training.calibration_images, images.train) + images.held_out  # images, for a subnet's accuracy
     calibrated = min(measure.calibration_images, images.held_out)
     evaluated = calibrated + (min(measure.images, images.held_out) or images.held_out)

@@ -121,6 +121,8 @@ class TrainingConfig:
     `evaluate_every_epochs` (0: not). Losses and accuracies go to `training.csv` and, with `tensorboard`, to its files.
 
     A step takes `batch_size` images, or all where a data set has fewer, in `accumulate` equal parts one after another.
+    A phase's epochs are passes over the training images, or, where these are fewer than `epoch_images`, over so many,
+    each seen several times: a schedule for a large data set then trains a small one as well.
     `accelerator` and `precision` are Lightning Fabric's; under torchrun each process takes an equal part of every
     batch. `shards` threads of a process, on a CPU only, take an equal part each, with BatchNorm statistics of its own:
     for small networks much faster than threads inside each operator. The result depends on the number of parts.
@@ -131,6 +133,7 @@ class TrainingConfig:
     start: str = "fresh"
     quantisation: str = "none"
     batch_size: int = 64
+    epoch_images: int = 0
     accumulate: int = 1
     optimiser: str = "sgd"
     momentum: float = 0.9
@@ -169,7 +172,7 @@ class TrainingConfig:
         for key in ("momentum", "ema_decay", "label_smoothing", "dropout"):
             if not 0 <= getattr(self, key) < 1:
                 raise ConfigError(f"training.{key}: expected a value in [0, 1), got {getattr(self, key)}")
-        for key in ("weight_decay", "distillation_weight", "gradient_clip", "evaluate_every_epochs"):
+        for key in ("weight_decay", "distillation_weight", "gradient_clip", "evaluate_every_epochs", "epoch_images"):
             if getattr(self, key) < 0:
                 raise ConfigError(f"training.{key}: expected 0 or more, got {getattr(self, key)}")
         self._check_parts()
@@ -187,6 +190,10 @@ class TrainingConfig:
                     f"training.network=subnet trains one network: phases {drawing} need sampler=uniform and"
                     " subnets_per_step=1"
                 )
+
+    def epoch_steps(self, images: int) -> int:
+        """The steps of one of a phase's epochs where there are so many training images, a batch or more."""
+        return max(images, self.epoch_images) // self.batch_size
 
     def _check_parts(self) -> None:
         parts = self.shards * self.accumulate

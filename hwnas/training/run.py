@@ -57,7 +57,8 @@ class Run:
         check_fit(config, self.space, data, processes.count)
         single = network.genotype if isinstance(network, SingleNetwork) else None
         self.batches = Batches(data, config.batch_size, seed, processes, self._resolution_at)
-        self.plan = plan_phases(config.phases, self.space, self.batches.steps_per_epoch, single)
+        self._epoch_steps = config.epoch_steps(len(data.train))
+        self.plan = plan_phases(config.phases, self.space, self._epoch_steps, single)
         self.identity = run_identity(config, self.space, data, seed, single, processes.count)
         self.checkpoints = CheckpointFolder(folder / "checkpoints", self.identity)
         self.network = channels_last(network.to(processes.device))
@@ -118,7 +119,7 @@ class Run:
 
     def _train(self, live: LivePhase) -> None:
         phase, scores = live.phase, ClassScores(live.phase)
-        evaluate_every = round(self.config.evaluate_every_epochs * self.batches.steps_per_epoch)
+        evaluate_every = round(self.config.evaluate_every_epochs * self._epoch_steps)
         while self.step < phase.end:
             rate = phase.learning_rate(self.step)
             genotypes = live.sampler.draw(numpy_generator(self.seed, SUBNETS, self.step))
@@ -209,7 +210,7 @@ class Run:
             "event": event,
             "phase": phase.config.name,
             "step": self.step,
-            "epoch": round(self.step / self.batches.steps_per_epoch, 4),
+            "epoch": round(self.step / self._epoch_steps, 4),
             "elapsed_s": self.clock.elapsed_s,
             "left_s": self.clock.left_s(self.step),
             **values,

@@ -12,6 +12,7 @@ import hwnas
 from hwnas.pipeline.config import RunStep
 from hwnas.pipeline.forecast import forecast
 from hwnas.pipeline.run import ORDER
+from hwnas.training.speed import Speed
 
 NAMES = tuple(ORDER)
 
@@ -37,7 +38,8 @@ def test_more_work_takes_longer(config: RunStep, tmp_path: Path) -> None:
         search=replace(config.search, budgets=tuple(range(1, 100)), budget_quantiles=()),
         finetune=replace(config.finetune, epochs=900),
     )
-    short, long = forecast(config, tmp_path, NAMES), forecast(longer, tmp_path, NAMES)
+    speed = Speed(phases=(1e-3,) * len(config.training.phases), alone=1e-3, answer=1e-4)
+    short, long = (forecast(one, tmp_path, NAMES, speed) for one in (config, longer))
     longer_ones = {name for name in NAMES if long[name] > 10 * short[name]}
     assert longer_ones == {"train", "evaluate", "profile", "finetune", "export", "validate"}
 

@@ -128,6 +128,18 @@ def test_a_finished_run_is_not_trained_again(
     assert equal_weights(first.supernet, second.supernet)
 
 
+def test_an_epoch_of_few_images_repeats_them(
+    one_phase: TrainingConfig, space: OfaMbv3Space, data: ImageData, tmp_path: Path
+) -> None:
+    (phase,) = one_phase.phases
+    steps = [
+        train(replace(one_phase, epoch_images=images), space, data, tmp_path / str(images), 0, no_progress).history[-1]
+        for images in (0, 80, 3 * len(data.train))
+    ]
+    assert [row["epoch"] for row in steps] == [phase.epochs] * 3
+    assert [row["step"] / steps[0]["step"] for row in steps] == [1, 1, 3]
+
+
 def test_seeds_differ(one_phase: TrainingConfig, space: OfaMbv3Space, data: ImageData, tmp_path: Path) -> None:
     first, second = (train(one_phase, space, data, tmp_path / str(seed), seed, no_progress) for seed in (0, 1))
     assert not equal_weights(first.supernet, second.supernet)
