@@ -38,12 +38,15 @@ def template(node: ast.expr) -> str:
 
 @cache
 def texts() -> tuple[str, ...]:
-    return tuple(
-        text.replace("`", "")
-        for path in sorted((ROOT / "hwnas").rglob("*.py"))
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, (ast.Constant, ast.JoinedStr, ast.BinOp)) and (text := template(node)).strip("…")
-    )
+    """All texts of the code but docstrings, without backticks, which the page can't quote."""
+    found: dict[str, None] = {}
+    for path in sorted((ROOT / "hwnas").rglob("*.py")):
+        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        documentation = {node.value for node in nodes if isinstance(node, ast.Expr)}
+        for node in nodes:
+            if isinstance(node, (ast.Constant, ast.JoinedStr, ast.BinOp)) and node not in documentation:
+                found[template(node).replace("`", "")] = None
+    return tuple(found)
 
 
 def in_order(parts: list[str], text: str) -> bool:
