@@ -143,10 +143,11 @@ def test_export_of_an_arch_of_ones_own(smoke: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("runtime", ["tvm", "executorch"])
-def test_every_runtime_goes_the_whole_way(smoke: Path, runtime: str) -> None:
-    """Runtimes whose files don't say what goes in are told, where files are validated too."""
-    pytest.importorskip(runtime, reason=f"{runtime} missing: pip install 'hwnas[{runtime}]'")
+@pytest.mark.timeout(1200)
+def test_files_that_do_not_say_what_goes_in_are_validated(smoke: Path) -> None:
+    """TVM's libraries, as ExecuTorch's programs, are fed what they are told to be."""
+    runtime = "tvm"
+    pytest.importorskip("tvm", reason="tvm missing: pip install 'hwnas[tvm]'")
     shutil.rmtree(smoke / "finetune")
     few = ("profiling.networks=10", "profiling.rounds=2", "profiling.max_rounds=2")
     for command in ("profile", "search", "export", "validate"):
