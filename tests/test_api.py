@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import inspect
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -196,3 +197,17 @@ def test_a_step_takes_its_own_config(workplace: Path) -> None:
     assert hwnas.search(own, "runs/mine/search") == hwnas.search(everything, "runs/mine/search")
     with pytest.raises(hwnas.HwnasError, match="seed: expected 0 or more"):
         hwnas.TrainStep(space=everything.space, data=everything.data, seed=-1)
+
+
+def test_the_page_about_python_is_true(workplace: Path) -> None:
+    """docs/python.md, its blocks one after another."""
+    page = (Path(__file__).resolve().parents[1] / "docs" / "python.md").read_text("utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", page, flags=re.M | re.S)
+    assert len(blocks) > 4
+    space: dict[str, Any] = {}
+    for block in blocks:
+        exec(compile(block, "docs/python.md", "exec"), space)  # noqa: S102 (ours)
+    assert len(space["result"].targets) == 4
+    functions = set(re.findall(r"`hwnas\.(\w+)`", page))
+    assert functions
+    assert not [name for name in functions if not hasattr(hwnas, name)]

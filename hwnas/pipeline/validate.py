@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hwnas.errors import StorageError
+from hwnas.export.signature import Port, fed_shape
 from hwnas.latency.tables.table import read_table
 from hwnas.pipeline.config import ValidateStep
 from hwnas.pipeline.export.result import Exported, ExportedFile
@@ -131,7 +132,8 @@ def validate(config: ValidateStep, folder: Path, reporter: Reporter = SILENT) ->
     }
 
     def work() -> Validated:
-        latencies = _measure_latencies(config, space, tables, selected, models, folder, reporter)
+        shapes = {target.id: fed_shape([Port.of(one) for one in files[target.id].inputs]) for target in selected}
+        latencies = _measure_latencies(config, space, tables, selected, models, shapes, folder, reporter)
         data = load_images(config, space, reporter.note, checkpoint)
         with reporter.step(f"validate: accuracy of {len(selected)} files on {len(data.test)} test images") as progress:
             exported_accuracy = _accuracy_of_files(selected, models, data, progress)
@@ -180,6 +182,7 @@ def _measure_latencies(
     tables: Mapping[str, Path],
     selected: Sequence[SearchEntry],
     models: Mapping[str, Path],
+    shapes: Mapping[str, tuple[Any, ...]],
     folder: Path,
     reporter: Reporter,
 ) -> dict[str, MeasuredNetwork]:
@@ -196,7 +199,10 @@ def _measure_latencies(
         settings = replace(config.profiling, runtime=runtime)
         title = f"validate: latency of {len(mine)} files on {device.name}, {settings.setting}"
         with reporter.step(title) as progress, connect(device, config.device) as transport:
-            found |= measure_networks(mine, read_table(path), space, transport, settings, folder, config.seed, progress)
+            fed = {name: shapes[name] for name in mine}
+            found |= measure_networks(
+                mine, read_table(path), space, transport, settings, folder, config.seed, progress, fed
+            )
     return found
 
 

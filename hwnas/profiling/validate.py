@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -74,7 +75,7 @@ def measure_networks(
     folder: Path,
     seed: int,
     progress: Progress,
-    shapes: Mapping[str, Sequence[int]] | None = None,
+    shapes: Mapping[str, Sequence[Any]] | None = None,
 ) -> dict[str, MeasuredNetwork]:
     """The latency of model files, such as exported ones, on the device and setting of `table`, by name.
 
@@ -154,7 +155,7 @@ def _measure(
     folder: Path,
     seed: int,
     progress: Progress,
-    shapes: Mapping[str, Sequence[int]],
+    shapes: Mapping[str, Sequence[Any]],
 ) -> tuple[dict[str, MeasuredNetwork], float]:
     of_table = (
         *(table.provenance[key] for key in ("runtime", "precision", "threads")),

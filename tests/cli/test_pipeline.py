@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -139,6 +140,22 @@ def test_export_of_an_arch_of_ones_own(smoke: Path) -> None:
     assert (folder / result_of(folder)["files"][0]["path"]).is_file()
     (smoke / "bad.json").write_text(json.dumps({**arch, "r": 17}))
     assert "r is 17, valid: 16, 24" in error_line(step("export", smoke, f"arch={smoke}/bad.json"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_files_that_do_not_say_what_goes_in_are_validated(smoke: Path) -> None:
+    """TVM's libraries, as ExecuTorch's programs, are fed what they are told to be."""
+    runtime = "tvm"
+    pytest.importorskip("tvm", reason="tvm missing: pip install 'hwnas[tvm]'")
+    shutil.rmtree(smoke / "finetune")
+    few = ("profiling.networks=10", "profiling.rounds=2", "profiling.max_rounds=2")
+    for command in ("profile", "search", "export", "validate"):
+        done = step(command, smoke, f"runtime={runtime}", *few)
+        assert done.returncode == 0, done.stderr
+    targets = json.loads((smoke / "validate" / "result.json").read_text())["result"]["targets"]
+    assert [target["runtime"] for target in targets] == [runtime, runtime]
+    assert all(target["measured_ms"] > 0 for target in targets)
 
 
 def test_infeasible_budget_names_the_fastest(smoke: Path) -> None:
