@@ -106,6 +106,17 @@ def test_nothing_is_loaded_from_elsewhere(pages: dict[Path, Page], built: tuple[
     ]
 
 
+NAMED = re.compile(
+    r"(?<![\w/.@-])((?:hwnas|benchmarks|conf|tests|docs|device_profiles|latency_tables|examples)/[\w./-]*\w)"
+)
+
+
+@pytest.mark.parametrize("page", [*sorted(DOCS.rglob("*.md")), ROOT / "README.md"], ids=lambda path: path.name)
+def test_files_that_pages_name_exist(page: Path) -> None:
+    for name in NAMED.findall(page.read_text("utf-8")):
+        assert (ROOT / name).exists(), name
+
+
 def documented() -> list[str]:
     return [name for path in sorted((DOCS / "api").glob("*.md")) for name in API.findall(path.read_text("utf-8"))]
 
