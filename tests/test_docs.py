@@ -20,7 +20,7 @@ import pytest
 from mkdocs.exceptions import PluginError
 
 import hwnas
-from docs.hooks import benchmarks, docstrings, repository
+from docs.hooks import benchmarks, commonmark, docstrings, repository
 from hwnas.export.bundle.manifest import Manifest
 from hwnas.pipeline.config import PipelineConfig
 
@@ -214,3 +214,19 @@ def made():
         "Makes it. Raises [DataError][hwnas.errors.DataError], not `DataError`.\n\n"
         "```pycon\n>>> made()\n'DataError'\n```\n\nMore."
     )
+
+
+NESTED = "1. a\n\n    ```sh\n    x \\\n        y\n    - z\n    ```\n\n    b\n2. c"
+
+
+@pytest.mark.parametrize(
+    ("written", "made"),
+    [
+        ("text:\n- a\n  b\n- c\n  - d\n- e", "text:\n\n- a\n    b\n- c\n    - d\n- e"),
+        ("1. a\n\n   ```sh\n   x \\\n       y\n   - z\n   ```\n\n   b\n2. c", NESTED),
+        ("- a\nlazy\n\npara - no\n\n    code", "- a\nlazy\n\npara - no\n\n    code"),
+        ("a\n```\n- no\n```\n| - | 1. |", "a\n```\n- no\n```\n| - | 1. |"),
+    ],
+)
+def test_lists_are_as_on_code_hosts(written: str, made: str) -> None:
+    assert commonmark.with_wide_lists(written) == made

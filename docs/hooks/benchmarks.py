@@ -98,6 +98,9 @@ HEADLINES = {
         "mutation": "Random changes that the tests of `search` notice: {`search`|after, same sample (seed 0)}",
     },
 }
+WIDE = "---\nhide:\n  - toc\n---"
+"""Tables of results have many columns."""
+
 TOLD = {"latency_tables": "latency_tables.md", "onnx_precisions": "quantisation.md", "tvm_schedules": "tvm.md"}
 """Results that have no page of their own, and the page that speaks of them."""
 
@@ -150,7 +153,7 @@ def page(path: Path) -> str:
         parts.append(f"![The same as a picture]({path.stem}.png)")
     data = f"; all figures: [{path.stem}.json]({path.stem}.json)" if path.with_suffix(".json").exists() else ""
     parts.append(f"[All benchmarks](../../docs/{INDEX}){data}.")
-    return "\n\n".join([*parts, ""])
+    return "\n\n".join([WIDE, *parts, ""])
 
 
 def title(name: str, text: str) -> str:
