@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 import shutil
 import subprocess
@@ -18,6 +19,10 @@ from urllib.parse import unquote, urldefrag
 import griffe
 import pytest
 from mkdocs.exceptions import PluginError
+from selenium.webdriver import Chrome, ChromeOptions
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.wait import WebDriverWait
 
 import hwnas
 from docs.hooks import benchmarks, commonmark, docstrings, repository
@@ -177,6 +182,24 @@ def test_links_to_the_repository() -> None:
     assert repository.site_path("latency_tables") == "repository/latency_tables/README.md"
 
 
+def test_notebooks_are_shown_as_their_cells() -> None:
+    drawn = {"output_type": "display_data", "data": {"text/plain": ["<Figure>"], "image/png": "iVBO\n"}}
+    printed = {"output_type": "stream", "name": "stdout", "text": ["1\n", "2\n"]}
+    found = repository.cells(
+        {
+            "cells": [
+                {"cell_type": "markdown", "source": ["# Title\n", "[a](../docs/start.md)"]},
+                {"cell_type": "code", "source": ["f()"], "outputs": [printed, drawn]},
+                {"cell_type": "code", "source": "g()", "outputs": []},
+            ]
+        }
+    )
+    assert found == (
+        "# Title\n[a](../docs/start.md)\n\n``````python\nf()\n``````\n\n``````text\n1\n2\n``````\n\n"
+        "![What the cell draws](data:image/png;base64,iVBO)\n\n``````python\ng()\n``````\n"
+    )
+
+
 def test_every_result_is_in_the_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = benchmarks.table()
     for path in benchmarks.RESULTS.iterdir():
@@ -230,3 +253,39 @@ NESTED = "1. a\n\n    ```sh\n    x \\\n        y\n    - z\n    ```\n\n    b\n2. 
 )
 def test_lists_are_as_on_code_hosts(written: str, made: str) -> None:
     assert commonmark.with_wide_lists(written) == made
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["architecture.html", "benchmarks.html", "api/steps.html"])
+def test_it_reads_well_in_a_browser(built: tuple[Path, str, str], browser: Chrome, page: str) -> None:
+    """From the disk: no error, nothing asked of elsewhere, nothing wider than a telephone, and the search finds."""
+    browser.get((built[0] / page).as_uri())
+    wait = WebDriverWait(browser, 20)
+    assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+    browser.execute_script("document.querySelector('#__search').click()")
+    browser.find_element(By.CSS_SELECTOR, "input.md-search__input").send_keys("InfeasibleBudgetError")
+    found = wait.until(lambda here: here.find_elements(By.CSS_SELECTOR, ".md-search-result__link"))
+    assert "api/errors.html" in str(found[0].get_attribute("href"))
+    assert browser.get_log("browser") == []
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = [one["params"]["request"]["url"] for one in events if one["method"] == "Network.requestWillBeSent"]
+    assert len(asked) > 5
+    assert not [url for url in asked if not url.startswith(("file:", "data:"))]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Chrome]:
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not chromium or not driver:
+        pytest.skip("needs a browser: apt-get install chromium chromium-driver")
+    options = ChromeOptions()
+    options.binary_location = chromium
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    for one in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=500,900"):
+        options.add_argument(one)
+    made = Chrome(options, Service(driver))
+    made.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": 400, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    )
+    yield made
+    made.quit()

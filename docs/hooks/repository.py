@@ -1,16 +1,18 @@
 """Links of a page to files outside `docs/` work in the site as on a code host.
 
 A file that a page links to becomes a part of the site under `repository/`: Markdown as a page, sources and settings as
-a page that shows them, a folder as its README or a list, everything else (JSON, CSV, pictures) as it is. Links of
-these are followed likewise. A link to what does not exist is left as it is, and mkdocs warns of it.
+a page that shows them, a notebook as its cells, a folder as its README or a list, everything else (JSON, CSV, pictures)
+as it is. Links of these are followed likewise. A link to what does not exist is left as it is, and mkdocs warns of it.
 """
 
 from __future__ import annotations
 
+import json
 import posixpath
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files, InclusionLevel
@@ -28,6 +30,7 @@ SHOWN = {
     ".yml": "yaml",
 }
 NAMED = {"Dockerfile": "dockerfile", "LICENSE": "text", "Makefile": "make"}
+NOTEBOOK = ".ipynb"
 BUILT = ("__pycache__",)
 
 LINK = re.compile(r"(?P<before>\]\(<?|^\[[^\]]+\]:\s+<?)(?P<path>[^\s)>#]+)", re.MULTILINE)
@@ -105,7 +108,7 @@ def site_path(path: str) -> str:
         return path.removeprefix(DOCS)
     if target.is_dir():
         return site_path(f"{path}/README.md") if (target / "README.md").exists() else f"{MOUNT}{path}/index.md"
-    return f"{MOUNT}{path}.md" if language(target) else MOUNT + path
+    return f"{MOUNT}{path}.md" if language(target) or target.suffix == NOTEBOOK else MOUNT + path
 
 
 def taken_in(path: str, config: MkDocsConfig) -> File:
@@ -117,6 +120,8 @@ def taken_in(path: str, config: MkDocsConfig) -> File:
         return page(config, uri, listing(target))
     if name := language(target):
         return page(config, uri, f"# `{path}`\n\n``````{name}\n{target.read_text('utf-8')}\n``````\n", found=False)
+    if target.suffix == NOTEBOOK:
+        return page(config, uri, cells(json.loads(target.read_text("utf-8"))))
     if target.suffix == ".md":
         return page(config, uri, target.read_text("utf-8"))
     return File.generated(config, uri, content=target.read_bytes(), inclusion=InclusionLevel.NOT_IN_NAV)
@@ -138,3 +143,21 @@ def listing(folder: Path) -> str:
     inside = sorted(path for path in folder.iterdir() if path.name not in BUILT and not path.name.startswith("."))
     lines = [f"- `{path.name}/`" if path.is_dir() else f"- [{path.name}]({path.name})" for path in inside]
     return "\n".join([f"# `{folder.relative_to(ROOT)}/`", "", *lines, ""])
+
+
+def cells(notebook: dict[str, Any]) -> str:
+    """A notebook as Markdown: its texts, its code, and what it printed and drew where that is kept in it."""
+    parts = []
+    for cell in notebook["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] != "code":
+            parts.append(source)
+            continue
+        parts.append(f"``````python\n{source}\n``````")
+        for output in cell["outputs"]:
+            data = output.get("data", {"text/plain": output.get("text", [])})
+            if "image/png" in data:
+                parts.append(f"![What the cell draws](data:image/png;base64,{''.join(data['image/png']).strip()})")
+            elif text := "".join(data.get("text/plain", [])).rstrip():
+                parts.append(f"``````text\n{text}\n``````")
+    return "\n\n".join(parts) + "\n"
