@@ -179,6 +179,9 @@ def test_links_to_the_repository() -> None:
     assert repository.linked("[a](docs/devices.md) [b](conf/)", "README.md") == ["docs/devices.md", "conf"]
     assert repository.site_path("docs/devices.md") == "devices.md"
     assert repository.site_path("conf/config.yaml") == "repository/conf/config.yaml.md"
+    assert repository.named([{"A": "a.md"}, {"B": [{"C": "repository/README.md"}, "d.md"]}]) == [
+        "a.md", "repository/README.md", "d.md",
+    ]  # fmt: skip
     assert repository.site_path("latency_tables") == "repository/latency_tables/README.md"
 
 

@@ -1,8 +1,9 @@
 """Links of a page to files outside `docs/` work in the site as on a code host.
 
-A file that a page links to becomes a part of the site under `repository/`: Markdown as a page, sources and settings as
-a page that shows them, a notebook as its cells, a folder as its README or a list, everything else (JSON, CSV, pictures)
-as it is. Links of these are followed likewise. A link to what does not exist is left as it is, and mkdocs warns of it.
+A file that a page links to, or the navigation names, becomes a part of the site under `repository/`: Markdown as a page,
+sources and settings as a page that shows them, a notebook as its cells, a folder as its README or a list, everything
+else (JSON, CSV, pictures) as it is. Links of these are followed likewise. A link to what does not exist is left as it is,
+and mkdocs warns of it.
 """
 
 from __future__ import annotations
@@ -40,7 +41,10 @@ CODE = re.compile(f"{FENCE}|{SPAN}", re.MULTILINE | re.DOTALL)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Takes in every file that pages link to, and those that these link to."""
+    """Takes in every file that the navigation names or pages link to, and those that these link to."""
+    for uri in named(config.nav):
+        if uri.startswith(MOUNT) and files.get_file_from_path(uri) is None and (ROOT / repository_path(uri)).exists():
+            files.append(taken_in(repository_path(uri), config))
     waiting = [file for file in files if file.is_documentation_page() and file.inclusion is not InclusionLevel.EXCLUDED]
     while waiting:
         file = waiting.pop()
@@ -61,6 +65,13 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return posixpath.relpath(site_path(path), folder or ".")
 
     return relinked(markdown, repository_path(here), place)
+
+
+def named(nav: Any) -> list[str]:
+    """The pages of a navigation, or of a part of it."""
+    if isinstance(nav, dict):
+        nav = list(nav.values())
+    return [nav] if isinstance(nav, str) else [page for part in nav or [] for page in named(part)]
 
 
 def linked(markdown: str, source: str) -> list[str]:
