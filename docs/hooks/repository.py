@@ -1,9 +1,9 @@
 """Links of a page to files outside `docs/` work in the site as on a code host.
 
-A file that a page links to, or the navigation names, becomes a part of the site under `repository/`: Markdown as a page,
-sources and settings as a page that shows them, a notebook as its cells, a folder as its README or a list, everything
-else (JSON, CSV, pictures) as it is. Links of these are followed likewise. A link to what does not exist is left as it is,
-and mkdocs warns of it.
+A file that a page links to, or the navigation names, becomes a part of the site under `repository/`: Markdown as a
+page, sources and settings as a page that shows them, a notebook as its cells, a folder as its README or a list,
+everything else (JSON, CSV, pictures) as it is. Links of these are followed likewise. A link to what does not exist is
+left as it is, and mkdocs warns of it.
 """
 
 from __future__ import annotations
