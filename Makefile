@@ -35,8 +35,7 @@ lint: $(VENV)/.installed-test
 # The theme says of MkDocs 2, at length, that it will not be of use: we stay with 1.
 docs docs-serve: export NO_MKDOCS_2_WARNING := 1
 docs: $(VENV)/.installed-docs
-	$(BIN)/mkdocs build --strict --clean --quiet
-	@echo 'site/index.html'
+	$(BIN)/mkdocs build --strict --clean
 
 docs-serve: $(VENV)/.installed-docs
 	$(BIN)/mkdocs serve
