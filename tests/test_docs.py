@@ -79,6 +79,10 @@ def pages(built: tuple[Path, str, str]) -> dict[Path, Page]:
 def test_it_builds_without_a_warning_and_without_torch(built: tuple[Path, str, str]) -> None:
     _, said, log = built
     assert said.splitlines()[-1] == "[]"
+    # With --quiet, mkdocs doesn't count warnings.
+    assert re.search(
+        r"^\t\$\(BIN\)/mkdocs build --strict --clean$", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE
+    )
     assert [line for line in log.splitlines() if not line.startswith("INFO")] == []
 
 
@@ -209,11 +213,11 @@ def test_every_result_is_in_the_index(tmp_path: Path, monkeypatch: pytest.Monkey
         assert path.suffix not in (".md", ".json") or f"({path.stem}" in shown or f"/{path.name})" in shown
     shutil.copytree(benchmarks.RESULTS, tmp_path, dirs_exist_ok=True)
     monkeypatch.setattr(benchmarks, "RESULTS", tmp_path)
-    (tmp_path / "fresh.md").write_text("# Fresh *figures*\n\n2027-01-02; A processor, 4 cores; more\n")
+    (tmp_path / "fresh.md").write_text("# Fresh | *figures*\n\n2027-01-02; A processor, 4 cores; more\n")
     quoted = (tmp_path / "search_tabular.md").read_text("utf-8").replace("| islands | 47 of 50", "| islands | 50 of 50")
     (tmp_path / "search_tabular.md").write_text(quoted, "utf-8")
     again = benchmarks.table()
-    assert "| [Fresh *figures*](../benchmarks/results/fresh.md) |  | 2027-01-02, A processor, 4 cores |  |" in again
+    assert r"| [Fresh \| *figures*](../benchmarks/results/fresh.md) |  | 2027-01-02, A processor, 4 cores |  |" in again
     assert "islands 47 of 50 runs" in shown
     assert "islands 50 of 50 runs" in again
     (tmp_path / "search_tabular.md").write_text(quoted.replace("| islands |", "| isles |"), "utf-8")

@@ -142,7 +142,8 @@ def row(name: str, headline: str) -> str:
     link = f"../benchmarks/results/{name}.md" if text else TOLD.get(name, f"../benchmarks/results/{name}.json")
     data = f"[JSON](../benchmarks/results/{name}.json)" if data_path.exists() else ""
     where = measured(text) if text else measured_by(json.loads(data_path.read_text("utf-8")))
-    return f"| [{title(name, text)}]({link}) | {quoted(headline, text, name)} | {where} | {data} |"
+    what = title(name, text).replace("|", "\\|")
+    return f"| [{what}]({link}) | {quoted(headline, text, name)} | {where} | {data} |"
 
 
 def page(path: Path) -> str:
