@@ -4,11 +4,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: help install run test test-all lint mutants device-tools browser lock clean
+.PHONY: help install run test test-all lint docs docs-serve mutants device-tools browser lock clean
 help:
-	@echo 'make run       install and run the quickstart experiment (about 25 minutes on 2 cores)'
+	@echo 'make run       install and run the quickstart experiment (about ten minutes on 2 cores)'
 	@echo 'make test      install and run linters, type checker, import contract and tests'
 	@echo 'make test-all  the same with the slow tests'
+	@echo 'make docs      the documentation as a site, in site/index.html; make docs-serve shows it while it is written'
 	@echo 'make mutants ROOM=latency  change a folder of hwnas at random: do its own tests notice? (ten minutes)'
 	@echo 'make install   the virtual environment $(VENV) alone'
 	@echo 'make lock      pin the dependencies again (constraints.txt)'
@@ -30,6 +31,14 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The theme says of MkDocs 2, at length, that it will not be of use: we stay with 1.
+docs docs-serve: export NO_MKDOCS_2_WARNING := 1
+docs: $(VENV)/.installed-docs
+	$(BIN)/mkdocs build --strict --clean
+
+docs-serve: $(VENV)/.installed-docs
+	$(BIN)/mkdocs serve
 
 # Not in CI. ROOM: a folder of hwnas, such as latency or export/check; another SEED draws other changes.
 MUTANTS ?= 100
@@ -54,6 +63,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(PIP) -e '.[all,test]'
+	@touch $@
+
+# Without torch and runtimes: sources are read, not imported.
+$(VENV)/.installed-docs: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e '.[docs]'
 	@touch $@
 
 $(VENV)/.installed-mutation: $(VENV)/.installed-test
@@ -83,4 +97,4 @@ lock:
 	  --no-annotate --no-header --quiet pyproject.toml -o constraints.txt
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist site

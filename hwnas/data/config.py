@@ -237,6 +237,7 @@ class NoDataConfig:
 
 
 DataConfig = FashionMnistConfig | ImageFolderConfig | DigitsConfig
+"""A set of images."""
 
 
 @dataclass(frozen=True)

@@ -54,9 +54,10 @@ S = TypeVar("S", bound="Step")
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """What every step is asked for. Paths that are None are looked for where the step before writes, beside the folder.
+    """What every step is asked for: the `seed` of all that is random.
 
-    Raises ConfigError, one line, for a value that is not valid.
+    Paths that are None are looked for where the step before writes, beside the folder. Raises ConfigError, one
+    line, for a value that is not valid.
     """
 
     seed: int = 0
@@ -89,7 +90,7 @@ class SpaceStep(Step):
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceStep(Step):
-    """A step on a device. `runtime` may be one name or several."""
+    """A step on a device. `runtime` may be one name or several; each stands for that of `profiling`."""
 
     device: DeviceConfig = field(default_factory=DeviceConfig)
     runtime: str | tuple[str, ...] = ("onnxruntime", "litert")
@@ -181,7 +182,10 @@ class EvaluateLatencyStep(Step):
 
 @dataclass(frozen=True, kw_only=True)
 class ExportStep(SpaceStep, DeviceStep):
-    """`hwnas export`: the networks of a search (`targets`), the network `arch`, or the torch module `module`."""
+    """`hwnas export`: the networks of a search (`targets`), the network `arch`, or the torch module `module`.
+
+    `formats` and `precisions` that are empty: the runtimes' own, and those that the networks were searched for.
+    """
 
     checkpoint: str | None = None
     targets: str | None = None

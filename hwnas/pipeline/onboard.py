@@ -36,7 +36,9 @@ class Onboarded:
     """A predictor for a device, `file` in the step's folder, and what it learnt from.
 
     `expected_mape`: its expected error, a fraction; `check_mape`: that on `check_networks` others. `taught_by`: what it
-    says of that; `teachers` and `hypotheses`: the share of each; `undecided`: more measurements would tell.
+    says of that; `teachers` and `hypotheses`: the share of each; `disagreement`: how much of the expected error is the
+    hypotheses'; `undecided`: more measurements would tell. `measured`: the networks that it chose, `measurements_used`
+    of them; `stopped_early`: the error asked for was met with fewer than were allowed.
     """
 
     device: str

@@ -60,6 +60,7 @@ class ScoredSubnet(Scored):
 class Trained:
     """A training. `checkpoint` is a file of its folder. A supernet has `largest`, `smallest` and `random`, one network
     `subnet`. `history`: rows as training writes them (see `hwnas.report.shape`); `data`: what it was trained on.
+    `parameters`: of the space's largest network; `subnets`: how many combinations of genes `space` has.
     """
 
     checkpoint: str

@@ -43,10 +43,12 @@ __all__ = ["Validated", "ValidatedTarget", "validate"]
 
 @dataclass(frozen=True, kw_only=True)
 class ValidatedTarget:
-    """An exported file on its device: `predicted_ms` by the table, `measured_ms` with the device's `drift` in it.
+    """An exported file on its device: `predicted_ms` by the table, `measured_ms` with the device's `drift` in it, the
+    median of so many `samples`; `p10_ms` and `p90_ms` are their percentiles.
 
     Accuracies are fractions: `accuracy_predicted` on held-out images, the others on the test images: of the network by
     torch, of the file, with the supernet's weights (`inherited`), and the mean of `random_networks` of its latency.
+    `finetuned`: it has weights of its own. `parity_max_abs`: the file's largest difference from torch.
     """
 
     id: str

@@ -37,7 +37,8 @@ class PredictedNetwork:
 class TableValidated:
     """A table held against `networks` that it has not seen, drift divided out. Errors are fractions.
 
-    `mape_test_retest`: of measuring twice. `plot`: a file of the step's folder.
+    `mape_test_retest`: of measuring twice. `within_10_percent`: the share of `rows` no further off. `plot`: a file
+    of the step's folder.
     """
 
     device: str

@@ -14,6 +14,9 @@ __all__ = ["ProfilingConfig"]
 class ProfilingConfig:
     """Settings of a latency table and of the measurements that are compared with it.
 
+    `runtime`, `precision` and `threads` name the setting; `batch` images go in at once. `pin`: whether the process is
+    kept on as many cores as it has threads. A model runs for `warm_up_ms` before its first sample.
+
     `networks`: whole networks measured beside the operators, to learn what operators cost inside one (0: isolated
     costs stand). `rounds`: samples of each model, and up to `max_rounds` until the 95 % interval of its median is
     within `interval` of it; `slice_ms`: the time of one sample, at least `min_repeats`

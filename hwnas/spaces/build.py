@@ -16,6 +16,7 @@ from hwnas.spaces.space import Space
 __all__ = ["FAMILIES", "PUBLISHED_ON", "SpaceConfig", "make_space", "space_from_dict"]
 
 SpaceConfig = OfaMbv3Config | OfaProxylessConfig | OfaResNet50Config
+"""A space, by its family's settings."""
 
 FAMILIES: dict[str, type[SpaceConfig]] = {
     kind.family: kind for kind in (OfaMbv3Config, OfaProxylessConfig, OfaResNet50Config)

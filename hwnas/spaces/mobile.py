@@ -29,7 +29,8 @@ class MobileConfig:
     """What such a space is made of.
 
     `widths`: stem, first block, each elastic stage, and the head's; multiplied by `width_mult` and made divisible by
-    8. `strides`: first block, then each stage. `in_channels` and `classes` may be 0, "as the data set has".
+    8. `strides`: first block, then each stage. Each block chooses of `kernel_sizes` and `expand_ratios`, each stage of
+    `depths` (blocks), the network of `resolution`. `in_channels` and `classes` may be 0, "as the data set has".
     """
 
     family: ClassVar[str]

@@ -27,7 +27,8 @@ class OfaResNet50Config:
     A stem of three 3×3 convolutions (half of `stem_width` channels; the second of them residual and elastic; then
     `stem_width`) and a max pool, then stages of `base_depths` blocks and as many more as `depths` allow. `widths` and
     the stem's are multiplied by each of `width_mults`; a block's mid channels are its output channels times a ratio of
-    `expand_ratios`. `in_channels` and `classes` may be 0, "as the data set has".
+    `expand_ratios`; `strides` are of each stage's first block. A network chooses of `resolution`.
+    `in_channels` and `classes` may be 0, "as the data set has".
     """
 
     family: ClassVar[str] = "ofa_resnet50"

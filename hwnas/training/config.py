@@ -119,6 +119,8 @@ class TrainingConfig:
     end use the average. `calibration_images` training images set BatchNorm statistics where a subnet is evaluated;
     `random_subnets` random ones are, beside the largest and the smallest, at each phase's end, and within it every
     `evaluate_every_epochs` (0: not). Losses and accuracies go to `training.csv` and, with `tensorboard`, to its files.
+    `dropout` is before the classifier. A loss is noted every `log_every` steps, a checkpoint written every
+    `checkpoint_every`.
 
     A step takes `batch_size` images, or all where a data set has fewer, in `accumulate` equal parts one after another.
     A phase's epochs are passes over the training images, or, where these are fewer than `epoch_images`, over so many,

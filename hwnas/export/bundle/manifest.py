@@ -47,7 +47,8 @@ class Manifest:
     `float_layers`: layers of a quantised file that stayed float. `metrics`: `predicted` and `measured`, each by name
     with the unit in the name. `latency`: the median on the device with the file's p10 and p90, and of the network
     measured beside it, or None with a `reason`. `preflight`: operators that some delegate will not run. `golden`:
-    tolerances of the golden pair. `data`: name and licence of the images.
+    tolerances of the golden pair. `data`: name and licence of the images. `versions`: of the packages that made it.
+    `tvm_target`: the processor that a library is for.
 
     `inputs` and `outputs`, in the file's order: name, shape, dtype and, of maps, layout. `input_shape` and
     `input_layout` are the first input's. `logits`: the output that tells `classes`, or None. `notes`: what else is to

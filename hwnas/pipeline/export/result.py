@@ -19,7 +19,8 @@ class ExportedFile:
 
     `parity_max_abs`: against torch on `parity_images` images, `real_images` or noise; `top1_agreement`: how often both
     name the same class. Accuracies, fractions of held-out images, are None where there are no labelled images. Latency
-    is None where it was not measured, for `latency_reason`. `preflight`: what the device will not run well; `inputs`
+    is None where it was not measured, for `latency_reason`. `float_layers`: of a quantised file, those that stayed
+    float. `preflight`: what the device will not run well; `inputs`
     and `outputs` as the manifest has them.
     """
 

@@ -23,7 +23,8 @@ __all__ = ["ChosenNetwork", "EvaluatedNetworks", "SearchEntry", "Searched"]
 class ChosenNetwork:
     """A network for a device setting. What published tables don't say of that is None, as is what was not searched for.
 
-    `arch` as `Arch.to_dict()` gives it. `checkpoint`: where its own weights are, if it was fine-tuned.
+    `id`: device, runtime (and precision, unless fp32) and budget. `arch` as `Arch.to_dict()` gives it. `checkpoint`:
+    where its own weights are, if it was fine-tuned.
     """
 
     id: str
@@ -103,7 +104,12 @@ class SearchEntry(ChosenNetwork):
 
 @dataclass(frozen=True, kw_only=True)
 class Searched:
-    """The result of a search. `front` and `history`: one entry a target, see `hwnas.report.shape`."""
+    """The result of a search: the network `selected` for each target and budget.
+
+    `front` and `history`: one entry a target, see `hwnas.report.shape`. `objectives` and `constraints` as they were
+    asked for, with their units. `evaluations`: networks evaluated, of all targets. `space`: its config.
+    `latency_is_estimate`: latencies are of public facts, none was measured.
+    """
 
     selected: tuple[SearchEntry, ...]
     objectives: tuple[dict[str, str], ...] = ()
