@@ -97,8 +97,6 @@ def test_links_lead_somewhere(pages: dict[Path, Page]) -> None:
             there = (path.parent / unquote(target)).resolve() if target else path
             if there.is_dir():
                 there /= "index.html"
-            if not there.exists() and there.name == "index.html" and not (DOCS / "index.md").exists():
-                continue
             known = pages[there].anchors if there in pages else set()
             if not there.exists() or (anchor and unquote(anchor) not in known | {"__top"}):
                 dead.append(f"{path.name}: {link}")
