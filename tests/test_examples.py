@@ -5,14 +5,14 @@ from __future__ import annotations
 import ast
 import json
 import re
-import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+from tests.notebooks import ROOT, executed, said
+
+EXAMPLES = ROOT / "examples"
 NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))
 
 
@@ -21,39 +21,14 @@ def cells(path: Path, kind: str) -> list[dict[str, Any]]:
     return [cell for cell in found if cell["cell_type"] == kind]
 
 
-def said(notebook: Any) -> str:
-    """All text that an executed notebook shows."""
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
-    return "\n".join(output.get("text", "") or output.get("data", {}).get("text/plain", "") for output in outputs)
-
-
-def executed(path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, more: str = "") -> Any:
-    """The notebook after a run in a copy of `examples/`, by this interpreter, whatever kernels the user has installed.
-
-    `more`: a cell at the end.
-
-    Raises CellExecutionError where a cell fails.
-    """
+def notebook(name: str, more: str = "") -> Any:
+    """The notebook, with a cell `more` at the end."""
     import nbformat
-    from nbclient import NotebookClient
 
-    copy = Path(shutil.copytree(EXAMPLES, folder / "examples", ignore=shutil.ignore_patterns("runs", "my_images")))
-    kernels = folder / "jupyter" / "kernels" / "here"
-    kernels.mkdir(parents=True)
-    argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    spec = {"argv": argv, "display_name": "here", "language": "python"}
-    (kernels / "kernel.json").write_text(json.dumps(spec), encoding="utf-8")
-    monkeypatch.setenv("JUPYTER_PATH", str(folder / "jupyter"))
-    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(folder / "runtime"))
-    monkeypatch.setenv("IPYTHONDIR", str(folder / "ipython"))
-    monkeypatch.setenv("PYTHONPATH", str(EXAMPLES.parent))
-    notebook = nbformat.read(copy / path.name, as_version=4)  # type: ignore[no-untyped-call]
+    found = nbformat.read(EXAMPLES / f"{name}.ipynb", as_version=4)  # type: ignore[no-untyped-call]
     if more:
-        notebook.cells.append(nbformat.v4.new_code_cell(more))  # type: ignore[no-untyped-call]
-    client = NotebookClient(
-        notebook, kernel_name="here", timeout=600, resources={"metadata": {"path": str(copy)}}, record_timing=False
-    )
-    return client.execute()
+        found.cells.append(nbformat.v4.new_code_cell(more))  # type: ignore[no-untyped-call]
+    return found
 
 
 def test_there_are_notebooks() -> None:
@@ -91,8 +66,8 @@ def test_public_names_alone(path: Path) -> None:
 
 @pytest.mark.slow
 def test_my_images_to_tflite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = said(executed(EXAMPLES / "my_images_to_tflite.ipynb", tmp_path, monkeypatch))
-    run = tmp_path / "examples" / "runs" / "mine"
+    shown = said(executed(notebook("my_images_to_tflite"), tmp_path, monkeypatch))
+    run = tmp_path / "runs" / "mine"
     targets = json.loads((run / "result.json").read_text(encoding="utf-8"))["result"]["targets"]
     assert [target["budget"] for target in targets] == ["q20", "q50", "q90"]
     for target in targets:
@@ -100,13 +75,14 @@ def test_my_images_to_tflite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert Path(target["file"]).name == "model.tflite"
     assert "model.tflite: good" in shown
     assert "digit 9" in shown
+    for chatter in ("LiteRT-Torch Convert", "_pytree.py", "XNNPACK"):  # libraries', not ours
+        assert chatter not in shown
 
 
 @pytest.mark.slow
 def test_compare_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = 'import sys\nprint("torch loaded:", "torch" in sys.modules)'
-    notebook = executed(EXAMPLES / "compare_devices.ipynb", tmp_path, monkeypatch, loaded)
-    shown = said(notebook)
+    shown = said(executed(notebook("compare_devices", loaded), tmp_path, monkeypatch))
     for part in ("emerald_rapids_2_cores litert int8 2t", "raspberry_pi_5 (rough)", "no estimate, for want of facts"):
         assert part in shown
     assert "torch loaded: False" in shown
