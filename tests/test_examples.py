@@ -65,6 +65,7 @@ def test_public_names_alone(path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # 75 s on two cores
 def test_my_images_to_tflite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = said(executed(notebook("my_images_to_tflite"), tmp_path, monkeypatch))
     run = tmp_path / "runs" / "mine"

@@ -15,6 +15,7 @@ from hwnas.errors import StorageError
 from hwnas.export.formats import format_of_runtime
 from hwnas.export.passes import require
 from hwnas.pipeline.config import DeviceStep, RunStep
+from hwnas.pipeline.memory import check_memory
 from hwnas.profiling.measure import probe
 from hwnas.progress import Reporter, no_progress
 
@@ -22,12 +23,13 @@ __all__ = ["check_device", "check_folders", "check_run"]
 
 
 def check_run(config: RunStep, folder: Path, steps: Sequence[str], reporter: Reporter) -> None:
-    """Everything that `hwnas run` will ask of data, device, installation and disk, found out within seconds.
+    """Everything that `hwnas run` will ask of data, device, installation, memory and disk, found out within seconds.
 
     Data that are fetched are fetched here. Raises HwnasError for the first thing that is missing: images, a device that
     does not exist, does not run the runtime or does not answer, an extra that is not installed, a format that is not
     written so, a folder that can't be written.
     """
+    check_memory()
     check_folders([folder / step for step in steps])
     require(("torch", "lightning_fabric", "kornia", "sklearn"), "train", "training")
     _check_formats(config)
