@@ -176,7 +176,7 @@ def _check_answers(address: str) -> None:
     def ask() -> None:
         try:
             requests.head(address, timeout=_ANSWER_SECONDS)
-        except requests.RequestException as error:
+        except (requests.RequestException, OSError, ValueError) as error:  # the last for a proxy's odd address
             refused.append(error)
         else:
             refused.append(None)

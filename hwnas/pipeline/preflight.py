@@ -67,14 +67,14 @@ def check_folders(folders: Sequence[Path]) -> None:
 
 
 def _check_data(config: DataConfig, reporter: Reporter) -> None:
-    """DataError where there are no images, or where they can't be fetched."""
+    """DataError where there are no images, where they can't be fetched, or where a file of the set is spoilt."""
     if not isinstance(config, FashionMnistConfig):
         describe(config)
-    elif fashion_mnist.is_here(config.root):
-        fashion_mnist.find(config.root, no_progress)
-    else:
+        return
+    if not fashion_mnist.is_here(config.root):
         with reporter.step("data: fetching Fashion-MNIST, 30 MB") as progress:
-            fashion_mnist.find(None, progress)
+            fashion_mnist.find(config.root, progress)
+    fashion_mnist.read(config, no_progress)
 
 
 def _check_formats(config: RunStep) -> None:
