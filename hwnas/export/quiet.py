@@ -60,7 +60,7 @@ def _notebook_silenced(kept: TextIO) -> Iterator[None]:
             with suppress(AttributeError):  # written in C, and on a file descriptor: redirected already
                 stream.write = kept.write  # type: ignore[method-assign]
                 undo.callback(delattr, stream, "write")
-        shown: Any = CapturingDisplayPublisher()
+        shown: Any = CapturingDisplayPublisher()  # type: ignore[no-untyped-call]
         undo.callback(setattr, shell, "display_pub", shell.display_pub)
         shell.display_pub = shown
         try:

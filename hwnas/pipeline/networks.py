@@ -59,5 +59,6 @@ def network_of(
         return extract(trained, genotype).eval()
     measure = MeasureConfig()
     if isinstance(images, (ExportStep, RunStep)):
-        images, seed, measure = images.images, images.seed, images.evaluation.measure
+        settings = images
+        images, seed, measure = settings.images, settings.seed, settings.evaluation.measure
     return calibrate_subnet(trained, genotype, load_data(images, seed, no_progress), measure)
