@@ -41,6 +41,11 @@ _HOMES = {
     "load_config": "hwnas.cli.load",
     "make_space": "hwnas.pipeline.space",
     "LatencyTable": "hwnas.latency.tables.table",
+    "TableEstimator": "hwnas.latency.tables.lookup",
+    "RooflineEstimator": "hwnas.latency.roofline",
+    "load_profile": "hwnas.devices.profile",
+    "profile_names": "hwnas.devices.profile",
+    "packaged": "hwnas.files",
     "load_supernet": "hwnas.pipeline.networks",
     "read_runs": "hwnas.pipeline.runs",
     "ConsoleReporter": "hwnas.cli.console",
@@ -59,7 +64,12 @@ __all__ = ["__version__", *sorted(_HOMES)]
 if TYPE_CHECKING:
     from hwnas.cli.console import ConsoleReporter as ConsoleReporter
     from hwnas.cli.load import load_config as load_config
+    from hwnas.devices.profile import load_profile as load_profile
+    from hwnas.devices.profile import profile_names as profile_names
     from hwnas.errors import HwnasError as HwnasError
+    from hwnas.files import packaged as packaged
+    from hwnas.latency.roofline import RooflineEstimator as RooflineEstimator
+    from hwnas.latency.tables.lookup import TableEstimator as TableEstimator
     from hwnas.latency.tables.table import LatencyTable as LatencyTable
     from hwnas.pipeline.config import EvaluateLatencyStep as EvaluateLatencyStep
     from hwnas.pipeline.config import EvaluateStep as EvaluateStep

@@ -35,7 +35,11 @@ _PACKAGED_FOLDERS = ("conf", "device_profiles", "latency_tables")
 
 
 def packaged(folder: str) -> Path:
-    """The folder `conf`, `device_profiles` or `latency_tables`, in a checkout as well as in an installed wheel."""
+    """The folder `conf`, `device_profiles` or `latency_tables`, in a checkout as well as in an installed wheel.
+
+    >>> sorted(path.name for path in hwnas.packaged("latency_tables").iterdir() if path.is_dir())
+    ['ofa_mbv3', 'ofa_mbv3_32']
+    """
     if folder not in _PACKAGED_FOLDERS:
         raise ValueError(f"not a packaged folder: {folder!r}")
     package = Path(__file__).resolve().parent

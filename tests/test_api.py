@@ -50,7 +50,8 @@ def test_the_import_is_light() -> None:
     code = (
         "import sys, time; began = time.process_time(); import hwnas; print(time.process_time() - began);"
         "print(sorted({'torch', 'numpy', 'pandas', 'onnxruntime', 'hydra', 'ai_edge_litert'} & set(sys.modules)));"
-        "hwnas.LatencyTable; hwnas.search; hwnas.load_config; hwnas.TrainStep; print('torch' in sys.modules)"
+        "hwnas.LatencyTable; hwnas.TableEstimator; hwnas.search; hwnas.load_config; hwnas.TrainStep;"
+        "print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     seconds, heavy, torch = done.stdout.splitlines()
@@ -83,7 +84,7 @@ def examples(name: str) -> list[doctest.DocTest]:
     return [one for one in found if one.examples]
 
 
-@pytest.mark.parametrize("name", [*FUNCTIONS, "LatencyTable"])
+@pytest.mark.parametrize("name", [*FUNCTIONS, "LatencyTable", "TableEstimator", "RooflineEstimator"])
 def test_examples_are_true(name: str, workplace: Path) -> None:
     found = examples(name)
     assert found, f"hwnas.{name} has no example"

@@ -15,7 +15,7 @@ from hwnas.data.idx import read_idx
 from hwnas.errors import DataError
 from hwnas.progress import Progress
 
-__all__ = ["count", "files_stamp", "find", "read"]
+__all__ = ["count", "files_stamp", "find", "is_here", "read"]
 
 Arrays = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
@@ -47,10 +47,9 @@ def find(root: str | None, progress: Progress) -> Path:
                 " Fashion-MNIST, or leave data.root unset to have them found or fetched"
             )
         return folder
+    if (present := _present()) is not None:
+        return present
     cached = _cache_folder()
-    for folder in (SYSTEM_FOLDER, cached):
-        if not _missing(folder):
-            return folder
     fetches: dict[str, Callable[[], None]] = {
         f"apt-get download {PACKAGE}": lambda: fetch_debian_package(PACKAGE, PACKAGE_FOLDER, cached, progress),
         f"download from {ADDRESS}": lambda: download(ADDRESS, SHA256, cached, progress),
@@ -63,9 +62,15 @@ def find(root: str | None, progress: Progress) -> Path:
         reasons.append(f"{way}: {reason}")
     raise DataError(
         f"Fashion-MNIST is not in {SYSTEM_FOLDER} and could not be fetched to {cached} ({'; '.join(reasons)}). Ways:"
-        f" apt-get install {PACKAGE}; or put the four files {', '.join(SHA256)} into a folder and set data.root to it;"
-        " or run again with a network"
+        f" run again with a network (a proxy: http_proxy=…); or fetch {', '.join(SHA256)} from {ADDRESS} elsewhere and"
+        f" put them into {cached}, or into any folder with data.root=FOLDER; or apt-get install {PACKAGE}; or other"
+        " images: data=digits needs no download, data=image_folder data.root=FOLDER takes your own"
     )
+
+
+def is_here(root: str | None) -> bool:
+    """Whether `find` would find the files without fetching them, or at once say what `root` lacks."""
+    return root is not None or _present() is not None
 
 
 def read(config: FashionMnistConfig, progress: Progress) -> tuple[Arrays, Arrays]:
@@ -115,6 +120,10 @@ def _refusal(fetch: Callable[[], None]) -> DataError | None:
     except DataError as error:
         return error
     return None
+
+
+def _present() -> Path | None:
+    return next((folder for folder in (SYSTEM_FOLDER, _cache_folder()) if not _missing(folder)), None)
 
 
 def _missing(folder: Path) -> list[str]:

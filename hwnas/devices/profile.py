@@ -91,7 +91,11 @@ class DeviceProfile:
 
 
 def profile_names() -> list[str]:
-    """The names of the shipped profiles, sorted."""
+    """The names of the shipped profiles, sorted.
+
+    >>> "raspberry_pi_5" in hwnas.profile_names()
+    True
+    """
     return sorted(path.stem for path in packaged("device_profiles").glob("*.yaml"))
 
 
@@ -107,6 +111,9 @@ def load_profile(name: str) -> DeviceProfile:
     """The profile with this name among the shipped ones, or in the file that `name` is the path of.
 
     Raises DeviceError for an unknown name, and naming file and key for a file that is not a valid profile.
+
+    >>> hwnas.load_profile("raspberry_pi_5").bandwidth_gb_s
+    17.1
     """
     path = profile_path(name)
     return _validated(path, read_profile(path, _NUMBERS))

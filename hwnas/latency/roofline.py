@@ -27,6 +27,12 @@ class RooflineEstimator(LatencyEstimator):
     """A LatencyEstimator: the sum over operators of each kernel's roofline, float32, batch 1, on `threads` cores.
 
     Raises DeviceError where the profile lacks a fact that it takes.
+
+    >>> space = hwnas.make_space("ofa_mbv3", resolution=(160, 192, 224))
+    >>> rough = hwnas.RooflineEstimator(hwnas.load_profile("raspberry_pi_5"), space)
+    >>> smallest, largest = (space.extreme(largest=size)[None] for size in (False, True))
+    >>> bool(rough.latency_ms(smallest)[0] < rough.latency_ms(largest)[0])
+    True
     """
 
     def __init__(self, profile: DeviceProfile, space: Space, threads: int = 1) -> None:

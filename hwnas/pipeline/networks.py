@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hwnas.accuracy.measure_config import MeasureConfig
 from hwnas.data.config import DataConfig
+from hwnas.pipeline.config import ExportStep, RunStep
 from hwnas.progress import no_progress
 from hwnas.spaces import Space
 
@@ -37,12 +38,17 @@ def load_supernet(path: Path | str, space: Space | None = None) -> TrainedNetwor
 
 
 def network_of(
-    arch: Mapping[str, Any], trained: TrainedNetwork, images: DataConfig | None = None, seed: int = 0
+    arch: Mapping[str, Any],
+    trained: TrainedNetwork,
+    images: DataConfig | ExportStep | RunStep | None = None,
+    seed: int = 0,
 ) -> nn.Module:
     """The network of `arch` with the weights in `trained`, in eval mode.
 
     With `images` its BatchNorm is calibrated on those that `seed` holds out, as for every measured accuracy; without,
-    its statistics are the supernet's, which belong to no subnet. Raises ArchError for an arch of another space.
+    its statistics are the supernet's, which belong to no subnet. Where `images` are all settings, as `load_config`
+    gives them, their seed, their data and `evaluation.measure` say which images, and the network computes what its
+    exported file does. Raises ArchError for an arch of another space.
     """
     from hwnas.accuracy.measure import calibrate_subnet
     from hwnas.data.load import load_data
@@ -51,4 +57,8 @@ def network_of(
     genotype = trained.space.genotype(arch)
     if images is None:
         return extract(trained, genotype).eval()
-    return calibrate_subnet(trained, genotype, load_data(images, seed, no_progress), MeasureConfig())
+    measure = MeasureConfig()
+    if isinstance(images, (ExportStep, RunStep)):
+        settings = images
+        images, seed, measure = settings.images, settings.seed, settings.evaluation.measure
+    return calibrate_subnet(trained, genotype, load_data(images, seed, no_progress), measure)

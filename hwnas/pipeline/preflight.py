@@ -1,4 +1,4 @@
-"""What can be known to be wrong before the first expensive step: devices, runtimes, formats, folders."""
+"""What can be known to be wrong before the first expensive step: data, devices, runtimes, formats, folders."""
 
 from __future__ import annotations
 
@@ -7,26 +7,33 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from hwnas.data import fashion_mnist
+from hwnas.data.config import DataConfig, FashionMnistConfig, describe
 from hwnas.devices.connect import connect
 from hwnas.devices.profile import DeviceProfile, load_profile
 from hwnas.errors import StorageError
 from hwnas.export.formats import format_of_runtime
 from hwnas.export.passes import require
 from hwnas.pipeline.config import DeviceStep, RunStep
+from hwnas.pipeline.memory import check_memory
 from hwnas.profiling.measure import probe
+from hwnas.progress import Reporter, no_progress
 
 __all__ = ["check_device", "check_folders", "check_run"]
 
 
-def check_run(config: RunStep, folder: Path, steps: Sequence[str]) -> None:
-    """Everything that `hwnas run` will ask of device, installation and disk, found out within seconds.
+def check_run(config: RunStep, folder: Path, steps: Sequence[str], reporter: Reporter) -> None:
+    """Everything that `hwnas run` will ask of data, device, installation, memory and disk, found out within seconds.
 
-    Raises HwnasError for the first thing that is missing: a device that does not exist, does not run the runtime or
-    does not answer, an extra that is not installed, a format that is not written so, a folder that can't be written.
+    Data that are fetched are fetched here. Raises HwnasError for the first thing that is missing: images, a device that
+    does not exist, does not run the runtime or does not answer, an extra that is not installed, a format that is not
+    written so, a folder that can't be written.
     """
+    check_memory()
     check_folders([folder / step for step in steps])
     require(("torch", "lightning_fabric", "kornia", "sklearn"), "train", "training")
     _check_formats(config)
+    _check_data(config.images, reporter)
     check_device(config)
 
 
@@ -57,6 +64,17 @@ def check_folders(folders: Sequence[Path]) -> None:
                 pass
     except OSError as error:
         raise StorageError(f"cannot write {folder}: {error.strerror or error}; choose another folder") from error
+
+
+def _check_data(config: DataConfig, reporter: Reporter) -> None:
+    """DataError where there are no images, where they can't be fetched, or where a file of the set is spoilt."""
+    if not isinstance(config, FashionMnistConfig):
+        describe(config)
+        return
+    if not fashion_mnist.is_here(config.root):
+        with reporter.step("data: fetching Fashion-MNIST, 30 MB") as progress:
+            fashion_mnist.find(config.root, progress)
+    fashion_mnist.read(config, no_progress)
 
 
 def _check_formats(config: RunStep) -> None:

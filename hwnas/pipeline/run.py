@@ -61,7 +61,7 @@ def run(config: RunStep, folder: Path, reporter: Reporter = SILENT) -> RunResult
     with ExitStack() as holds:
         for name in names:  # all of them: what another process did meanwhile would be of other settings
             holds.enter_context(held(folder / name))
-        _check_once(config, folder, names)
+        _check_once(config, folder, names, reporter)
         itinerary = _planned(config, folder, names, reporter)
         for name in names:
             kind, step = ORDER[name]
@@ -106,10 +106,10 @@ def _planned(config: RunStep, folder: Path, names: Sequence[str], reporter: Repo
     return itinerary
 
 
-def _check_once(config: RunStep, folder: Path, steps: Sequence[str]) -> None:
+def _check_once(config: RunStep, folder: Path, steps: Sequence[str], reporter: Reporter) -> None:
     """`check_run`, unless a run with the same settings is finished: what it found is shown without its device."""
     settings, known = json.loads(json.dumps(to_plain(config))), folder / "inputs.json"
     finished = all((folder / name / "result.json").exists() for name in steps)
     if not finished or read_or_none(known) != settings:
-        check_run(config, folder, steps)
+        check_run(config, folder, steps, reporter)
         write_json(known, settings)

@@ -8,8 +8,10 @@ import hashlib
 import http.server
 import os
 import shutil
+import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from hwnas.data.config import FashionMnistConfig
 from hwnas.data.fetch import download, fetch_debian_package
 from hwnas.data.idx import read_idx
 from hwnas.data.load import load_data
-from hwnas.errors import DataError
+from hwnas.errors import DataError, StorageError
 from hwnas.progress import no_progress
 
 NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -163,11 +165,71 @@ def test_files_are_kept_as_they_are_whatever_a_server_calls_them(tmp_path: Path,
     assert digests(tmp_path / "set") == expected
 
 
-@pytest.mark.parametrize("folder", ["absent", "nonsense", "cut"])
-def test_download_says_why_there_is_no_answer(tmp_path: Path, server: str, folder: str) -> None:
-    with pytest.raises(DataError, match=r"no answer \(.+\)\Z"):
+@pytest.mark.parametrize(
+    ("folder", "says"),
+    [
+        ("absent", r"no such file there \(404 .+\)\Z"),
+        ("nonsense", r"images\.gz did not arrive whole \(no HTTP\)\Z"),
+        ("cut", r"images\.gz did not arrive whole \(.*13 bytes read, 987 more expected.*\)\Z"),
+    ],
+)
+def test_download_says_why_there_is_no_file(tmp_path: Path, server: str, folder: str, says: str) -> None:
+    with pytest.raises(DataError, match=says):
         download(f"{server}/{folder}", {"images.gz": "0"}, tmp_path / "cache" / "set", no_progress)
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+@pytest.fixture
+def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a socket that takes every connection and never answers."""
+    monkeypatch.setattr("hwnas.data.fetch._ANSWER_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+def test_a_server_that_is_silent_is_not_waited_for(tmp_path: Path, silent: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(DataError, match=r"\Ano answer"):
+        download(silent, {"images.gz": "0"}, tmp_path / "cache" / "set", no_progress)
+    assert time.monotonic() - began < 5
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_silent_proxy_is_not_waited_for(tmp_path: Path, silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", silent)
+    monkeypatch.setenv("no_proxy", "")
+    began = time.monotonic()
+    with pytest.raises(DataError, match=r"\Ano answer"):
+        download("http://images.example", {"images.gz": "0"}, tmp_path / "set", no_progress)
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.skipif(shutil.which("apt-get") is None, reason="only where there is apt-get")
+def test_a_silent_package_mirror_is_not_waited_for(
+    tmp_path: Path, silent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sources.list").write_text(f"deb [trusted=yes] {silent}/debian stable main\n")
+    (tmp_path / "lists").mkdir()
+    sources = tmp_path / "apt.conf"
+    sources.write_text(
+        f'Dir::Etc::sourcelist "{tmp_path}/sources.list"; Dir::Etc::sourceparts "/dev/null";'
+        f' Dir::State::lists "{tmp_path}/lists"; Acquire::http::Proxy "DIRECT";'
+    )
+    monkeypatch.setenv("APT_CONFIG", str(sources))
+    began = time.monotonic()
+    with pytest.raises(DataError, match=r"\Ano answer within"):
+        fetch_debian_package("dataset-fashion-mnist", Path("usr/share/x"), tmp_path / "cache" / "set", no_progress)
+    assert time.monotonic() - began < 20
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_cache_that_cannot_be_written_is_said_with_the_ways_around(tmp_path: Path, server: str) -> None:
+    write_set(tmp_path / "served", zipped=True)
+    (tmp_path / "cache").write_text("a file where a folder should be")
+    with pytest.raises(
+        StorageError, match=r"cannot write .*cache/set: .+; free space, or set XDG_CACHE_HOME .*data\.root"
+    ):
+        download(server, digests(tmp_path / "served"), tmp_path / "cache" / "set", no_progress)
 
 
 def test_download_goes_through_the_proxy_of_the_environment(
@@ -179,6 +241,14 @@ def test_download_goes_through_the_proxy_of_the_environment(
         download("http://images.example", {"images.gz": "0"}, tmp_path / "set", no_progress)
 
 
+def test_a_full_disk_is_said_before_anything_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hwnas.data.fetch._NEEDED_BYTES", 10**18)
+    with pytest.raises(
+        StorageError, match=r"cannot write .*set: \d+ MB are free there, expected 1000000000000; free space"
+    ):
+        download("http://127.0.0.1:9", {"images.gz": "0"}, tmp_path / "set", no_progress)
+
+
 def test_without_any_way_the_error_lists_the_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))  # neither apt-get nor dpkg
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -187,7 +257,15 @@ def test_without_any_way_the_error_lists_the_ways(tmp_path: Path, monkeypatch: p
     with pytest.raises(DataError) as caught:
         fashion_mnist.find(None, no_progress)
     message = str(caught.value)
-    for part in ("apt-get is not installed here", "download from http://127.0.0.1:9", "apt-get install", "data.root"):
+    for part in (
+        "apt-get is not installed here",
+        "download from http://127.0.0.1:9: no answer ([Errno 111] Connection refused)",
+        f"fetch {', '.join(fashion_mnist.SHA256)} from http://127.0.0.1:9 elsewhere",
+        f"put them into {tmp_path / 'cache' / 'hwnas' / 'fashion-mnist'}",
+        "apt-get install",
+        "data.root",
+        "data=digits",
+    ):
         assert part in message
     assert "\n" not in message
 

@@ -11,6 +11,7 @@ import pytest
 
 from hwnas.export.passes import first_line
 from hwnas.export.quiet import quiet
+from tests.notebooks import executed, said
 
 EXPORT = """
 import logging, sys, torch
@@ -56,6 +57,40 @@ def test_exceptions_pass_and_output_comes_back(capfd: pytest.CaptureFixture[str]
         raise KeyboardInterrupt
     os.write(2, b"again\n")
     assert capfd.readouterr().err == "again\n"
+
+
+IN_A_NOTEBOOK = """
+import logging, os, sys
+from rich.console import Console
+from hwnas.export.quiet import quiet
+logging.getLogger("hwnas.export.quiet").setLevel(logging.DEBUG)
+entries = logging.FileHandler("entries.log")
+logging.getLogger("hwnas.export.quiet").addHandler(entries)
+console, kept = Console(), sys.stderr
+with quiet("a library"):
+    print("printed")
+    kept.write("by a handler\\n")
+    os.write(1, b"from C\\n")
+    console.print("by rich")
+    display("displayed")
+print("printing goes on")
+kept.write("so do handlers\\n")
+console.print("and rich")
+"""
+
+
+def test_a_notebook_shows_nothing_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import nbformat
+
+    cells = [nbformat.v4.new_code_cell(IN_A_NOTEBOOK)]  # type: ignore[no-untyped-call]
+    notebook = nbformat.v4.new_notebook(cells=cells)  # type: ignore[no-untyped-call]
+    shown = said(executed(notebook, tmp_path, monkeypatch))
+    assert [line.strip() for line in sorted(shown.split("\n")) if line.strip()] == [
+        "and rich", "printing goes on", "so do handlers",
+    ]  # fmt: skip
+    entries = (tmp_path / "entries.log").read_text()
+    for text in ("printed", "by a handler", "from C", "by rich", "displayed"):
+        assert text in entries
 
 
 @pytest.mark.parametrize(

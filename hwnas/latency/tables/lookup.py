@@ -26,6 +26,12 @@ class TableEstimator(LatencyEstimator):
 
     `std_ms` is the spread of networks held out of the table's correction around it, relative to the mean, or None
     for a table without whole networks.
+
+    >>> table = hwnas.LatencyTable.read("latency_tables/ofa_mbv3/emerald_rapids_2_cores/onnxruntime-fp32-1t.csv")
+    >>> space = hwnas.make_space("ofa_mbv3", resolution=(160, 192, 224))
+    >>> largest = space.extreme(largest=True)[None]
+    >>> round(float(hwnas.TableEstimator(table, space).latency_ms(largest)[0]))  # ms
+    12
     """
 
     def __init__(self, table: LatencyTable, space: Space) -> None:

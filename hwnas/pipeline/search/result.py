@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from hwnas.data.config import DataConfig
+    from hwnas.pipeline.config import ExportStep, RunStep
     from hwnas.supernet.single import TrainedNetwork
 
 __all__ = ["ChosenNetwork", "EvaluatedNetworks", "SearchEntry", "Searched"]
@@ -95,7 +96,9 @@ class SearchEntry(ChosenNetwork):
         """As measured on held-out images where it was, else as predicted."""
         return self.accuracy_predicted if self.accuracy_measured is None else self.accuracy_measured
 
-    def module(self, trained: TrainedNetwork, images: DataConfig | None = None, seed: int = 0) -> nn.Module:
+    def module(
+        self, trained: TrainedNetwork, images: DataConfig | ExportStep | RunStep | None = None, seed: int = 0
+    ) -> nn.Module:
         """The network itself, with the weights in `trained`: see `hwnas.pipeline.networks.network_of`."""
         from hwnas.pipeline.networks import network_of
 
