@@ -25,31 +25,29 @@ _FIT_S = 3.0  # the accuracy predictor
 _LOADED_S = 2.0  # a data set read
 
 
-def forecast(config: RunStep, folder: Path, names: Sequence[str], speed: Speed | None = None) -> dict[str, float]:
-    """Seconds that each of the steps `names` will take in `folder`, 0 where its result is there.
+def forecast(config: RunStep, folder: Path, ahead: Sequence[str], speed: Speed | None = None) -> dict[str, float]:
+    """Seconds that each of the steps `ahead` will take in `folder`.
 
     A training that was interrupted takes what it said was left. `speed` is measured where it is not given. Raises what
     counting images and making networks raise.
     """
-    ahead = [name for name in names if not (folder / name / "result.json").exists()]
-    seconds = dict.fromkeys(names, 0.0)
-    space = resolve_space(config)
-    if set(ahead) - {"profile", "export"}:
+    seconds = _device_s(config, len(resolve_space(config).operators))
+    if set(ahead) - set(seconds):
         if speed is None:
             from hwnas.training.speed import measure_speed
 
-            speed = measure_speed(config.training, space)
-        learning = _learning_s(config, count_images(config.images), speed)
-        left_s = _left_s(folder / "train")
-        if left_s is not None:
-            learning["train"] = min(left_s, learning["train"])
-        seconds |= {name: learning[name] for name in ahead if name in learning}
-    networks = config.profiling.networks
-    device = {
-        "profile": len(config.runtimes) * (len(space.operators) + networks) * _MODEL_S,
-        "export": _networks(config) * max(1, len(config.formats)) * max(1, len(config.precisions)) * _FILE_S,
-    }
-    return seconds | {name: device[name] for name in ahead if name in device}
+            speed = measure_speed(config.training, resolve_space(config))
+        seconds |= _learning_s(config, count_images(config.images), speed)
+        if (left_s := _left_s(folder / "train")) is not None:
+            seconds["train"] = min(left_s, seconds["train"])
+    return {name: seconds[name] for name in ahead}
+
+
+def _device_s(config: RunStep, operators: int) -> dict[str, float]:
+    """Of the steps that no training or answer of a network is in."""
+    files = _networks(config) * max(1, len(config.formats)) * max(1, len(config.precisions))
+    models = len(config.runtimes) * (operators + config.profiling.networks)
+    return {"profile": models * _MODEL_S, "export": files * _FILE_S}
 
 
 def _learning_s(config: RunStep, images: ImageCounts, speed: Speed) -> dict[str, float]:
@@ -82,7 +80,9 @@ def _networks(config: RunStep) -> int:
 
 
 def _left_s(folder: Path) -> float | None:
-    """What the interrupted training in `folder` last said was left; None where there is none."""
+    """What the interrupted training in `folder` last said was left; None where there is none, or a finished one."""
+    if (folder / "result.json").exists():
+        return None
     history = read_or_none(folder / "history.json")
     rows = history.get("rows") if isinstance(history, dict) else None
     return float(rows[-1]["left_s"]) if rows else None

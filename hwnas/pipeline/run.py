@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +61,7 @@ def run(config: RunStep, folder: Path, reporter: Reporter = SILENT) -> RunResult
     with ExitStack() as holds:
         for name in names:  # all of them: what another process did meanwhile would be of other settings
             holds.enter_context(held(folder / name))
-        _check_once(config, folder, names, reporter)
-        itinerary = _planned(config, folder, names, reporter)
+        itinerary = _prepared(config, folder, names, reporter)
         for name in names:
             kind, step = ORDER[name]
             own = config.part(kind)
@@ -93,23 +92,40 @@ ORDER: dict[str, tuple[type[Step], Callable[[Step, Path, Reporter], Any]]] = {
 """The steps one after another, each with what it is asked for. Fine-tuning is left out where it has no epochs."""
 
 
-def _planned(config: RunStep, folder: Path, names: Sequence[str], reporter: Reporter) -> Itinerary:
-    """Says what is ahead, unless nothing is, and keeps what was forecast when a step was first ahead."""
-    seconds = forecast(config, folder, names)
-    itinerary = Itinerary(reporter, seconds)
-    if any(seconds.values()):
+def _prepared(config: RunStep, folder: Path, names: Sequence[str], reporter: Reporter) -> Itinerary:
+    """The steps with their times, said where any is ahead, after `check_run`. A finished run with the same settings is
+    shown without its device, and nothing is measured.
+    """
+    settings, known = json.loads(json.dumps(to_plain(config))), folder / "inputs.json"
+    before = read_or_none(known)
+    ahead = _ahead(settings, before if isinstance(before, dict) else {}, folder, names)
+    if ahead or before != settings:
+        check_run(config, folder, names, reporter)
+        write_json(known, settings)
+    seconds = forecast(config, folder, ahead)
+    itinerary = Itinerary(reporter, {name: seconds.get(name, 0.0) for name in names})
+    if ahead:
         itinerary.announce()
-        known = read_or_none(folder / PLAN)
-        before = known if isinstance(known, dict) else {}
-        first = {name: round(before.get(name) or seconds[name], 1) for name in names}
-        write_json(folder / PLAN, first)
+        planned = read_or_none(folder / PLAN)
+        rounded = {name: round(value, 1) for name, value in seconds.items()}
+        write_json(folder / PLAN, {**(planned if isinstance(planned, dict) else {}), **rounded})
     return itinerary
 
 
-def _check_once(config: RunStep, folder: Path, steps: Sequence[str], reporter: Reporter) -> None:
-    """`check_run`, unless a run with the same settings is finished: what it found is shown without its device."""
-    settings, known = json.loads(json.dumps(to_plain(config))), folder / "inputs.json"
-    finished = all((folder / name / "result.json").exists() for name in steps)
-    if not finished or read_or_none(known) != settings:
-        check_run(config, folder, steps, reporter)
-        write_json(known, settings)
+def _ahead(settings: Mapping[str, Any], before: Mapping[str, Any], folder: Path, names: Sequence[str]) -> list[str]:
+    """The steps without a result, those whose settings were others `before`, and those that read what these make.
+
+    Only to tell the time by: whether a step is done again, it finds out itself, by all that it reads.
+    """
+    ahead: list[str] = []
+    for name in names:
+        own = {field.name for field in fields(ORDER[name][0])} & settings.keys()
+        changed = any(before.get(key) != settings[key] for key in own)
+        reads = set(_READS.get(name, names[: names.index(name)]))
+        if changed or reads & set(ahead) or not (folder / name / "result.json").exists():
+            ahead.append(name)
+    return ahead
+
+
+_READS: dict[str, tuple[str, ...]] = {"train": (), "evaluate": ("train",), "profile": ()}
+"""Which steps a step reads, of those that do not read all before them."""

@@ -11,10 +11,12 @@ import pytest
 import hwnas
 from hwnas.pipeline.config import RunStep
 from hwnas.pipeline.forecast import forecast
-from hwnas.pipeline.run import ORDER
+from hwnas.pipeline.run import ORDER, _ahead
+from hwnas.pipeline.store.plain import to_plain
 from hwnas.training.speed import Speed
 
 NAMES = tuple(ORDER)
+SPEED = Speed(phases=(1e-3,) * 4, alone=1e-3, answer=1e-4)
 
 
 @pytest.fixture
@@ -38,16 +40,24 @@ def test_more_work_takes_longer(config: RunStep, tmp_path: Path) -> None:
         search=replace(config.search, budgets=tuple(range(1, 100)), budget_quantiles=()),
         finetune=replace(config.finetune, epochs=900),
     )
-    speed = Speed(phases=(1e-3,) * len(config.training.phases), alone=1e-3, answer=1e-4)
-    short, long = (forecast(one, tmp_path, NAMES, speed) for one in (config, longer))
+    short, long = (forecast(one, tmp_path, NAMES, SPEED) for one in (config, longer))
     longer_ones = {name for name in NAMES if long[name] > 10 * short[name]}
     assert longer_ones == {"train", "evaluate", "profile", "finetune", "export", "validate"}
 
 
-def test_what_is_done_takes_nothing(config: RunStep, smoke: Path) -> None:
-    assert set(forecast(config, smoke, NAMES).values()) == {0.0}
+def test_what_is_ahead(config: RunStep, smoke: Path) -> None:
+    settings = to_plain(config)
+
+    def ahead(**changed: object) -> list[str]:
+        return _ahead({**settings, **changed}, settings, smoke, NAMES)
+
+    assert ahead() == []
+    assert ahead(finetune={"epochs": 9}) == ["finetune", "export", "validate"]
+    assert ahead(predictor={"folds": 9}) == ["evaluate", "search", "finetune", "export", "validate"]
+    assert ahead(profiling={"rounds": 9}) == ["profile", "search", "finetune", "export", "validate"]
+    assert ahead(seed=9) == list(NAMES)
     (smoke / "export" / "result.json").unlink()
-    assert [name for name, seconds in forecast(config, smoke, NAMES).items() if seconds] == ["export"]
+    assert ahead() == ["export", "validate"]
 
 
 def test_an_interrupted_training_takes_what_was_left(config: RunStep, smoke: Path) -> None:
@@ -56,7 +66,9 @@ def test_an_interrupted_training_takes_what_was_left(config: RunStep, smoke: Pat
     history = json.loads(path.read_text())
     history["rows"][-1]["left_s"] = 0.25
     path.write_text(json.dumps(history))
-    assert forecast(config, smoke, NAMES)["train"] == 0.25
+    assert forecast(config, smoke, NAMES, SPEED)["train"] == 0.25
+    (smoke / "train" / "result.json").touch()  # finished, and to be done again
+    assert forecast(config, smoke, NAMES, SPEED)["train"] > 0.25
 
 
 def test_the_result_holds_both_times(smoke_output: tuple[Path, str]) -> None:
