@@ -2,7 +2,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
+# Byte code is made when a module is first imported: most of torch's and the exporters' never are, and making all of it
+# took two thirds of the installation.
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile -c constraints.txt
 
 .PHONY: help install run test test-all lint docs docs-serve mutants device-tools browser lock clean
 help:
@@ -16,8 +18,9 @@ help:
 
 install: $(VENV)/.installed
 
+# ARGS: settings, such as ARGS='seed=1 name=second'.
 run: install
-	$(BIN)/hwnas run
+	$(BIN)/hwnas run $(ARGS)
 
 # Two processes, each with whole files: the tests of a file share what is slow to make.
 test: lint device-tools

@@ -91,11 +91,14 @@ def train(
 
 
 @contextmanager
-def threads_per_shard(shards: int) -> Iterator[None]:
-    # Inside a shard's operators, and between steps too: idle threads of a larger team would spin beside the shards.
+def threads_per_shard(shards: int) -> Iterator[int]:
+    """Divides this process's threads among `shards` until the context ends; yields how many there are in all.
+
+    Inside a shard's operators, and between steps too: idle threads of a larger team would spin beside the shards.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(max(1, before // shards))
     try:
-        yield
+        yield before
     finally:
         torch.set_num_threads(before)

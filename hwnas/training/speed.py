@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from hwnas.spaces import Genotypes, Space
 from hwnas.supernet.build import build_supernet
+from hwnas.supernet.extract import extract
+from hwnas.supernet.fold import fold_batch_norm
 from hwnas.supernet.layout import channels_last
 from hwnas.supernet.supernet import Supernet
 from hwnas.training.config import PhaseConfig, TrainingConfig
@@ -24,6 +27,10 @@ from hwnas.training.processes import Processes
 from hwnas.training.samplers import make_sampler
 
 __all__ = ["Speed", "measure_speed"]
+
+_Item = TypeVar("_Item")
+_Seconds = Callable[[Sequence[Genotypes], Tensor], float]
+"""What a step, of each of several draws, takes on given images."""
 
 _FEW_IMAGES = 4  # a thread, to begin with
 _TELLING_S = 0.1  # a step that takes as long is measured; of a shorter one, more images are taken
@@ -50,16 +57,13 @@ def measure_speed(config: TrainingConfig, space: Space) -> Speed:
     Raises ConfigError where the accelerator is not there, or a phase is not of the space.
     """
     processes = Processes(config.accelerator, config.precision)
+    network = build_supernet(space, config.dropout, torch.Generator().manual_seed(0)).to(processes.device)
+    keep_freed_memory(space, config.batch_size // (config.shards * config.accumulate))
+    *phases, single = plan_phases((*config.phases, _any_network(space)), space, 1)
     with threads_per_shard(config.shards):
-        keep_freed_memory(space, config.batch_size // (config.shards * config.accumulate))
-        network = build_supernet(space, config.dropout, torch.Generator().manual_seed(0)).to(processes.device)
         probe = _Probe(config, channels_last(network), processes)
-        *phases, single = plan_phases((*config.phases, _any_network(space)), space, 1)
-        return Speed(
-            tuple(probe.seconds_per_image(phase) for phase in phases),
-            probe.seconds_per_image(single),
-            probe.seconds_per_answer(single),
-        )
+        trained = [probe.seconds_per_image(phase) for phase in (*phases, single)]
+    return Speed(tuple(trained[:-1]), trained[-1], probe.seconds_per_answer(single))
 
 
 def _any_network(space: Space) -> PhaseConfig:
@@ -84,9 +88,9 @@ class _Probe:
         """Training as `phase` does, over its resolutions."""
         taught = phase.config.teacher in ("first_phase", "start") and phase.index > 0
 
-        def soften(images: torch.Tensor) -> torch.Tensor:
+        def soften(images: Tensor) -> Tensor:
             with torch.no_grad():
-                labels: torch.Tensor = self._network(images, phase.largest).float().softmax(dim=1)
+                labels: Tensor = self._network(images, phase.largest).float().softmax(dim=1)
             return labels
 
         rule = LossRule(
@@ -94,46 +98,67 @@ class _Probe:
             in_place=phase.config.teacher == "in_place",
             autocast=self._processes.autocast,
         )
-        return self._mean(phase, rule)
+
+        def at(draws: Sequence[Genotypes], images: Tensor) -> float:
+            labels = torch.zeros(len(images), dtype=torch.int64, device=images.device)
+
+            def step(genotypes: Genotypes) -> None:
+                self._gradients(genotypes, images, labels, rule)
+
+            return _median_s(step, draws)
+
+        return self._mean(phase, at)
 
     def seconds_per_answer(self, phase: PlannedPhase) -> float:
-        return self._mean(phase, None)
+        """Classifying, BatchNorm folded; on a CPU one network a thread, as accuracies are measured."""
 
-    def _mean(self, phase: PlannedPhase, rule: LossRule | None) -> float:
+        def at(draws: Sequence[Genotypes], images: Tensor) -> float:
+            def answer(network: nn.Module) -> None:
+                network(images).cpu()
+
+            with torch.inference_mode():
+                networks = [
+                    channels_last(fold_batch_norm(extract(self._network, genotypes[0]).eval())) for genotypes in draws
+                ]
+                return _median_s(answer, networks)
+
+        on_cpu = self._processes.device.type == "cpu"
+        with threads_per_shard(torch.get_num_threads() if on_cpu else 1) as threads:
+            return self._mean(phase, at) / (threads if on_cpu else 1)
+
+    def _mean(self, phase: PlannedPhase, seconds: _Seconds) -> float:
+        """Seconds an image over the phase's resolutions: along a line between the two at the ends, by their pixels."""
         choices = phase.allowed[-1]
-        ends = sorted({int(choices[0]), int(choices[-1])})
-        pixels = np.array(self._network.space.resolutions, dtype=float)[choices] ** 2
-        taken = [self._at(phase, choice, rule) for choice in ends]
-        shown = np.array(self._network.space.resolutions, dtype=float)[ends] ** 2
-        # Seconds rise in proportion to the pixels, more or less: between the two that are measured, along a line.
-        return float(np.interp(pixels, shown, taken).mean())
+        ends = np.unique(choices[[0, -1]])
+        pixels = np.array(self._network.space.resolutions, dtype=float) ** 2
+        taken = [self._at(phase, choice, seconds) for choice in ends]
+        return float(np.interp(pixels[choices], pixels[ends], taken).mean())
 
-    def _at(self, phase: PlannedPhase, resolution: int, rule: LossRule | None) -> float:
-        sampler, rng = make_sampler(self._network.space, phase), np.random.default_rng(0)
+    def _at(self, phase: PlannedPhase, resolution: int, seconds: _Seconds) -> float:
+        space, rng = self._network.space, np.random.default_rng(0)
+        sampler = make_sampler(space, phase)
         draws = [sampler.draw(rng) for _ in range(_DRAWS)]
         for genotypes in draws:
             genotypes[:, -1] = resolution
-        count = _FEW_IMAGES * self._parts
-        self._time(draws[:1], count, rule)  # what is made at first use
-        seconds = self._time(draws[:1], count, rule)
-        while count < self._config.batch_size and seconds < _TELLING_S:
-            count = min(2 * count, self._config.batch_size)
-            seconds = self._time(draws, count, rule)
-        return seconds / count
 
-    def _time(self, draws: Sequence[Genotypes], count: int, rule: LossRule | None) -> float:
-        """Seconds of a step of `count` images, the median over `draws`: other work disturbs some of them."""
-        space, device = self._network.space, self._processes.device
-        size = space.resolutions[int(draws[0][0, -1])]
-        images = torch.randn(count, space.in_channels, size, size, device=device)
-        labels = torch.zeros(count, dtype=torch.int64, device=device)
-        taken = []
-        for genotypes in draws:
-            began = time.perf_counter()
-            if rule is not None:
-                self._gradients(genotypes, images, labels, rule)
-            else:
-                with torch.inference_mode():
-                    self._network(images, genotypes[0]).cpu()
-            taken.append(time.perf_counter() - began)
-        return float(np.median(taken))
+        def measured(draws: Sequence[Genotypes], count: int) -> float:
+            size = (count, space.in_channels, *[space.resolutions[resolution]] * 2)
+            return seconds(draws, torch.randn(size, device=self._processes.device))
+
+        count = _FEW_IMAGES * self._parts
+        measured(draws[:1], count)  # what is made at first use
+        taken = measured(draws[:1], count)
+        while count < self._config.batch_size and taken < _TELLING_S:
+            count = min(2 * count, self._config.batch_size)
+            taken = measured(draws, count)
+        return taken / count
+
+
+def _median_s(work: Callable[[_Item], None], items: Sequence[_Item]) -> float:
+    """Seconds of `work` on one of `items`: the median, since something else disturbs some of them."""
+    taken = []
+    for item in items:
+        began = time.perf_counter()
+        work(item)
+        taken.append(time.perf_counter() - began)
+    return float(np.median(taken))
