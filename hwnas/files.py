@@ -37,6 +37,8 @@ _PACKAGED_FOLDERS = ("conf", "device_profiles", "latency_tables")
 def packaged(folder: str) -> Path:
     """The folder `conf`, `device_profiles` or `latency_tables`, in a checkout as well as in an installed wheel.
 
+    Raises ValueError for another name, StorageError where the installation lacks the folder.
+
     >>> sorted(path.name for path in hwnas.packaged("latency_tables").iterdir() if path.is_dir())
     ['ofa_mbv3', 'ofa_mbv3_32']
     """
