@@ -145,13 +145,13 @@ class _Probe:
             size = (count, space.in_channels, *[space.resolutions[resolution]] * 2)
             return seconds(draws, torch.randn(size, device=self._processes.device))
 
-        count = _FEW_IMAGES * self._parts
-        measured(draws[:1], count)  # what is made at first use
-        taken = measured(draws, count)
-        while count < self._config.batch_size and taken < _TELLING_S:
-            count = min(4 * count, self._config.batch_size)
+        count, most = min(_FEW_IMAGES * self._parts, self._config.batch_size), self._config.batch_size
+        while True:
+            measured(draws, count)  # kernels are made at a shape's first use
             taken = measured(draws, count)
-        return taken / count
+            if count == most or taken >= _TELLING_S:
+                return taken / count
+            count = min(4 * count, most)
 
 
 def _median_s(work: Callable[[_Item], None], items: Sequence[_Item]) -> float:
