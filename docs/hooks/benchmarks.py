@@ -65,6 +65,10 @@ HEADLINES = {
         "data_loading": "Training images a second, decoded by two workers: {train|2 workers}",
     },
     "Search": {
+        "quickstart": (
+            "`make run` in a fresh clone, installation included: {0|all, installation included}; ONNX Runtime, loose "
+            "budget: {0; local-onnxruntime-loose|accuracy}"
+        ),
         "searched_vs_designed_cifar10": (
             "ONNX Runtime: {onnxruntime; q50; small|fine-tuned} at {onnxruntime; q50; small|searched ms} ms; "
             "MobileNetV3-Small {onnxruntime; q50; small|rival} at {onnxruntime; q50; small|rival ms} ms"
