@@ -33,8 +33,8 @@ _Seconds = Callable[[Sequence[Genotypes], Tensor], float]
 """What a step, of each of several draws, takes on given images."""
 
 _FEW_IMAGES = 4  # a thread, to begin with
-_TELLING_S = 0.05  # a step that takes as long is measured; of a shorter one, more images are taken
-_DRAWS = 5
+_TELLING_S = 0.25  # a step that takes as long is measured; of a shorter one, more images are taken
+_DRAWS = 3
 
 
 @dataclass(frozen=True)
@@ -145,13 +145,16 @@ class _Probe:
             size = (count, space.in_channels, *[space.resolutions[resolution]] * 2)
             return seconds(draws, torch.randn(size, device=self._processes.device))
 
-        count, most = min(_FEW_IMAGES * self._parts, self._config.batch_size), self._config.batch_size
-        while True:
+        most = self._config.batch_size
+        count, taken = 0, 0.0
+        while count < most and taken < _TELLING_S:
+            before, before_s = count, taken
+            count = min(4 * count or _FEW_IMAGES * self._parts, most)
             measured(draws, count)  # kernels are made at a shape's first use
             taken = measured(draws, count)
-            if count == most or taken >= _TELLING_S:
-                return taken / count
-            count = min(4 * count, most)
+        # A step takes a while whatever its images: what more of them take is the rise from one count to the next.
+        each = (taken - before_s) / (count - before) if before else taken / count
+        return (taken + max(each, 0.0) * (most - count)) / most
 
 
 def _median_s(work: Callable[[_Item], None], items: Sequence[_Item]) -> float:
