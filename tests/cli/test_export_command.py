@@ -123,6 +123,7 @@ def test_a_bundle_is_measured_where_and_how_it_is_asked(smoke: Path, tmp_path: P
     assert "are of local with 1 threads: not comparable" in latency["reason"]
 
 
+@pytest.mark.slow
 def test_several_processes_write_what_one_does(smoke: Path) -> None:
     both = []
     for processes in (2, 1):
@@ -139,6 +140,7 @@ def test_several_processes_write_what_one_does(smoke: Path) -> None:
     assert both[0] == both[1]
 
 
+@pytest.mark.slow
 def test_interrupted_processes_end_and_what_they_made_is_kept(smoke: Path) -> None:
     shutil.rmtree(smoke / "export")
     command = [
