@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,9 +38,7 @@ def forecast(config: RunStep, folder: Path, ahead: Sequence[str], speed: Speed |
             from hwnas.training.speed import measure_speed
 
             speed = measure_speed(config.training, resolve_space(config))
-        seconds |= _learning_s(config, count_images(config.images), speed)
-        if (left_s := _left_s(folder / "train")) is not None:
-            seconds["train"] = min(left_s, seconds["train"])
+        seconds |= _learning_s(config, count_images(config.images), speed, _left_s(folder / "train"))
     return {name: seconds[name] for name in ahead}
 
 
@@ -50,7 +49,7 @@ def _device_s(config: RunStep, operators: int) -> dict[str, float]:
     return {"profile": models * _MODEL_S, "export": files * _FILE_S}
 
 
-def _learning_s(config: RunStep, images: ImageCounts, speed: Speed) -> dict[str, float]:
+def _learning_s(config: RunStep, images: ImageCounts, speed: Speed, left_s: float) -> dict[str, float]:
     """Of the steps that are made of networks' training and answers."""
     training, measure = config.training, config.evaluation.measure
     per_epoch = max(images.train, training.epoch_images)
@@ -60,11 +59,12 @@ def _learning_s(config: RunStep, images: ImageCounts, speed: Speed) -> dict[str,
     tested = calibrated + images.test
     subnets = 2 + training.random_subnets
     phases = zip(training.phases, speed.phases, strict=True)
+    steps_s = sum(phase.epochs * per_epoch * seconds for phase, seconds in phases)
     networks = _networks(config)
     random = config.search.comparison_networks
     return {
         "train": _LOADED_S
-        + sum(phase.epochs * per_epoch * seconds for phase, seconds in phases)
+        + min(steps_s, left_s)
         + subnets * (len(training.phases) * judged + tested + judged) * speed.answer,
         "evaluate": _LOADED_S + config.evaluation.subnets * evaluated * speed.answer + _FIT_S,
         "search": _SEARCH_S + networks * config.search.evaluate_top * evaluated * speed.answer,
@@ -79,10 +79,10 @@ def _networks(config: RunStep) -> int:
     return len(config.runtimes) * len(config.search.budgets or config.search.budget_quantiles)
 
 
-def _left_s(folder: Path) -> float | None:
-    """What the interrupted training in `folder` last said was left; None where there is none, or a finished one."""
+def _left_s(folder: Path) -> float:
+    """What the interrupted training in `folder` last said was left; infinite where there is none, or a finished one."""
     if (folder / "result.json").exists():
-        return None
+        return math.inf
     history = read_or_none(folder / "history.json")
     rows = history.get("rows") if isinstance(history, dict) else None
-    return float(rows[-1]["left_s"]) if rows else None
+    return float(rows[-1]["left_s"]) if rows else math.inf

@@ -61,14 +61,17 @@ def test_what_is_ahead(config: RunStep, smoke: Path) -> None:
 
 
 def test_an_interrupted_training_takes_what_was_left(config: RunStep, smoke: Path) -> None:
+    whole = forecast(config, smoke, NAMES, SPEED)["train"]  # finished, and to be done again
     (smoke / "train" / "result.json").unlink()
     path = smoke / "train" / "history.json"
     history = json.loads(path.read_text())
-    history["rows"][-1]["left_s"] = 0.25
-    path.write_text(json.dumps(history))
-    assert forecast(config, smoke, NAMES, SPEED)["train"] == 0.25
-    (smoke / "train" / "result.json").touch()  # finished, and to be done again
-    assert forecast(config, smoke, NAMES, SPEED)["train"] > 0.25
+    left = []
+    for left_s in (0.0, 0.25, 1e9):
+        history["rows"][-1]["left_s"] = left_s
+        path.write_text(json.dumps(history))
+        left.append(forecast(config, smoke, NAMES, SPEED)["train"])
+    assert left == pytest.approx([left[0], left[0] + 0.25, whole])
+    assert 0 < left[0] < whole
 
 
 def test_the_result_holds_both_times(smoke_output: tuple[Path, str]) -> None:
