@@ -131,5 +131,6 @@ def test_a_tvm_rpc_server_is_measured(space: OfaMbv3Space, tmp_path: Path, track
         assert 0 < found.latencies["small"].median_ms < found.latencies["large"].median_ms
         assert found.facts["driver"] == "tvm_rpc"
     (tmp_path / "journal.jsonl").unlink()  # which, complete, needs no server
-    with pytest.raises(DeviceError, match="does not answer"):
+    # A tracker may name the server, and its port take a connection, for a moment after both were killed.
+    with pytest.raises(DeviceError, match="does not answer|Failed to connect to server"):
         measure(space, device, config, tmp_path)
