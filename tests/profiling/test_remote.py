@@ -132,5 +132,5 @@ def test_a_tvm_rpc_server_is_measured(space: OfaMbv3Space, tmp_path: Path, track
         assert found.facts["driver"] == "tvm_rpc"
     (tmp_path / "journal.jsonl").unlink()  # which, complete, needs no server
     # A tracker may name the server, and its port take a connection, for a moment after both were killed.
-    with pytest.raises(DeviceError, match="does not answer|Failed to connect to server"):
+    with pytest.raises(DeviceError, match=r"does not answer|Failed to connect to server"):
         measure(space, device, config, tmp_path)
