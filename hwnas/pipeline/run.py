@@ -26,8 +26,8 @@ from hwnas.pipeline.config import (
 from hwnas.pipeline.evaluate import evaluate
 from hwnas.pipeline.export.step import export
 from hwnas.pipeline.finetune import finetune
-from hwnas.pipeline.forecast import forecast
-from hwnas.pipeline.itinerary import Itinerary
+from hwnas.pipeline.plan.forecast import forecast
+from hwnas.pipeline.plan.itinerary import Itinerary
 from hwnas.pipeline.preflight import check_run
 from hwnas.pipeline.profile import profile
 from hwnas.pipeline.report import PLAN, RunResult, collect, report

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from hwnas.pipeline.itinerary import Itinerary
+from hwnas.pipeline.plan.itinerary import Itinerary
 from hwnas.progress import Progress
 
 

@@ -10,7 +10,7 @@ import pytest
 
 import hwnas
 from hwnas.pipeline.config import RunStep
-from hwnas.pipeline.forecast import forecast
+from hwnas.pipeline.plan.forecast import forecast
 from hwnas.pipeline.run import ORDER, _ahead
 from hwnas.pipeline.store.plain import to_plain
 from hwnas.training.speed import Speed

@@ -1,0 +1,1 @@
+"""How long a run takes, beforehand and on the way."""
