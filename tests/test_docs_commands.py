@@ -16,7 +16,8 @@ from PIL import Image
 
 from hwnas.cli.arguments import in_hydras_syntax
 from hwnas.cli.commands import COMMANDS
-from hwnas.cli.compose import compose_config, compose_jobs, group_names, tree, with_own_experiment
+from hwnas.cli.compose import compose_config, compose_jobs, group_names, tree
+from hwnas.cli.experiments import with_experiment
 from hwnas.cli.config import register_schemas, to_pipeline_config
 from hwnas.errors import ConfigError
 from hwnas.pipeline import config as steps
@@ -55,7 +56,7 @@ def compose(line: str, folder: Path) -> None:
             arguments[number] = str(folder)
     if "data=imagenet" in arguments:
         arguments.append("data.class_count=0")  # there are two folders here
-    arguments = in_hydras_syntax(with_own_experiment(name, arguments), command.positional, tree, set(group_names()))
+    arguments = in_hydras_syntax(with_experiment(name, arguments), command.positional, tree, set(group_names()))
     if "-m" in arguments:
         arguments.remove("-m")
         configs = [config for _, config in compose_jobs(name, arguments)]

@@ -25,9 +25,9 @@ from hwnas.cli.compose import (
     group_names,
     run_folder,
     tree,
-    with_own_experiment,
 )
 from hwnas.cli.config import CONFIG_FOLDER, register_schemas, to_pipeline_config
+from hwnas.cli.experiments import with_experiment
 from hwnas.cli.sweeps import sweep_settings
 from hwnas.errors import ConfigError, HwnasError
 from hwnas.pipeline.store.steps import held
@@ -43,7 +43,7 @@ def run_command(name: str, arguments: Sequence[str], tell: Callable[[str], None]
     """
     register_schemas()
     command = COMMANDS[name]
-    arguments = with_own_experiment(name, arguments)
+    arguments = with_experiment(name, arguments)
     arguments = in_hydras_syntax(arguments, command.positional, tree, set(group_names()))
     parsed = _parsed(name, arguments)
     if parsed.help:

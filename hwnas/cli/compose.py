@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from hwnas.cli.arguments import quoted
 from hwnas.cli.commands import COMMANDS, COMMON_KEYS
 from hwnas.cli.config import CONFIG_FOLDER
+from hwnas.cli.experiments import is_stored
 from hwnas.errors import ConfigError, choices
 
 __all__ = [
@@ -30,11 +31,7 @@ __all__ = [
     "run_folder",
     "swept_keys",
     "tree",
-    "with_own_experiment",
 ]
-
-NO_IMAGES = {"data=none", "data=csv", "data=nasbench201", "data=ofa"}
-"""Choices of data that are latencies of networks, or nothing."""
 
 
 def compose_config(command: str | None, overrides: Sequence[str]) -> DictConfig:
@@ -82,13 +79,6 @@ def _parsed(override: str) -> Override:
         raise ConfigError(
             f"{key}: can't read {value!r}: close its brackets and quotes, or, if it is text, quote it: {how}"
         ) from error
-
-
-def with_own_experiment(command: str | None, arguments: Sequence[str]) -> list[str]:
-    """`arguments`, with `experiment=none` where the data are no images, which experiments configure."""
-    given = any(argument.startswith("experiment=") for argument in arguments)
-    without_images = command == "evaluate-latency" or not NO_IMAGES.isdisjoint(arguments)
-    return ["experiment=none", *arguments] if without_images and not given else [*arguments]
 
 
 def command_help(command: str) -> str:
@@ -152,9 +142,13 @@ def _options(group: str) -> list[str]:
     return sorted(Path(file).stem for file in (CONFIG_FOLDER / group).glob("*.yaml"))
 
 
+def _is_option(group: str, choice: str) -> bool:
+    return choice in _options(group) or (group == "experiment" and is_stored(choice))
+
+
 def _check_group_choice(override: Override) -> None:
     key, value = override.key_or_group, override.value()
-    if key in group_names() and isinstance(value, str) and value not in _options(key):
+    if key in group_names() and isinstance(value, str) and not _is_option(key, value):
         raise ConfigError(f"{key}={value}: {choices(value, _options(key))}")
 
 

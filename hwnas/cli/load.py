@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hwnas.cli.arguments import in_hydras_syntax
-from hwnas.cli.compose import compose_config, group_names, tree, with_own_experiment
+from hwnas.cli.compose import compose_config, group_names, tree
 from hwnas.cli.config import register_schemas, to_pipeline_config
+from hwnas.cli.experiments import with_experiment
 from hwnas.pipeline.config import PipelineConfig
 
 __all__ = ["load_config"]
@@ -22,5 +23,5 @@ def load_config(overrides: Sequence[str] = ()) -> PipelineConfig:
     (1.5,)
     """
     register_schemas()
-    given = in_hydras_syntax(with_own_experiment(None, list(overrides)), None, tree, set(group_names()))
+    given = in_hydras_syntax(with_experiment(None, list(overrides)), None, tree, set(group_names()))
     return to_pipeline_config(compose_config(None, given))

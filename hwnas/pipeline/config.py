@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
@@ -236,9 +237,15 @@ class ReportStep(Step):
 
 @dataclass(frozen=True, kw_only=True)
 class RunStep(SpaceStep, DeviceStep):
-    """`hwnas run`: all steps from images to validated files."""
+    """`hwnas run`: all steps from images to validated files.
+
+    `hours`: what the whole is to take; settings are then chosen to fit (see `hwnas.pipeline.plan.fit`), but for those
+    that are `given`, by key, such as `data.image_size`. None: the settings as they are, however long they take.
+    """
 
     name: str = "quickstart"
+    hours: float | None = None
+    given: tuple[str, ...] = ()
     training: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     predictor: PredictorConfig = field(default_factory=PredictorConfig)
@@ -302,7 +309,13 @@ def _at_least(key: str, least: int, what: str = "") -> Callable[[int], None]:
     return check
 
 
+def _check_hours(hours: float | None) -> None:
+    if hours is not None and not 0 < hours < math.inf:
+        raise ConfigError(f"hours: expected a number above 0, such as 0.5 for half an hour, got {hours:g}")
+
+
 _CHECKS: dict[str, Callable[[Any], None]] = {
+    "hours": _check_hours,
     "name": _check_name,
     "seed": _at_least("seed", 0),
     "devices": _check_devices,

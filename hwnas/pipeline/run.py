@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import fields, replace
@@ -28,6 +29,8 @@ from hwnas.pipeline.export.step import export
 from hwnas.pipeline.finetune import finetune
 from hwnas.pipeline.plan.forecast import forecast
 from hwnas.pipeline.plan.itinerary import Itinerary
+from hwnas.pipeline.plan.make import DAY_S, in_time, make_plan, too_long
+from hwnas.pipeline.plan.written import read_plan
 from hwnas.pipeline.preflight import check_run
 from hwnas.pipeline.profile import profile
 from hwnas.pipeline.report import PLAN, RunResult, collect, report
@@ -58,11 +61,14 @@ def run(config: RunStep, folder: Path, reporter: Reporter = SILENT) -> RunResult
         raise ConfigError("torchrun is for hwnas train alone: train with it, then hwnas run in the same folder")
     names = [name for name in ORDER if name != "finetune" or config.finetune.epochs]
     chosen: Path | None = None
+    asked, began = config, time.monotonic()
     with ExitStack() as holds:
         for name in names:  # all of them: what another process did meanwhile would be of other settings
             holds.enter_context(held(folder / name))
-        itinerary = _prepared(config, folder, names, reporter)
+        config, itinerary = _prepared(asked, folder, names, reporter)
         for name in names:
+            if name == "finetune" and asked.hours is not None:
+                config = in_time(asked, config, folder, names, itinerary, began)
             kind, step = ORDER[name]
             own = config.part(kind)
             if chosen is not None:
@@ -92,24 +98,33 @@ ORDER: dict[str, tuple[type[Step], Callable[[Step, Path, Reporter], Any]]] = {
 """The steps one after another, each with what it is asked for. Fine-tuning is left out where it has no epochs."""
 
 
-def _prepared(config: RunStep, folder: Path, names: Sequence[str], reporter: Reporter) -> Itinerary:
-    """The steps with their times, said where any is ahead, after `check_run`. A finished run with the same settings is
-    shown without its device, and nothing is measured.
+def _prepared(asked: RunStep, folder: Path, names: Sequence[str], reporter: Reporter) -> tuple[RunStep, Itinerary]:
+    """The settings, planned where `asked` for, and the steps with their times, said where any is ahead, after
+    `check_run`. A finished run with the same settings is shown without its device, and nothing is measured.
     """
-    settings, known = json.loads(json.dumps(to_plain(config))), folder / "inputs.json"
+    config = asked if asked.hours is None else read_plan(asked, folder)
+    known = folder / "inputs.json"
     before = read_or_none(known)
-    ahead = _ahead(settings, before if isinstance(before, dict) else {}, folder, names)
-    if ahead or before != settings:
-        check_run(config, folder, names, reporter)
-        write_json(known, settings)
-    seconds = forecast(config, folder, ahead)
+    if config is None:
+        check_run(asked, folder, names, reporter)
+        config, seconds = make_plan(asked, folder, names, reporter)
+        ahead = list(names)
+    else:
+        settings = json.loads(json.dumps(to_plain(config)))
+        ahead = _ahead(settings, before if isinstance(before, dict) else {}, folder, names)
+        if ahead or before != settings:
+            check_run(config, folder, names, reporter)
+        seconds = forecast(config, folder, ahead)
+    write_json(known, to_plain(config))
     itinerary = Itinerary(reporter, {name: seconds.get(name, 0.0) for name in names})
     if ahead:
         itinerary.announce()
+        if asked.hours is None and sum(seconds.values()) > DAY_S:
+            reporter.say(too_long(seconds))
         planned = read_or_none(folder / PLAN)
         rounded = {name: round(value, 1) for name, value in seconds.items()}
         write_json(folder / PLAN, {**(planned if isinstance(planned, dict) else {}), **rounded})
-    return itinerary
+    return config, itinerary
 
 
 def _ahead(settings: Mapping[str, Any], before: Mapping[str, Any], folder: Path, names: Sequence[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["forecast"]
 
 # Seconds of what no measurement of the training tells, as the quickstart took on two cores of an x86 server.
-_MODEL_S = 0.06  # one model file written, loaded and sampled into a latency table
+_MODEL_S = 0.03  # one model file written and loaded, for a latency table; its samples come on top
 _SEARCH_S = 1.5
 _FILE_S = 3.0  # one file exported and checked
 _FILE_LATENCY_S = 1.5
@@ -32,21 +33,27 @@ def forecast(config: RunStep, folder: Path, ahead: Sequence[str], speed: Speed |
     A training that was interrupted takes what it said was left. `speed` is measured where it is not given. Raises what
     counting images and making networks raise.
     """
-    seconds = _device_s(config, len(resolve_space(config).operators))
-    if set(ahead) - set(seconds):
-        if speed is None:
-            from hwnas.training.speed import measure_speed
+    if not ahead:
+        return {}
+    space = resolve_space(config)
+    if speed is None:
+        from hwnas.training.speed import measure_speed
 
-            speed = measure_speed(config.training, resolve_space(config))
-        seconds |= _learning_s(config, count_images(config.images), speed, _left_s(folder / "train"))
+        speed = measure_speed(config.training, space)
+    seconds = _device_s(config, len(space.operators), speed)
+    seconds |= _learning_s(config, count_images(config.images), speed, _left_s(folder / "train"))
     return {name: seconds[name] for name in ahead}
 
 
-def _device_s(config: RunStep, operators: int) -> dict[str, float]:
-    """Of the steps that no training or answer of a network is in."""
+def _device_s(config: RunStep, operators: int, speed: Speed) -> dict[str, float]:
+    """Of the steps on the device, which is taken to be as fast as this machine."""
+    profiling = config.profiling
     files = _networks(config) * max(1, len(config.formats)) * max(1, len(config.precisions))
-    models = len(config.runtimes) * (operators + config.profiling.networks)
-    return {"profile": models * _MODEL_S, "export": files * _FILE_S}
+    latency_s = speed.answer * (os.cpu_count() or 1)  # speed's is of all cores, a network's latency of one
+    sample_s = max(profiling.slice_ms / 1e3, profiling.min_repeats * latency_s)
+    models_s = operators * (_MODEL_S + profiling.rounds * profiling.slice_ms / 1e3)
+    models_s += profiling.networks * (_MODEL_S + profiling.rounds * sample_s)
+    return {"profile": len(config.runtimes) * models_s, "export": files * _FILE_S}
 
 
 def _learning_s(config: RunStep, images: ImageCounts, speed: Speed, left_s: float) -> dict[str, float]:

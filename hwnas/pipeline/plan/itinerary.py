@@ -17,7 +17,8 @@ class Itinerary(Reporter):
     """A reporter that says of each step which of how many it is, and how long the whole will still take.
 
     What is ahead is forecast by `planned`, seconds by step in their order, 0 for what is done; and faster or slower
-    where the steps so far were. What the step itself says of its progress counts where it is longer.
+    where the steps so far were. What the step itself says of its progress counts where it is longer. `taken_s`: the
+    seconds of the steps that were made.
     """
 
     def __init__(
@@ -26,7 +27,7 @@ class Itinerary(Reporter):
         self._reporter, self._planned, self._clock = reporter, dict(planned), clock
         self._names = list(planned)
         self._current, self._began = "", 0.0
-        self._forecast_s = self._taken_s = 0.0
+        self._forecast_s = self.taken_s = 0.0
 
     def announce(self) -> None:
         """Says all steps, with their times."""
@@ -43,8 +44,16 @@ class Itinerary(Reporter):
         yield
         if self._planned[name]:
             self._forecast_s += self._planned[name]
-            self._taken_s += self._clock() - self._began
+            self.taken_s += self._clock() - self._began
         self._planned[name], self._current = 0.0, ""
+
+    def planned_s(self, name: str) -> float:
+        """What is forecast for the step `name`, 0 where it is done; at the pace of the steps so far."""
+        return self._pace * self._planned[name]
+
+    def replan(self, name: str, seconds: float) -> None:
+        """The step `name` will take so long, at the pace of the steps so far."""
+        self._planned[name] = seconds / self._pace
 
     @property
     def left_s(self) -> float:
@@ -54,7 +63,7 @@ class Itinerary(Reporter):
 
     @property
     def _pace(self) -> float:
-        return self._taken_s / self._forecast_s if self._taken_s > _TELLING_S and self._forecast_s else 1.0
+        return self.taken_s / self._forecast_s if self.taken_s > _TELLING_S and self._forecast_s else 1.0
 
     def _current_s(self) -> float:
         if not self._current:

@@ -1,0 +1,39 @@
+"""How large the photographs of a folder are, by their headers."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from hwnas.data.config import ImageFolderConfig
+from hwnas.data.decode import require_pillow
+from hwnas.data.image_files import list_images
+from hwnas.data.image_tree import find_tree
+from hwnas.errors import DataError
+
+__all__ = ["shorter_sides"]
+
+
+def shorter_sides(config: ImageFolderConfig, count: int) -> list[int]:
+    """The shorter sides, in pixels, of up to `count` training images, spread over the classes; none is decoded.
+
+    Those that can't be opened are passed over. Raises DataError where none can, and for a folder that is not as
+    expected (see `find_tree`, `list_images`).
+    """
+    require_pillow(f"data={config.name}")
+    from PIL import Image
+
+    folders = list_images(find_tree(config.root, config.name, config.class_count)).train
+    paths = [folder.path_of(image) for folder in folders for image in folder.images]
+    chosen = np.unique(np.linspace(0, len(paths) - 1, count).astype(int))
+    sides = []
+    for path in (paths[place] for place in chosen):
+        try:
+            with Image.open(os.fspath(path)) as opened:
+                sides.append(min(opened.size))
+        except Exception:  # noqa: BLE001, S112 - Pillow's plugins raise whatever a wrong byte leads them to
+            continue
+    if not sides:
+        raise DataError(f"{config.root}: none of {len(chosen)} images can be opened, such as {paths[0]}: mend the tree")
+    return sides
