@@ -10,7 +10,7 @@ import numpy as np
 
 from hwnas.accuracy.measure_config import MeasureConfig
 from hwnas.pipeline.config import TrainStep
-from hwnas.pipeline.inputs import data_inputs, load_images, load_network, matching
+from hwnas.pipeline.inputs import data_inputs, load_images, load_network
 from hwnas.pipeline.space import given_arch, resolve_space
 from hwnas.pipeline.store.plain import optional, to_plain
 from hwnas.pipeline.store.steps import files_digest, run_step, step_of
@@ -90,7 +90,8 @@ def train(config: TrainStep, folder: Path, reporter: Reporter = SILENT, name: st
     """
     space = resolve_space(config)
     genotype = None if config.arch is None else space.genotype(given_arch(config.arch))
-    checkpoint = matching(Path(config.checkpoint).expanduser(), config) if config.checkpoint else None
+    checkpoint = Path(config.checkpoint).expanduser() if config.checkpoint else None
+    config = replace(config, training=config.training.started(checkpoint is not None))
     inputs = {
         "space": space.config(),
         "data": data_inputs(config.images),
@@ -106,7 +107,7 @@ def train(config: TrainStep, folder: Path, reporter: Reporter = SILENT, name: st
         data = load_images(config, space, say, checkpoint)
         settings = config.training
         return data, train_network(
-            settings, space, data, folder, config.seed, progress, genotype, checkpoint, processes
+            settings, space, data, folder, config.seed, progress, genotype, checkpoint, processes, say
         )
 
     def work(processes: Processes | None = None) -> Trained:
@@ -156,10 +157,17 @@ def _scores(
     """
     from hwnas.accuracy.measure import measure_accuracy
     from hwnas.progress import part
+    from hwnas.training.start import is_exact
 
     genotypes = _scored(config, space, trained)
     measure = MeasureConfig(calibration_images=config.training.calibration_images)
-    start = checkpoint if config.training.network == "subnet" else None
+    labels = (data.classes, data.folders)
+    # What starts with another classifier, or other layers, was nothing before that could be scored.
+    start = (
+        checkpoint
+        if checkpoint is not None and config.training.network == "subnet" and is_exact(checkpoint, space, labels)
+        else None
+    )
     quantised = config.training.quantisation != "none"
     runs = 2 if start is None else 8 if quantised else 4
 

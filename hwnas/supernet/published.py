@@ -22,7 +22,9 @@ from hwnas.supernet.file_kinds import describe_file, is_foreign, is_torch_file
 from hwnas.supernet.state_dicts import plain_names, read_state_dict, unwrap
 from hwnas.supernet.supernet import Supernet
 
-__all__ = ["is_ofa_checkpoint", "load_ofa_checkpoint", "load_ofa_state_dict"]
+__all__ = [
+    "family_of", "is_ofa_checkpoint", "load_ofa_checkpoint", "load_ofa_state_dict", "own_name", "published_tensors",
+]  # fmt: skip
 
 _CLASSIFIER = ("classifier.linear.weight", "classifier.linear.bias")
 
@@ -85,7 +87,7 @@ def load_ofa_state_dict(supernet: Supernet, state_dict: Mapping[str, Any], class
     before anything is copied, for missing or unknown keys, and for weights of another shape: another family, width or
     number of classes.
     """
-    given = _tensors(state_dict)
+    given = published_tensors(state_dict)
     space = supernet.space
     own = {_published_name(space, key): value for key, value in supernet.state_dict().items()}
     own = {name: value for name, value in own.items() if not name.endswith("num_batches_tracked")}
@@ -98,8 +100,8 @@ def load_ofa_state_dict(supernet: Supernet, state_dict: Mapping[str, Any], class
         value.copy_(given[name])
 
 
-def _tensors(state_dict: Any) -> dict[str, Tensor]:
-    """Published names, in their common form, to weights."""
+def published_tensors(state_dict: Any) -> dict[str, Tensor]:
+    """Published names, in their common form, to weights: those of `state_dict`, without counters of BatchNorm."""
     plain = {_common(name): value for name, value in plain_names(unwrap(state_dict)).items()}
     return {name: value for name, value in plain.items() if not name.endswith("num_batches_tracked")}
 
@@ -126,19 +128,60 @@ def _published_name(space: Space, key: str) -> str:
     return _common(f"{prefix}.{rest}".replace(".norm.", ".bn."))
 
 
+def own_name(family: str, name: str) -> tuple[str, str]:
+    """Slot and name in its static layer of what is published as `name`: undoes `_published_name`.
+
+    Raises CheckpointError for a name that is none of the family's.
+    """
+    resnet = family == "ofa_resnet50"
+    if block := re.fullmatch(r"blocks\.(\d+)\.(.+)" if resnet else r"blocks\.(\d+)\.conv\.(.+)", name):
+        number, rest = int(block[1]), block[2]
+        slot = f"block{number}" if resnet else f"block{number - 1}" if number else "first_block"
+    else:
+        known = sorted((_RESNET_SLOTS if resnet else _MOBILE_SLOTS).items(), key=lambda one: -len(one[1]))
+        found = next((one for one in known if name.startswith(f"{one[1]}.")), None)
+        if found is None:
+            raise CheckpointError(f"a weight named {name}, which no network of {family} has")
+        slot, rest = found[0], name.removeprefix(f"{found[1]}.")
+    for own, published in sorted(_PARTS, key=lambda part: -len(part[1])):
+        if rest.startswith(published):
+            rest = own + rest.removeprefix(published)
+            break
+    rest = re.sub(r"(^|\.)bn\.", r"\1norm.", rest)
+    if transform := re.fullmatch(r"depthwise\.conv\.(\d+to\d+)_matrix", rest):
+        rest = f"transforms.{transform[1]}"
+    return slot, rest
+
+
+def family_of(names: Mapping[str, Any]) -> str:
+    """The family whose published names these are, in their common form. Raises CheckpointError for any others."""
+    found = _family(names)
+    if found is None:
+        raise CheckpointError(_foreign(names))
+    return found
+
+
+def _family(names: Mapping[str, Any]) -> str | None:
+    return next((family for key, family in _FAMILIES.items() if key in names), None)
+
+
+def _foreign(names: Mapping[str, Any]) -> str:
+    return (
+        f"{len(names)} weights named as {next(iter(names), 'nothing')}, none as once-for-all's: expected a supernet"
+        " as hwnas train writes it, or a file that once-for-all published; a network of your own is exported with"
+        " hwnas export module=FILE.py:NAME checkpoint=…"
+    )
+
+
 def _check_keys(space: Space, own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
     missing, extra = [sorted(set(one) - set(other)) for one, other in ((own, given), (given, own))]
     if not missing and not extra:
         return
-    expected, found = (next((f for key, f in _FAMILIES.items() if key in keys), None) for keys in (own, given))
+    expected, found = (_family(keys) for keys in (own, given))
     if found is not None and found != expected:
         raise CheckpointError(f"weights of {found}, expected those of {expected}: choose space={found}")
     if not set(own) & set(given):
-        raise CheckpointError(
-            f"{len(given)} weights named as {next(iter(given), 'nothing')}, none as once-for-all's: expected a supernet"
-            " as hwnas train writes it, or a file that once-for-all published; a network of your own is exported with"
-            " hwnas export module=FILE.py:NAME checkpoint=…"
-        )
+        raise CheckpointError(_foreign(given))
     parts = [f"{len(keys)} {what}: {_some(keys)}" for what, keys in (("missing", missing), ("unknown", extra)) if keys]
     raise CheckpointError(
         f"not the weights of space {space.name}: {'; '.join(parts)}; expected once-for-all's names and as many blocks,"

@@ -13,7 +13,7 @@ TEACHERS = ("first_phase", "in_place", "start", "none")
 SCHEDULES = ("cosine", "exponential")
 OPTIMISERS = ("sgd", "adamw")
 NETWORKS = ("supernet", "subnet")
-STARTS = ("fresh", "checkpoint")
+STARTS = ("auto", "fresh", "checkpoint")
 QUANTISATIONS = ("none", "int8")
 PRECISIONS = ("32-true", "bf16-mixed")
 ACCELERATORS = ("auto", "cpu", "cuda", "mps")
@@ -108,7 +108,8 @@ class TrainingConfig:
     """What is trained, and how.
 
     `network`: the `supernet`, or one `subnet` alone (the arch given, else the space's largest) as a plain network; then
-    all phases train that one, at its own resolution. `start`: `fresh` weights, or those of a `checkpoint`.
+    all phases train that one, at its own resolution. `start`: `fresh` weights, or those of a `checkpoint`; `auto`:
+    a checkpoint's where one is given.
     `quantisation`: `int8` trains a subnet as its int8 file will compute (Jacob et al., 2018): weights and activations
     are rounded in the forward pass, and the gradients of what is rounded are taken for those of the weights.
 
@@ -132,7 +133,7 @@ class TrainingConfig:
 
     phases: tuple[PhaseConfig, ...] = field(default_factory=published_phases)
     network: str = "supernet"
-    start: str = "fresh"
+    start: str = "auto"
     quantisation: str = "none"
     batch_size: int = 64
     epoch_images: int = 0
@@ -192,6 +193,12 @@ class TrainingConfig:
                     f"training.network=subnet trains one network: phases {drawing} need sampler=uniform and"
                     " subnets_per_step=1"
                 )
+
+    def started(self, from_checkpoint: bool) -> TrainingConfig:
+        """The same, with `start` settled by whether a checkpoint is given."""
+        if self.start != "auto":
+            return self
+        return replace(self, start="checkpoint" if from_checkpoint else "fresh")
 
     def epoch_steps(self, images: int) -> int:
         """The steps of one of a phase's epochs where there are so many training images, a batch or more."""

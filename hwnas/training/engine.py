@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from hwnas.data.load import ImageData
-from hwnas.progress import Progress
+from hwnas.progress import Progress, silent
 from hwnas.spaces import Genotypes, Space
 from hwnas.supernet.single import TrainedNetwork
 from hwnas.training.checkpoint import save_supernet
@@ -62,19 +62,21 @@ def train(
     genotype: Genotypes | None = None,
     checkpoint: Path | None = None,
     processes: Processes | None = None,
+    say: Callable[[str], None] = silent,
 ) -> TrainResult:
     """Train into `folder`: `supernet.safetensors` or `subnet.safetensors`, `checkpoints/`, `history.json`,
     `training.csv` and `tensorboard/`.
 
-    `genotype` `[G]` is a single network's, None the largest; `checkpoint` is what training starts from, where
-    `config.start` says so. Called again after an interruption, it goes on from the last checkpoint; on a CPU the
-    weights then come out as if it had never been interrupted, bit for bit. Raises CheckpointError where `folder` holds
-    another run's checkpoints, TrainingError where the loss stops being a number, ConfigError where config, space and
-    data don't fit together.
+    `genotype` `[G]` is a single network's, None the largest; `checkpoint` is what training starts from, of any space of
+    the family: `say` is told what of it was loaded. Called again after an interruption, it goes on from the last
+    checkpoint; on a CPU the weights then come out as if it had never been interrupted, bit for bit. Raises
+    CheckpointError where `folder` holds another run's checkpoints, TrainingError where the loss stops being a number,
+    ConfigError where config, space and data don't fit together.
     """
     processes = processes or Processes(config.accelerator, config.precision)
-    config = fitted(config, len(data.train), processes.count)
-    network = make_network(config, space, seed, genotype, checkpoint)
+    config = fitted(config, len(data.train), processes.count).started(checkpoint is not None)
+    labels = (data.classes, data.folders)
+    network = make_network(config, space, seed, genotype, checkpoint, labels, lambda loaded: say(loaded.line))
     keep_freed_memory(space, config.batch_size // (config.shards * config.accumulate * processes.count))
     with threads_per_shard(config.shards):
         run = Run(config, network, data, folder, seed, progress, processes)

@@ -44,7 +44,7 @@ def run_identity(
 
 def completed(identity: Mapping[str, Any]) -> dict[str, Any]:
     """An identity that an earlier version wrote, with the settings that it didn't know yet at their defaults."""
-    training = {**_defaults(TrainingConfig), **identity.get("training", {})}
+    training = {**_defaults(TrainingConfig), "start": "fresh", **identity.get("training", {})}
     training.setdefault("parts", training["shards"] * training["accumulate"])
     for key in (*_WITHOUT_EFFECT, *_PARTITION):
         training.pop(key, None)

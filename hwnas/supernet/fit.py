@@ -1,0 +1,183 @@
+"""Weights put into a network of another shape: what fits is loaded, and the result computes what they computed.
+
+A smaller kernel lies in the centre of a larger, zeros around it. Fewer channels are the first ones; what is read of the
+channels beyond them has weights of zero. A block too many is the identity at first. Of larger layers the first part is
+taken: a supernet's channels are sorted by importance.
+
+Shapes: M output channels, C input channels, k × k filters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from hwnas.errors import CheckpointError
+from hwnas.supernet.elastic import ElasticInvertedResidual, ElasticLayer, centre_crop
+from hwnas.supernet.layers import Bottleneck, InvertedResidual, ResidualConvBlock
+from hwnas.supernet.single import SingleNetwork, TrainedNetwork
+from hwnas.supernet.source import Source, places
+
+__all__ = ["Loaded", "fit"]
+
+_CLASSIFIER = "classifier"
+_OPEN = 2.0
+"""What a fresh squeeze-and-excitation, which lets one half through, is made up for with."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What came of loading: `line` says it; `new` are the names of the parameters that got nothing at all."""
+
+    line: str
+    new: frozenset[str]
+
+
+@torch.no_grad()
+def fit(network: TrainedNetwork, source: Source, labels: Sequence[tuple[str, ...]] = ()) -> Loaded:
+    """Load what fits of `source` into `network`, which has fresh weights.
+
+    The classifier is loaded where the source's classes have the names of one of `labels`; where either has no names,
+    where their number is the same. Raises CheckpointError, before anything is loaded, for a source of another family.
+    """
+    settings = network.space.settings  # type: ignore[attr-defined]
+    if source.settings.family != settings.family:
+        raise CheckpointError(
+            f"{source.name}: weights of {source.settings.family}, expected those of {settings.family}: choose a space"
+            f" of the family {source.settings.family}, such as space={source.settings.family}, or a checkpoint of"
+            f" {settings.family}"
+        )
+    where = places(settings)
+    inner = network.network if isinstance(network, SingleNetwork) else network.layers
+    prefix = "network." if isinstance(network, SingleNetwork) else "layers."
+    used, new_parameters, new_layers = 0, set[str](), list[str]()
+    for slot, layer in inner.named_children():
+        if not any(True for _ in layer.parameters()):
+            continue
+        given = source.layers.get(where.get(slot, slot), {})
+        if slot == _CLASSIFIER and not _same_classes(source, labels, network.space.classes):
+            given = {}
+        loaded = _fit_layer(layer, given, source, slot == "stem")
+        used += len(loaded)
+        if not loaded:
+            new_layers.append(f"{slot} ({network.space.classes} classes)" if slot == _CLASSIFIER else slot)
+        new_parameters |= {
+            f"{prefix}{slot}.{name}" for name, _ in layer.named_parameters() if name.removeprefix("full.") not in loaded
+        }
+    said = f"loaded {used} of {source.tensors} tensors of {source.name}"
+    return Loaded(said + (f"; new: {', '.join(new_layers)}" if new_layers else ""), frozenset(new_parameters))
+
+
+def _same_classes(source: Source, labels: Sequence[tuple[str, ...]], count: int) -> bool:
+    given = source.layers.get(_CLASSIFIER, {}).get("bias")
+    if given is None or len(given) != count:
+        return False
+    return not source.classes or not labels or bool(source.classes & set(labels))
+
+
+def _fit_layer(layer: nn.Module, given: Mapping[str, Tensor], source: Source, is_stem: bool) -> set[str]:
+    """The names, in the static layer, of the tensors that were loaded."""
+    static = layer.full if isinstance(layer, ElasticLayer) else layer
+    if not given or not _same_parts(static, given):
+        _make_identity(static)
+        return set()
+    given = dict(given)
+    if isinstance(static, InvertedResidual):
+        _prepare_kernel(layer, static, given)
+        if "expansion.conv.weight" in given and not source.elastic:
+            _sort_mid(given)
+    loaded = set()
+    for name, module in static.named_modules():
+        for key, value in module.named_parameters(recurse=False):
+            full = f"{name}.{key}".lstrip(".")
+            if full in given:
+                dense = value.ndim > 1 and getattr(module, "groups", 1) == 1
+                found = _for_images(value, given[full]) if is_stem and dense else given[full]
+                (_put_dense if dense else _put)(value, found)
+                loaded.add(full)
+        for key, value in module.named_buffers(recurse=False):
+            full = f"{name}.{key}".lstrip(".")
+            if full in given and value is not None:
+                _put(value, given[full])
+                loaded.add(full)
+    if isinstance(layer, ElasticInvertedResidual):
+        loaded |= {name for name in given if name.startswith("transforms.")}
+    if isinstance(static, InvertedResidual) and hasattr(static, "se") and "se.reduce.weight" not in given:
+        static.se.expand.weight.zero_()
+        static.projection.conv.weight.mul_(_OPEN)
+    return loaded
+
+
+def _same_parts(static: nn.Module, given: Mapping[str, Tensor]) -> bool:
+    """Whether both have an expansion, and a shortcut with weights, or neither has."""
+    names = {name.partition(".")[0] for name in static.state_dict()}
+    theirs = {name.partition(".")[0] for name in given}
+    return all((part in names) == (part in theirs) for part in ("expansion", "downsample"))
+
+
+def _make_identity(static: nn.Module) -> None:
+    if isinstance(static, InvertedResidual) and static.residual:
+        nn.init.zeros_(static.projection.norm.weight)
+    elif isinstance(static, Bottleneck) and static.residual:
+        nn.init.zeros_(static.conv3.norm.weight)
+    elif isinstance(static, ResidualConvBlock):
+        nn.init.zeros_(static.norm.weight)
+
+
+def _put(target: Tensor, given: Tensor) -> None:
+    """The leading channels."""
+    count = min(len(target), len(given))
+    target[:count] = given[:count]
+
+
+def _put_dense(target: Tensor, given: Tensor) -> None:
+    """`[M, C, …]`: the leading channels; what these read of further input channels is 0."""
+    rows, columns = (min(a, b) for a, b in zip(target.shape[:2], given.shape[:2], strict=True))
+    target[:rows, columns:] = 0
+    target[:rows, :columns] = given[:rows, :columns]
+
+
+def _for_images(target: Tensor, given: Tensor) -> Tensor:
+    """`[M, C, k, k]` for images of as many channels as the target reads: grey is the sum of colours, and back."""
+    if given.shape[1] == target.shape[1]:
+        return given
+    return given.sum(dim=1, keepdim=True).expand(-1, target.shape[1], -1, -1) / target.shape[1]
+
+
+def _prepare_kernel(layer: nn.Module, static: InvertedResidual, given: dict[str, Tensor]) -> None:
+    """Bring the given depthwise filters, and what makes smaller ones of them, to the target's kernels."""
+    weight, largest = given["depthwise.conv.weight"], static.depthwise.conv.kernel_size[0]
+    transforms = {
+        tuple(map(int, name.removeprefix("transforms.").split("to"))): given.pop(name)
+        for name in [name for name in given if name.startswith("transforms.")]
+    }
+    for (_, smaller), matrix in sorted(transforms.items(), reverse=True):
+        if smaller >= largest:
+            flat = centre_crop(weight, smaller).flatten(1)
+            weight = (flat @ matrix.t()).view(-1, 1, smaller, smaller)
+    if weight.shape[-1] > largest:
+        weight = centre_crop(weight, largest)
+    padding = (largest - weight.shape[-1]) // 2
+    given["depthwise.conv.weight"] = nn.functional.pad(weight, (padding,) * 4)
+    if not isinstance(layer, ElasticInvertedResidual):
+        return
+    for smaller, larger in pairwise(layer.kernel_sizes):
+        # The target's step down to a kernel is the source's, whichever larger kernel that starts from.
+        step = next((step for step in transforms if step[1] == smaller), None)
+        if step is not None:
+            layer.transforms[f"{larger}to{smaller}"].copy_(transforms[step])
+            given[f"transforms.{larger}to{smaller}"] = transforms[step]
+
+
+def _sort_mid(given: dict[str, Tensor]) -> None:
+    """Sort the mid channels by importance, for smaller expansions to have the first of: what they compute stays."""
+    order = given["projection.conv.weight"].abs().sum(dim=(0, 2, 3)).argsort(descending=True, stable=True)
+    for name, value in given.items():
+        if name.startswith(("expansion.", "depthwise.")) or name in ("se.expand.weight", "se.expand.bias"):
+            given[name] = value[order]
+        elif name in ("projection.conv.weight", "se.reduce.weight"):
+            given[name] = value[:, order]

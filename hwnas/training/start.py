@@ -1,0 +1,68 @@
+"""Checkpoints as something to start from: of any space of the family, with any classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from hwnas.errors import CheckpointError
+from hwnas.spaces import Genotypes, Space, SpaceConfig, space_from_dict
+from hwnas.supernet.published import is_ofa_checkpoint, load_ofa_checkpoint
+from hwnas.supernet.published_layers import published_source
+from hwnas.supernet.source import Source, own_arch, source_of
+from hwnas.training.checkpoint import describe_difference, load_supernet, read_checkpoint
+
+__all__ = ["arch_of_checkpoint", "is_exact", "read_source", "space_of_checkpoint"]
+
+
+def read_source(path: Path) -> Source:
+    """What `path` holds, as `hwnas train` or once-for-all's code wrote it, to start from.
+
+    Raises CheckpointError where it is neither.
+    """
+    if is_ofa_checkpoint(path):
+        return published_source(path)
+    network, metadata = load_supernet(path)
+    names = {tuple(metadata[key]) for key in ("classes", "folders") if metadata.get(key)}
+    return source_of(network, str(path), frozenset(names))
+
+
+def space_of_checkpoint(path: Path | str) -> SpaceConfig:
+    """The space that the network in `path` is of; its classes and channels are 0, as the data set has.
+
+    A file of hwnas says it; of once-for-all's it is read off the weights, and off the network's description where that
+    lies beside them (the same name, `.json`). Raises CheckpointError where `path` is no network of a space.
+    """
+    path = Path(path).expanduser()
+    if is_ofa_checkpoint(path):
+        return published_source(path).settings
+    _, metadata = read_checkpoint(path)
+    if "space" not in metadata:
+        raise CheckpointError(f"{path} holds {metadata.get('kind')!r}, expected a network of hwnas train")
+    settings: SpaceConfig = space_from_dict(metadata["space"]).settings  # type: ignore[attr-defined]
+    return replace(settings, in_channels=0, classes=0)
+
+
+def arch_of_checkpoint(path: Path | str, space: Space) -> Genotypes | None:
+    """The canonical genotype `[G]` of `space` that is the one network in `path`; None for supernets, and where the
+    space has no such network. Raises CheckpointError as `read_source` does.
+    """
+    return own_arch(read_source(Path(path).expanduser()), space)
+
+
+def is_exact(path: Path, space: Space, labels: Sequence[tuple[str, ...]] = ()) -> bool:
+    """Whether `path` holds a supernet or network of `space` itself, trained on one of `labels`, the data's class names,
+    as far as the file says: it is then loaded as it is. Raises CheckpointError for a file that is no checkpoint.
+    """
+    if is_ofa_checkpoint(path):
+        try:
+            load_ofa_checkpoint(path, space)
+        except CheckpointError:
+            return False
+        return True
+    _, metadata = read_checkpoint(path)
+    if describe_difference(space.config(), metadata.get("space"), "space"):
+        return False
+    names = {tuple(metadata[key]) for key in ("classes", "folders") if metadata.get(key)}
+    return not names or not labels or bool(names & set(labels))
