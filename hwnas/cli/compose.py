@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -21,6 +22,7 @@ from hwnas.cli.arguments import quoted
 from hwnas.cli.commands import COMMANDS, COMMON_KEYS
 from hwnas.cli.config import CONFIG_FOLDER
 from hwnas.cli.experiments import is_stored
+from hwnas.data.config import PRESETS
 from hwnas.errors import ConfigError, choices
 
 __all__ = [
@@ -32,6 +34,8 @@ __all__ = [
     "swept_keys",
     "tree",
 ]
+
+_PRESETS = "data/augment"
 
 
 def compose_config(command: str | None, overrides: Sequence[str]) -> DictConfig:
@@ -87,7 +91,9 @@ def command_help(command: str) -> str:
     config = tree([])
     used = {key: config[key] for key in entry.keys if key in config}
     groups = [
-        f"  {group}: {', '.join(_options(group))}" for group in group_names() if group in (*entry.keys, "experiment")
+        f"  {group.replace('/', '.')}: {', '.join(_options(group))}"
+        for group in group_names()
+        if group.partition("/")[0] in (*entry.keys, "experiment")
     ]
     lines = [
         f"usage: hwnas {command} {f'{entry.positional.upper()} ' if entry.positional else ''}[key=value …]",
@@ -134,26 +140,28 @@ def _initialised() -> AbstractContextManager[None]:
 
 
 def group_names() -> list[str]:
-    """The parts of the configuration that are chosen among files."""
-    return sorted(folder.name for folder in CONFIG_FOLDER.iterdir() if folder.is_dir())
+    """The parts of the configuration that are chosen by name: among files, and data's among presets."""
+    return sorted([*(folder.name for folder in CONFIG_FOLDER.iterdir() if folder.is_dir()), _PRESETS])
 
 
 def _options(group: str) -> list[str]:
+    if group == _PRESETS:
+        return list(PRESETS)
     return sorted(Path(file).stem for file in (CONFIG_FOLDER / group).glob("*.yaml"))
 
 
-def _is_option(group: str, choice: str) -> bool:
-    return choice in _options(group) or (group == "experiment" and is_stored(choice))
+def _is_option(group: str, choice: str | None) -> bool:
+    return choice in _options(group) or (group == "experiment" and is_stored(choice or ""))
 
 
 def _check_group_choice(override: Override) -> None:
     key, value = override.key_or_group, override.value()
-    if key in group_names() and isinstance(value, str) and not _is_option(key, value):
-        raise ConfigError(f"{key}={value}: {choices(value, _options(key))}")
+    if key in group_names() and (value is None or isinstance(value, str)) and not _is_option(key, value):
+        raise ConfigError(f"{key.replace('/', '.')}={value}: {choices(value, _options(key))}")
 
 
 def _check_used(command: str, override: Override) -> None:
-    top = override.key_or_group.split(".")[0].split("@")[0]
+    top = re.split("[.@/]", override.key_or_group)[0]
     used = (*COMMON_KEYS, *COMMANDS[command].keys)
     if top in used or top.startswith("hydra"):
         return
@@ -164,6 +172,8 @@ def _check_used(command: str, override: Override) -> None:
 
 def _explain(overrides: Sequence[Override], error: Exception) -> str:
     """The first override whose key does not exist, with its siblings; else the innermost cause and its key."""
+    if f"Could not override '{_PRESETS}'" in str(error):
+        return "data.augment is for images to learn from: choose data=image_folder, imagenet, fashion_mnist or digits"
     groups = [f"{o.key_or_group}={o.value()}" for o in overrides if o.key_or_group in group_names()]
     try:
         known = tree(groups)

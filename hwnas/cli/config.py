@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig
 
 from hwnas.cli.convert import from_hydra, schema
-from hwnas.data.config import DigitsConfig, FashionMnistConfig, ImageFolderConfig, NoDataConfig
+from hwnas.data.config import PRESETS, DigitsConfig, FashionMnistConfig, ImageFolderConfig, NoDataConfig
 from hwnas.files import packaged
 from hwnas.latency.predictors.dataset_config import LatencyDataConfig
 from hwnas.pipeline.config import PipelineConfig
@@ -29,6 +31,8 @@ def register_schemas() -> None:
         ("latency", LatencyDataConfig),
     ):
         store.store(group="schema/data", name=name, node=schema(kind))
+    for name, preset in PRESETS.items():
+        store.store(group="data/augment", name=name, node=asdict(preset))
     for name, family in FAMILIES.items():
         store.store(group="schema/space", name=name, node=schema(family))
 

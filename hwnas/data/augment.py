@@ -5,19 +5,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from hwnas.data.colours import grey
 from hwnas.data.config import AugmentConfig
+from hwnas.data.rand_augment import RandAugment
 from hwnas.errors import MissingExtraError
 
 __all__ = ["Augmentation"]
-
-_GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 class Augmentation:
     """Changes training images at random: call it on stored uint8 images, before `prepare`.
 
     Every draw comes from the generator that is handed in; torch's global generators are left as they were. Random crops
-    of a share of the area are not made here, but where images are decoded (`LabelledImages.crops`).
+    of a share of the area are not made here, but where images are decoded (`LabelledImages.crops`), and images are
+    mixed where their labels are (`hwnas.data.mixing`).
     """
 
     def __init__(self, config: AugmentConfig, image_size: int) -> None:
@@ -36,6 +37,7 @@ class Augmentation:
         if config.erase_probability:
             steps.append(K.RandomErasing(p=config.erase_probability, scale=(0.02, 0.2)))
         self._flip, self._steps = config.flip, steps
+        self._rand = RandAugment(config.rand_operations, config.rand_magnitude) if config.rand_operations else None
 
     def __call__(self, images: Tensor, generator: torch.Generator, of: int | None = None, start: int = 0) -> Tensor:
         """uint8 `[B, C, H, W]` to the same, one draw an image. `crop_padding` needs the size given at construction.
@@ -48,6 +50,9 @@ class Augmentation:
             # Bytes, rather than kornia's floats: 1.2 ms an image of 224×224 less.
             flipped = torch.rand(whole, generator=generator)[part] < 0.5
             images = torch.where(flipped.view(-1, 1, 1, 1).to(images.device), images.flip(-1), images)
+        if self._rand is not None:
+            chosen, directions = self._rand.draw(whole, generator)
+            images = self._rand(images, chosen[part], directions[part])
         if not self._steps:
             return images
         seed = int(torch.randint(2**62, (), generator=generator))
@@ -84,17 +89,9 @@ class _Colours(nn.Module):
         if self._strengths[0]:
             images = (images * brightness).clamp_(0, 255)
         if self._strengths[1]:
-            mean = _grey(images).mean(dim=(2, 3), keepdim=True)
+            mean = grey(images).mean(dim=(2, 3), keepdim=True)
             images = (images * contrast).add_(mean * (1 - contrast)).clamp_(0, 255)
         if self._strengths[2] and images.shape[1] == 3:
-            grey = _grey(images).mul_(1 - saturation)
-            images = (images * saturation).add_(grey).clamp_(0, 255)
+            plain = grey(images).mul_(1 - saturation)
+            images = (images * saturation).add_(plain).clamp_(0, 255)
         return images.round()
-
-
-def _grey(images: Tensor) -> Tensor:
-    """`[B, 1, H, W]`; of one channel, itself."""
-    if images.shape[1] != 3:
-        return images.mean(dim=1, keepdim=True)
-    red, green, blue = images[:, :1], images[:, 1:2], images[:, 2:]
-    return (red * _GREY[0]).add_(green, alpha=_GREY[1]).add_(blue, alpha=_GREY[2])

@@ -8,9 +8,10 @@ from typing import Any
 
 from hwnas.data.class_names import class_names
 from hwnas.data.image_tree import find_tree
-from hwnas.errors import ConfigError
+from hwnas.errors import ConfigError, choices
 
 __all__ = [
+    "PRESETS",
     "AugmentConfig",
     "DataConfig",
     "DataDescription",
@@ -38,6 +39,12 @@ class AugmentConfig:
     `crop_scale`: what is cut out is a random rectangle instead (Szegedy et al., 2015), its area this share of the
     photograph's, from least to most, its width `crop_ratio` times its height; where images are decoded lazily, out of
     the whole photograph. `brightness`, `contrast`, `saturation`: each changed by a factor between 1 - x and 1 + x.
+
+    `rand_operations`: so many of RandAugment's operations (Cubuk et al., 2020; see `hwnas.data.rand_augment`), drawn
+    for each image, of strength `rand_magnitude` of 30. `mixup` and `cutmix` put two images of a batch into one, whose
+    label is both of theirs, each by its share (see `hwnas.data.mixing`): the share is drawn from Beta(x, x), where x is
+    above 0. `mixup` blends them (Zhang et al., 2018), `cutmix` pastes a rectangle of one into the other (Yun et al.,
+    2019); where both are on, each image gets either with probability 1/2.
     """
 
     flip: bool = True
@@ -48,6 +55,17 @@ class AugmentConfig:
     brightness: float = 0.0
     contrast: float = 0.0
     saturation: float = 0.0
+    rand_operations: int = 0
+    rand_magnitude: int = 9
+    mixup: float = 0.0
+    cutmix: float = 0.0
+
+    @staticmethod
+    def preset(name: str) -> AugmentConfig:
+        """One of `PRESETS`, for photographs. Raises ConfigError for another name."""
+        if name not in PRESETS:
+            raise ConfigError(f"data.augment={name}: {choices(name, PRESETS)}")
+        return PRESETS[name]
 
     def __post_init__(self) -> None:
         if self.crop_padding < 0:
@@ -73,6 +91,29 @@ class AugmentConfig:
                 raise ConfigError(f"data.augment.{key}: expected 0 (unchanged) to below 1, got {getattr(self, key)}")
         if not 0 <= self.erase_probability <= 1:
             raise ConfigError(f"data.augment.erase_probability: expected 0 to 1, got {self.erase_probability}")
+        if not 0 <= self.rand_operations <= 14:
+            raise ConfigError(
+                f"data.augment.rand_operations: expected 0 (none) to 14 an image, such as 2, got {self.rand_operations}"
+            )
+        if not 0 <= self.rand_magnitude <= 30:
+            raise ConfigError(f"data.augment.rand_magnitude: expected 0 to 30, such as 9, got {self.rand_magnitude}")
+        for key, usual in (("mixup", 0.2), ("cutmix", 1.0)):
+            if not 0 <= getattr(self, key) < float("inf"):
+                raise ConfigError(
+                    f"data.augment.{key}: expected 0 (none) or more, such as {usual}, got {getattr(self, key)}"
+                )
+
+
+PRESETS = {
+    # Half the area and more: the object stays in the picture, whatever the photograph.
+    "light": AugmentConfig(crop_padding=0, crop_scale=(0.5, 1.0)),
+    # Colours as once-for-all trains ImageNet with them (Cai et al., 2020): 32 of 255, and a half.
+    "medium": AugmentConfig(crop_padding=0, crop_scale=(0.25, 1.0), brightness=32 / 255, saturation=0.5),
+    # RandAugment's own choice for ResNet-50 on ImageNet, and the alphas of mixup's and CutMix's ImageNet results.
+    # Its operations change the colours; the crops are larger than ImageNet's .08, since networks here are small.
+    "strong": AugmentConfig(crop_padding=0, crop_scale=(0.2, 1.0), rand_operations=2, mixup=0.2, cutmix=1.0),
+}
+"""What `data.augment=NAME` stands for: all settings of AugmentConfig, for photographs of any size."""
 
 
 @dataclass(frozen=True)

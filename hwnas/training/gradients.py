@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from hwnas.spaces import Genotypes
 from hwnas.supernet.fake_quantise import FakeQuantiser
-from hwnas.training.loss import LossRule, subnet_losses
+from hwnas.training.loss import LossRule, main_labels, subnet_losses
 from hwnas.training.processes import Processes
 
 __all__ = ["Gradients", "StepScores"]
@@ -29,7 +29,10 @@ __all__ = ["Gradients", "StepScores"]
 
 @dataclass(frozen=True)
 class StepScores:
-    """Of each of a step's subnets, `[n]`: the mean loss, and the share of the batch's images that it got right."""
+    """Of each of a step's subnets, `[n]`: the mean loss, and the share of the batch's images that it got right.
+
+    A mixed image is right where it is the class of its larger share.
+    """
 
     losses: NDArray[np.float64]
     accuracies: NDArray[np.float64]
@@ -60,8 +63,8 @@ class Gradients:
     def __call__(self, genotypes: Genotypes, images: Tensor, labels: Tensor, rule: LossRule) -> StepScores:
         """Set each parameter's gradient: the sum over `genotypes` `[n, G]`, the mean over the images' equal parts.
 
-        `images` `[B, C, H, W]` and `labels` `[B]`, the process's share, are divided among the threads, and each one's
-        again into the parts that it takes one after another.
+        `images` `[B, C, H, W]` and `labels` `[B]` or `[B, K]`, the process's share, are divided among the threads, and
+        each one's again into the parts that it takes one after another.
         """
         shards = len(self._replicas)
         for first, *others in zip(*self._quantisers, strict=True):
@@ -104,7 +107,7 @@ class Gradients:
             for loss, logits in subnet_losses(network, genotypes, part, expected, rule):
                 fresh = torch.autograd.grad(loss, self._parameters, allow_unused=True)
                 summed = [_added(sum_so_far, gradient) for sum_so_far, gradient in zip(summed, fresh, strict=True)]
-                right = (logits.argmax(dim=1) == expected).float().mean()
+                right = (logits.argmax(dim=1) == main_labels(expected)).float().mean()
                 scores.append(torch.stack([loss.detach(), right]))
         values = torch.stack(scores).double().cpu().numpy().reshape(parts, len(genotypes), 2)
         return values.sum(axis=0).T, summed

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, asdict, fields, replace
 from typing import Any
 
+from hwnas.data.config import AugmentConfig
 from hwnas.data.load import ImageData
 from hwnas.errors import ConfigError
 from hwnas.spaces import Genotypes, Space
@@ -49,7 +50,8 @@ def completed(identity: Mapping[str, Any]) -> dict[str, Any]:
     for key in (*_WITHOUT_EFFECT, *_PARTITION):
         training.pop(key, None)
     training["phases"] = [{**_defaults(PhaseConfig), **phase} for phase in training.get("phases", [])]
-    full: dict[str, Any] = json.loads(json.dumps({"arch": None, **identity, "training": training}))
+    augment = {**_defaults(AugmentConfig), **identity.get("augment", {})}
+    full: dict[str, Any] = json.loads(json.dumps({"arch": None, **identity, "augment": augment, "training": training}))
     return full
 
 

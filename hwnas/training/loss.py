@@ -1,4 +1,4 @@
-"""What a step's subnets learn from. B images, K classes."""
+"""What a step's subnets learn from. B images, K classes. Labels are classes `[B]`, or shares of them `[B, K]`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from hwnas.spaces import Genotypes
 
-__all__ = ["LossRule", "distilled_loss", "subnet_losses"]
+__all__ = ["LossRule", "distilled_loss", "main_labels", "subnet_losses"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,11 @@ def distilled_loss(
     if soft_labels is None:
         return loss
     return loss + weight * F.cross_entropy(logits, soft_labels)
+
+
+def main_labels(labels: Tensor) -> Tensor:
+    """The class of each image `[B]`; where images are mixed, that of the larger share."""
+    return labels if labels.ndim == 1 else labels.argmax(dim=1)
 
 
 def _set_dropout(network: nn.Module, on: bool) -> None:

@@ -10,13 +10,14 @@ __all__ = [
     "DROPOUT",
     "EVALUATION",
     "INITIALISATION",
+    "MIXING",
     "ORDER",
     "SUBNETS",
     "numpy_generator",
     "torch_generator",
 ]
 
-INITIALISATION, ORDER, AUGMENTATION, SUBNETS, DROPOUT, EVALUATION = range(6)
+INITIALISATION, ORDER, AUGMENTATION, SUBNETS, DROPOUT, EVALUATION, MIXING = range(7)
 
 
 def numpy_generator(seed: int, purpose: int, step: int = 0) -> np.random.Generator:

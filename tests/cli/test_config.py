@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hwnas.cli.commands import COMMANDS
-from hwnas.cli.compose import compose_config
+from hwnas.cli.compose import compose_config, compose_jobs
 from hwnas.cli.config import CONFIG_FOLDER, register_schemas, to_pipeline_config
+from hwnas.cli.load import load_config
 from hwnas.cli.main import main
-from hwnas.data.config import DigitsConfig
+from hwnas.data.config import PRESETS, AugmentConfig, DigitsConfig
 from hwnas.pipeline.config import PipelineConfig
 from hwnas.spaces import make_space
 
@@ -56,7 +58,28 @@ def test_one_runtime_may_be_given_without_brackets() -> None:
     assert composed("runtime=[litert,onnxruntime]").runtimes == ("litert", "onnxruntime")
 
 
+@pytest.mark.parametrize("data", ["image_folder", "imagenet", "fashion_mnist", "digits"])
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_gives_the_settings_that_are_not_set(data: str, name: str) -> None:
+    chosen = load_config([f"data={data}", f"data.augment={name}", "experiment=none"])
+    assert chosen.data.augment == AugmentConfig.preset(name)
+    own = load_config([f"data={data}", "data.augment.flip=false", f"data.augment={name}", "data.augment.mixup=0.5"])
+    assert own.data.augment == replace(PRESETS[name], flip=False, mixup=0.5)
+
+
+def test_presets_are_swept_and_a_choice_of_load_config() -> None:
+    register_schemas()
+    jobs = compose_jobs("train", ["data=image_folder", "data/augment=light,strong"])
+    assert [config.data.augment.mixup for _, config in jobs] == [0, 0.2]
+    assert load_config(["data=digits", "data.augment=light"]).data.augment == AugmentConfig.preset("light")
+    assert composed("data=image_folder").data.augment == AugmentConfig(crop_padding=0)  # the quickstart's
+
+
 MISTAKES = [
+    (["train", "data.augment=lite"], ["data.augment=lite: did you mean 'light'?", "valid: light, medium, strong"]),
+    (["train", "data.augment=null"], ["data.augment=None", "valid: light, medium, strong"]),
+    (["train", "experiment=none", "data=none", "data.augment=light"], ["data.augment is for images", "image_folder"]),
+    (["train", "data.augment=light", "data.augment.crop_padding=2"], ["crop_scale", "excludes crop_padding"]),
     (["train", "trainin.epochs=3"], ["'trainin.epochs'", "did you mean 'training'?", "valid:"]),
     (["train", "training.batchsize=3"], ["'training.batchsize'", "did you mean 'batch_size'?"]),
     (["train", "training.batch_size=many"], ["training.batch_size", "'many'"]),

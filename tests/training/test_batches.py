@@ -19,6 +19,7 @@ from tests.data.trees import make_photos
 
 PADDED = AugmentConfig(crop_padding=2)
 CROPPED = AugmentConfig(crop_padding=0, crop_scale=(0.2, 1.0), brightness=0.1, saturation=0.5, erase_probability=0.3)
+STRONG = AugmentConfig.preset("strong")
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +55,7 @@ def assert_equal(one: list[tuple[torch.Tensor, torch.Tensor]], other: list[tuple
     assert all(a.equal(b) and m.equal(n) for (a, m), (b, n) in zip(one, other, strict=True))
 
 
-@pytest.mark.parametrize("augment", [PADDED, CROPPED], ids=["padded", "cropped"])
+@pytest.mark.parametrize("augment", [PADDED, CROPPED, STRONG], ids=["padded", "cropped", "strong"])
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_resumed_run_sees_the_same_images(tree: Path, workers: int, augment: AugmentConfig) -> None:
     """18 images in batches of 4: four steps an epoch, and a resumption in the middle of the second."""
@@ -64,13 +65,24 @@ def test_a_resumed_run_sees_the_same_images(tree: Path, workers: int, augment: A
     assert not whole[0][0].equal(run(Batches(load(tree, 0, augment), 4, seed=2, processes=Processes()), range(1))[0][0])
 
 
-@pytest.mark.parametrize("augment", [PADDED, CROPPED], ids=["padded", "cropped"])
+@pytest.mark.parametrize("augment", [PADDED, CROPPED, STRONG], ids=["padded", "cropped", "strong"])
 def test_the_parts_of_two_processes_are_the_batch_of_one(tree: Path, augment: AugmentConfig) -> None:
     data = load(tree, 0, augment)
     whole = run(Batches(data, 6, seed=0, processes=Processes()), range(4))
     halves = [run(Batches(data, 6, seed=0, processes=half(rank)), range(4)) for rank in (0, 1)]
     joined = [tuple(torch.cat(parts) for parts in zip(*pair, strict=True)) for pair in zip(*halves, strict=True)]
     assert_equal(whole, joined)  # type: ignore[arg-type]
+
+
+def test_mixed_labels_are_shares_of_the_batch_s_classes(tree: Path) -> None:
+    data = load(tree, 0, STRONG)
+    (images, shares), *_ = run(Batches(data, 6, seed=0, processes=Processes()), range(1))
+    (_, labels), *_ = run(Batches(load(tree), 6, seed=0, processes=Processes()), range(1))
+    assert images.dtype == shares.dtype == torch.float32
+    assert shares.shape == (6, len(data.classes))
+    torch.testing.assert_close(shares.sum(dim=1), torch.ones(6))
+    for place, share in enumerate(shares):
+        assert set(share.nonzero().flatten().tolist()) <= {int(labels[place]), int(labels[place ^ 1])}
 
 
 def test_crops_in_the_size_that_the_network_takes(tree: Path) -> None:

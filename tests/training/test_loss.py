@@ -68,6 +68,44 @@ def test_in_place_distillation(shards: int, space: OfaMbv3Space, batch: tuple[Te
             torch.testing.assert_close(parameter.grad, mean, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("shards", [1, 2])
+def test_mixed_labels(shards: int, space: OfaMbv3Space, batch: tuple[Tensor, Tensor]) -> None:
+    """Shares of classes as labels, smoothed: the loss is the shares' mean of the losses of both classes."""
+    images, labels = batch
+    others, weights = labels.roll(1), torch.linspace(0.55, 1, 8)
+    shares = weights[:, None] * F.one_hot(labels, 3) + (1 - weights[:, None]) * F.one_hot(others, 3)
+    network, by_hand, genotypes = network_of(space), network_of(space), space.extreme(True)[None]
+    found = Gradients(network, shards)(genotypes, images, shares, LossRule(0.1))
+    total, right = 0.0, 0
+    for part in torch.arange(8).chunk(shards):
+        logits = by_hand(images[part], genotypes[0])
+        both = [
+            F.cross_entropy(logits, classes[part], label_smoothing=0.1, reduction="none")
+            for classes in (labels, others)
+        ]
+        loss = (weights[part] * both[0] + (1 - weights[part]) * both[1]).mean() / shards
+        loss.backward()
+        total += float(loss.detach())
+        right += int((logits.argmax(1) == labels[part]).sum())
+    assert found.losses[0] == pytest.approx(total, rel=1e-5)
+    assert found.accuracies[0] == right / 8  # the class that is most of the image
+    for ours, theirs in zip(network.parameters(), by_hand.parameters(), strict=True):
+        if theirs.grad is not None:
+            torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-6, rtol=1e-4)
+
+
+def test_mixed_labels_are_those_of_whole_images_where_shares_are_whole(
+    space: OfaMbv3Space, batch: tuple[Tensor, Tensor]
+) -> None:
+    genotypes = np.stack([space.extreme(True), space.extreme(False)])
+    network = network_of(space)
+    for rule in (LossRule(0.1), IN_PLACE, LossRule(0.1, 0.5, lambda images: torch.full((len(images), 3), 1 / 3))):
+        whole = Gradients(network)(genotypes, *batch, rule)
+        shares = Gradients(network)(genotypes, batch[0], F.one_hot(batch[1], 3).float(), rule)
+        assert shares.losses == pytest.approx(whole.losses, rel=1e-5)
+        assert shares.accuracies.tolist() == whole.accuracies.tolist()
+
+
 def test_parts_one_after_another_are_averaged(space: OfaMbv3Space, batch: tuple[Tensor, Tensor]) -> None:
     genotypes = space.extreme(True)[None]
     network, by_hand = network_of(space), network_of(space)
