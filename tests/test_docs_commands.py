@@ -17,8 +17,8 @@ from PIL import Image
 from hwnas.cli.arguments import in_hydras_syntax
 from hwnas.cli.commands import COMMANDS
 from hwnas.cli.compose import compose_config, compose_jobs, group_names, tree
-from hwnas.cli.experiments import with_experiment
 from hwnas.cli.config import register_schemas, to_pipeline_config
+from hwnas.cli.experiments import with_experiment
 from hwnas.errors import ConfigError
 from hwnas.pipeline import config as steps
 

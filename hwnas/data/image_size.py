@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 
 import numpy as np
 
@@ -27,13 +27,13 @@ def shorter_sides(config: ImageFolderConfig, count: int) -> list[int]:
     folders = list_images(find_tree(config.root, config.name, config.class_count)).train
     paths = [folder.path_of(image) for folder in folders for image in folder.images]
     chosen = np.unique(np.linspace(0, len(paths) - 1, count).astype(int))
-    sides = []
-    for path in (paths[place] for place in chosen):
-        try:
-            with Image.open(os.fspath(path)) as opened:
-                sides.append(min(opened.size))
-        except Exception:  # noqa: BLE001, S112 - Pillow's plugins raise whatever a wrong byte leads them to
-            continue
+
+    def side(path: str) -> int:
+        with contextlib.suppress(Exception), Image.open(path) as opened:  # plugins raise whatever a byte leads them to
+            return int(min(opened.size))
+        return 0
+
+    sides = [found for place in chosen if (found := side(paths[place]))]
     if not sides:
         raise DataError(f"{config.root}: none of {len(chosen)} images can be opened, such as {paths[0]}: mend the tree")
     return sides

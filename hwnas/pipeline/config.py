@@ -239,11 +239,13 @@ class ReportStep(Step):
 class RunStep(SpaceStep, DeviceStep):
     """`hwnas run`: all steps from images to validated files.
 
-    `hours`: what the whole is to take; settings are then chosen to fit (see `hwnas.pipeline.plan.fit`), but for those
-    that are `given`, by key, such as `data.image_size`. None: the settings as they are, however long they take.
+    `checkpoint`: what training starts from; None: fresh weights. `hours`: what the whole is to take; settings are then
+    chosen to fit (see `hwnas.pipeline.plan.fit`), but for those that are `given`, by key, such as `data.image_size`.
+    None: the settings as they are, however long they take.
     """
 
     name: str = "quickstart"
+    checkpoint: str | None = None
     hours: float | None = None
     given: tuple[str, ...] = ()
     training: TrainingConfig = field(default_factory=TrainingConfig)

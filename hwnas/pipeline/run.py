@@ -71,6 +71,8 @@ def run(config: RunStep, folder: Path, reporter: Reporter = SILENT) -> RunResult
                 config = in_time(asked, config, folder, names, itinerary, began)
             kind, step = ORDER[name]
             own = config.part(kind)
+            if name != "train" and hasattr(own, "checkpoint"):
+                own = replace(own, checkpoint=None)  # type: ignore[call-arg]  # it is the run's own supernet from here
             if chosen is not None:
                 own = replace(own, targets=str(chosen))  # type: ignore[call-arg]  # what follows a search has targets
             with itinerary.at(name):

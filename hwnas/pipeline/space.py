@@ -58,6 +58,13 @@ def resolve_space(config: SpaceStep) -> Space:
     return space_of_config(filled)
 
 
+def space_of(checkpoint: str) -> SpaceConfig:
+    """The space of the network in a file; its classes and channels are 0, the data's. Raises CheckpointError."""
+    from hwnas.training.start import space_of_checkpoint
+
+    return space_of_checkpoint(Path(checkpoint))
+
+
 def check_fit(space: Space | SpaceConfig, data_name: str, classes: int, channels: int) -> None:
     for key, expected, found in (("classes", space.classes, classes), ("in_channels", space.in_channels, channels)):
         if expected != found:

@@ -16,11 +16,11 @@ from hwnas.errors import ConfigError
 from hwnas.pipeline.config import RunStep
 from hwnas.pipeline.plan.facts import DataFacts
 from hwnas.pipeline.plan.forecast import forecast
-from hwnas.pipeline.plan.ladder import ladder
+from hwnas.pipeline.plan.ladder import ladder, resolutions_up_to
 from hwnas.pipeline.plan.suit import suited
-from hwnas.pipeline.space import resolve_space
+from hwnas.pipeline.space import resolve_space, space_of
 from hwnas.progress import time_in_words
-from hwnas.spaces import Space
+from hwnas.spaces import Space, SpaceConfig
 from hwnas.training.config import PhaseConfig
 from hwnas.training.speed import Speed
 
@@ -33,6 +33,7 @@ _EVALUATE_SHARE, _PROFILE_SHARE, _VALIDATE_SHARE = 0.08, 0.12, 0.05  # of the ti
 _LEAST_SUBNETS, _LEAST_NETWORKS, _LEAST_COMPARED = 60, 40, 3
 _LEAST_EPOCHS, _MOST_EPOCHS = 0.1, 8.0  # times `epochs_wanted`
 _MEASUREMENTS = 3
+_SIZES = (96, 112, 128, 144, 160, 176, 192, 208, 224)  # in steps of once-for-all's
 _GPU = 20.0  # times as fast as two CPU cores, or more, is any GPU of the last years
 
 
@@ -140,19 +141,41 @@ class _Chooser:
 
     def _at(self, place: int, hours: float, faster: float = 1.0) -> tuple[Fitted, float]:
         speed = _faster(self._speed(place), faster)
-        config = _modest(self._candidates[place], self._folder, self._steps, speed, hours)
+        config = self._modest(place, speed, hours)
         once, twice = (sum(self._forecast(with_epochs(config, factor), speed).values()) for factor in (1.0, 2.0))
         left = hours * HOUR_S * (1 - _SPARE) - _START_S - (2 * once - twice)
         factor = min(left / (twice - once), self.most) if twice > once else 1.0
         fitted = with_epochs(config, max(factor, self.least))
         return Fitted(fitted, self._forecast(fitted, speed)), factor
 
+    def _modest(self, place: int, speed: Speed, hours: float) -> RunStep:
+        """The candidate with fewer measurements, where those would take more than their share of the time."""
+        config = self._candidates[place]
+        seconds = self._forecast(config, speed)
+
+        def allowed(step: str, share: float, count: int, least: int) -> int:
+            most = share * hours * HOUR_S
+            return (
+                count if seconds.get(step, 0.0) <= most else max(min(count, least), int(count * most / seconds[step]))
+            )
+
+        if not is_given(config, "evaluation.subnets"):
+            subnets = allowed("evaluate", _EVALUATE_SHARE, config.evaluation.subnets, _LEAST_SUBNETS)
+            config = replace(config, evaluation=replace(config.evaluation, subnets=subnets))
+        if not is_given(config, "profiling.networks") and config.profiling.networks:
+            networks = allowed("profile", _PROFILE_SHARE, config.profiling.networks, _LEAST_NETWORKS)
+            config = replace(config, profiling=replace(config.profiling, networks=networks))
+        if not is_given(config, "search.comparison_networks"):
+            compared = allowed("validate", _VALIDATE_SHARE, config.search.comparison_networks, _LEAST_COMPARED)
+            config = replace(config, search=replace(config.search, comparison_networks=compared))
+        return config
+
     def _forecast(self, config: RunStep, speed: Speed) -> dict[str, float]:
-        return forecast(config, self._folder, self._steps, speed)
+        return forecast(config, self._folder, self._steps, speed, self._facts.images)
 
     def _too_few(self, place: int, hours: float) -> ConfigError:
         speed = self._speed(place)
-        config = with_epochs(_modest(self._candidates[place], self._folder, self._steps, speed, 0.0), self.least)
+        config = with_epochs(self._modest(place, speed, 0.0), self.least)
         seconds = self._forecast(config, speed)
         least = (_START_S + sum(seconds.values())) / (1 - _SPARE) / HOUR_S
         longest = sorted(seconds, key=lambda name: -seconds[name])[:3]
@@ -175,43 +198,27 @@ class _Chooser:
         160, on two x86 cores).
         """
         space: Space = resolve_space(self._candidates[place])
-        return float(space.macs(space.extreme(True)[None])[0]) ** 0.8
+        return math.pow(int(space.macs(space.extreme(True)[None])[0]), 0.8)
 
 
 def _candidates(config: RunStep, facts: DataFacts) -> list[RunStep]:
     """`config` in every space that it may be planned in, from the cheapest on."""
-    if is_given(config, "space", "experiment") or config.checkpoint:
+    if is_given(config, "space", "experiment"):
         return [suited(config, facts)]
-    side = facts.shorter_side
-    spaces = ladder(side, facts.channels)
+    spaces: list[SpaceConfig] = [*ladder(facts.shorter_side, facts.channels)]
+    if config.checkpoint:
+        spaces = [*_sizes_of(space_of(config.checkpoint), facts.shorter_side)]
     if is_given(config, "data.image_size"):
-        asked = config.images.image_size
-        spaces = (
-            [space for space in spaces if space.resolution[-1] == asked]
-            or [space for space in spaces if space.resolution[-1] <= asked][-1:]
-            or spaces[:1]
-        )
+        most = config.images.image_size
+        spaces = [space for space in spaces if space.resolution[-1] <= most] or spaces[:1]
+        spaces = [space for space in spaces if space.resolution[-1] == spaces[-1].resolution[-1]]
     return [suited(replace(config, space=space), facts) for space in spaces]
 
 
-def _modest(config: RunStep, folder: Path, steps: Sequence[str], speed: Speed, hours: float) -> RunStep:
-    """`config` with fewer measurements, where those would take more than their share of the time."""
-    seconds = forecast(config, folder, steps, speed)
-
-    def allowed(step: str, share: float, count: int, least: int) -> int:
-        most = share * hours * HOUR_S
-        return count if seconds.get(step, 0.0) <= most else max(min(count, least), int(count * most / seconds[step]))
-
-    if not is_given(config, "evaluation.subnets"):
-        subnets = allowed("evaluate", _EVALUATE_SHARE, config.evaluation.subnets, _LEAST_SUBNETS)
-        config = replace(config, evaluation=replace(config.evaluation, subnets=subnets))
-    if not is_given(config, "profiling.networks") and config.profiling.networks:
-        networks = allowed("profile", _PROFILE_SHARE, config.profiling.networks, _LEAST_NETWORKS)
-        config = replace(config, profiling=replace(config.profiling, networks=networks))
-    if not is_given(config, "search.comparison_networks"):
-        compared = allowed("validate", _VALIDATE_SHARE, config.search.comparison_networks, _LEAST_COMPARED)
-        config = replace(config, search=replace(config.search, comparison_networks=compared))
-    return config
+def _sizes_of(space: SpaceConfig, shorter_side: int) -> list[SpaceConfig]:
+    """The space of a checkpoint at each size, from 96 pixels on, that images of `shorter_side` fill."""
+    sizes = [size for size in _SIZES if size <= max(shorter_side, _SIZES[0])]
+    return [replace(space, resolution=resolutions_up_to(size)) for size in sizes]
 
 
 def _scaled(phase: PhaseConfig, factor: float) -> PhaseConfig:

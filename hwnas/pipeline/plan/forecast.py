@@ -27,11 +27,17 @@ _FIT_S = 3.0  # the accuracy predictor
 _LOADED_S = 2.0  # a data set read
 
 
-def forecast(config: RunStep, folder: Path, ahead: Sequence[str], speed: Speed | None = None) -> dict[str, float]:
+def forecast(
+    config: RunStep,
+    folder: Path,
+    ahead: Sequence[str],
+    speed: Speed | None = None,
+    images: ImageCounts | None = None,
+) -> dict[str, float]:
     """Seconds that each of the steps `ahead` will take in `folder`.
 
-    A training that was interrupted takes what it said was left. `speed` is measured where it is not given. Raises what
-    counting images and making networks raise.
+    A training that was interrupted takes what it said was left. `speed` is measured and `images` are counted where they
+    are not given. Raises what counting images and making networks raise.
     """
     if not ahead:
         return {}
@@ -41,7 +47,7 @@ def forecast(config: RunStep, folder: Path, ahead: Sequence[str], speed: Speed |
 
         speed = measure_speed(config.training, space)
     seconds = _device_s(config, len(space.operators), speed)
-    seconds |= _learning_s(config, count_images(config.images), speed, _left_s(folder / "train"))
+    seconds |= _learning_s(config, images or count_images(config.images), speed, _left_s(folder / "train"))
     return {name: seconds[name] for name in ahead}
 
 

@@ -76,7 +76,7 @@ def in_time(
         return config
     epochs = round(config.finetune.epochs * share, 2)
     itinerary.say(
-        f"plan: {epochs:g} epochs of each chosen network instead of {config.finetune.epochs:g}, for the time that is left"
+        f"plan: {epochs:g} epochs of each chosen network instead of {config.finetune.epochs:g}, as time allows"
     )
     changed = replace(config, finetune=replace(config.finetune, epochs=epochs))
     write_plan(changed, asked, folder)

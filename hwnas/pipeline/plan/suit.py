@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 from hwnas.data.config import ImageFolderConfig
 from hwnas.pipeline.config import RunStep
 from hwnas.pipeline.plan.facts import DataFacts
+from hwnas.spaces import OfaResNet50Config
 from hwnas.training.config import PhaseConfig, TrainingConfig
 
 __all__ = ["suited"]
@@ -45,8 +46,17 @@ def _with_batch(training: TrainingConfig, images: int) -> TrainingConfig:
 
 def _over_all(phase: PhaseConfig, config: RunStep) -> PhaseConfig:
     """A phase that draws from the whole space, where it draws at all."""
-    kinds = {"kernel_sizes", "expand_ratios", "width_mults", "depths"}
-    if not any(getattr(phase, kind) for kind in kinds):
+    if not (phase.kernel_sizes or phase.expand_ratios or phase.width_mults or phase.depths):
         return phase
-    own = {field.name for field in fields(config.space)}
-    return replace(phase, **{kind: tuple(getattr(config.space, kind)) if kind in own else () for kind in kinds})
+    space = config.space
+    if isinstance(space, OfaResNet50Config):
+        return replace(
+            phase,
+            kernel_sizes=(),
+            expand_ratios=space.expand_ratios,
+            width_mults=space.width_mults,
+            depths=space.depths,
+        )
+    return replace(
+        phase, kernel_sizes=space.kernel_sizes, expand_ratios=space.expand_ratios, width_mults=(), depths=space.depths
+    )

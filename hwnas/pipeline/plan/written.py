@@ -44,7 +44,7 @@ def write_plan(config: RunStep, asked: RunStep, folder: Path) -> Path:
     groups = {"space": config.space.family, "data": _schema_of(config.images)}
     lines = (
         "# @package _global_\n"
-        f"# Planned for hours={asked.hours:g}. The same run again: hwnas run experiment={folder / PLAN_FILE} name=NAME\n"
+        f"# Planned for hours={asked.hours:g}. The same again: hwnas run experiment={folder / PLAN_FILE} name=NAME\n"
         f"{_ASKED}{_digest(asked)}\n"
     )
     content = {"defaults": [{f"override /{group}": choice} for group, choice in groups.items()], **settings}
@@ -64,7 +64,7 @@ def read_plan(asked: RunStep, folder: Path) -> RunStep | None:
     if f"{_ASKED}{_digest(asked)}\n" not in text or not isinstance(content, Mapping):
         return None
     try:
-        parts = {name: from_plain(kind, content.get(name), path) for name, kind in _PARTS.items()}
+        parts: dict[str, Any] = {name: from_plain(kind, content.get(name), path) for name, kind in _PARTS.items()}
         data = from_plain(type(asked.images), content.get("data"), path)
         space = from_plain(FAMILIES[content["defaults"][0]["override /space"]], content.get("space"), path)
     except (StorageError, KeyError, TypeError, IndexError):
@@ -73,7 +73,7 @@ def read_plan(asked: RunStep, folder: Path) -> RunStep | None:
 
 
 def _digest(asked: RunStep) -> str:
-    return sha256_of_json(to_plain(replace(asked, name="")))
+    return sha256_of_json({key: value for key, value in to_plain(asked).items() if key != "name"})
 
 
 def _schema_of(data: DataConfig) -> str:
