@@ -236,9 +236,10 @@ class ReportStep(Step):
 
 @dataclass(frozen=True, kw_only=True)
 class RunStep(SpaceStep, DeviceStep):
-    """`hwnas run`: all steps from images to validated files."""
+    """`hwnas run`: all steps from images to validated files. `checkpoint`: what training starts from."""
 
     name: str = "quickstart"
+    checkpoint: str | None = None
     training: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     predictor: PredictorConfig = field(default_factory=PredictorConfig)

@@ -65,6 +65,9 @@ def run(config: RunStep, folder: Path, reporter: Reporter = SILENT) -> RunResult
         for name in names:
             kind, step = ORDER[name]
             own = config.part(kind)
+            if name != "train" and hasattr(own, "checkpoint"):
+                # The later steps take the run's own supernet, whatever its training started from.
+                own = replace(own, checkpoint=None)  # type: ignore[call-arg]
             if chosen is not None:
                 own = replace(own, targets=str(chosen))  # type: ignore[call-arg]  # what follows a search has targets
             with itinerary.at(name):
