@@ -21,7 +21,7 @@ from hwnas.pipeline.space import check_fit
 from hwnas.pipeline.store.folders import step_folder
 from hwnas.pipeline.store.plain import from_plain, to_plain
 from hwnas.pipeline.store.steps import read_result
-from hwnas.pipeline.trained_on import read_trained_on
+from hwnas.pipeline.trained_on import as_imagenet, read_trained_on
 from hwnas.progress import no_progress
 from hwnas.spaces import Space
 
@@ -116,15 +116,18 @@ def load_images(
     What was left out of it, and what differs from the checkpoint's preprocessing, is said.
     """
     from hwnas.data.load import load_data
+    from hwnas.supernet.published import is_ofa_checkpoint
 
     data = load_data(config.images, config.seed, no_progress)
     for note in data.notes:
         say(f"data: {note}")
     if space is not None:
         check_fit(space, data.name, len(data.classes), data.channels)
-    trained = None if checkpoint is None else read_trained_on(checkpoint)
-    if trained is None:
+    if checkpoint is None:
         return data
+    trained = read_trained_on(checkpoint)
+    if trained is None:
+        return as_imagenet(checkpoint, data, config.images, say) if is_ofa_checkpoint(checkpoint) else data
     trained.tell_of_seed(config.seed, say)
     return trained.preprocessed(data, config.images, say)
 

@@ -16,6 +16,7 @@ from hwnas.export.formats import format_of_runtime
 from hwnas.export.passes import require
 from hwnas.pipeline.config import DeviceStep, RunStep
 from hwnas.pipeline.memory import check_memory
+from hwnas.pipeline.space import resolve_space
 from hwnas.profiling.measure import probe
 from hwnas.progress import Reporter, no_progress
 
@@ -25,7 +26,8 @@ __all__ = ["check_device", "check_folders", "check_run"]
 def check_run(config: RunStep, folder: Path, steps: Sequence[str], reporter: Reporter) -> None:
     """Everything that `hwnas run` will ask of data, device, installation, memory and disk, found out within seconds.
 
-    Data that are fetched are fetched here. Raises HwnasError for the first thing that is missing: images, a device that
+    Data that are fetched are fetched here. Raises HwnasError for the first thing that is missing: images, a checkpoint
+    to start from, a device that
     does not exist, does not run the runtime or does not answer, an extra that is not installed, a format that is not
     written so, a folder that can't be written.
     """
@@ -34,6 +36,8 @@ def check_run(config: RunStep, folder: Path, steps: Sequence[str], reporter: Rep
     require(("torch", "lightning_fabric", "kornia", "sklearn"), "train", "training")
     _check_formats(config)
     _check_data(config.images, reporter)
+    if config.checkpoint is not None:
+        _check_start(config.checkpoint, config)
     check_device(config)
 
 
@@ -75,6 +79,13 @@ def _check_data(config: DataConfig, reporter: Reporter) -> None:
         with reporter.step("data: fetching Fashion-MNIST, 30 MB") as progress:
             fashion_mnist.find(config.root, progress)
     fashion_mnist.read(config, no_progress)
+
+
+def _check_start(checkpoint: str, config: RunStep) -> None:
+    """CheckpointError where training can't start from it."""
+    from hwnas.training.start import check_start
+
+    check_start(Path(checkpoint).expanduser(), resolve_space(config))
 
 
 def _check_formats(config: RunStep) -> None:

@@ -72,7 +72,8 @@ def run(config: RunStep, folder: Path, reporter: Reporter = SILENT) -> RunResult
             kind, step = ORDER[name]
             own = config.part(kind)
             if name != "train" and hasattr(own, "checkpoint"):
-                own = replace(own, checkpoint=None)  # type: ignore[call-arg]  # it is the run's own supernet from here
+                # The later steps take the run's own supernet, whatever its training started from.
+                own = replace(own, checkpoint=None)  # type: ignore[call-arg]
             if chosen is not None:
                 own = replace(own, targets=str(chosen))  # type: ignore[call-arg]  # what follows a search has targets
             with itinerary.at(name):

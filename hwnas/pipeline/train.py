@@ -95,15 +95,18 @@ def train(config: TrainStep, folder: Path, reporter: Reporter = SILENT, name: st
     inputs = {
         "space": space.config(),
         "data": data_inputs(config.images),
-        "training": to_plain(config.training),
+        "training": _recipe(config),
         "arch": None if genotype is None else space.arch(genotype).to_dict(),
         "files": files_digest({"checkpoint": checkpoint} if checkpoint else {}),
     }
 
     def train_together(progress: Progress, processes: Processes | None) -> tuple[ImageData, TrainResult]:
         from hwnas.training.engine import train as train_network
+        from hwnas.training.start import check_start
 
         say = reporter.note if is_first_process() else silent
+        if checkpoint is not None:  # before images are read, which takes minutes
+            check_start(checkpoint, space)
         data = load_images(config, space, say, checkpoint)
         settings = config.training
         return data, train_network(
@@ -141,6 +144,14 @@ def train(config: TrainStep, folder: Path, reporter: Reporter = SILENT, name: st
         return None
     with processes.told_to_go_on() as go_on:
         return run_step(name, folder, inputs, config.seed, Trained, lambda: work(go_on()), reporter.say)
+
+
+def _recipe(config: TrainStep) -> dict[str, Any]:
+    """Settings of the training, as they were before there was freezing where nothing is frozen: it stays up to date."""
+    settings: dict[str, Any] = to_plain(config.training)
+    if not settings["freeze_epochs"]:
+        del settings["freeze_epochs"]
+    return settings
 
 
 def _scores(

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from hwnas.data.config import DataConfig
     from hwnas.data.load import ImageData
 
-__all__ = ["TrainedOn", "read_trained_on"]
+__all__ = ["TrainedOn", "as_imagenet", "read_trained_on"]
 
 _HEADER = "hwnas"
 _GREY_LEVEL = 1 / 255
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,20 @@ class TrainedOn:
             text = ", ".join([*differ, *others]) + (used if differ else "")
             say(f"{self.path} was trained with another preprocessing: {text}")
         return data if given or len(mean) != data.channels else replace(data, mean=mean, std=std)
+
+
+def as_imagenet(path: Path, data: ImageData, config: DataConfig, say: Callable[[str], None]) -> ImageData:
+    """`data` as networks are given it that others published for ImageNet, which say nothing of it: its mean and
+    deviation, unless `config` gives others. Which is said, where they differ from the data's own.
+    """
+    given = isinstance(config, ImageFolderConfig) and config.mean is not None
+    if given or data.channels != len(_IMAGENET_MEAN) or data.mean == _IMAGENET_MEAN:
+        return data
+    say(
+        f"{path} says nothing of its preprocessing: mean {_rounded(_IMAGENET_MEAN)} and std {_rounded(_IMAGENET_STD)}"
+        " are used, ImageNet's; for others give data.mean and data.std"
+    )
+    return replace(data, mean=_IMAGENET_MEAN, std=_IMAGENET_STD)
 
 
 def read_trained_on(path: Path) -> TrainedOn | None:

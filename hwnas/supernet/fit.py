@@ -17,12 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from hwnas.errors import CheckpointError
+from hwnas.spaces import Space
 from hwnas.supernet.elastic import ElasticInvertedResidual, ElasticLayer, centre_crop
 from hwnas.supernet.layers import Bottleneck, InvertedResidual, ResidualConvBlock
 from hwnas.supernet.single import SingleNetwork, TrainedNetwork
 from hwnas.supernet.source import Source, places
 
-__all__ = ["Loaded", "fit"]
+__all__ = ["Loaded", "check_family", "fit"]
 
 _CLASSIFIER = "classifier"
 _OPEN = 2.0
@@ -44,14 +45,8 @@ def fit(network: TrainedNetwork, source: Source, labels: Sequence[tuple[str, ...
     The classifier is loaded where the source's classes have the names of one of `labels`; where either has no names,
     where their number is the same. Raises CheckpointError, before anything is loaded, for a source of another family.
     """
-    settings = network.space.settings  # type: ignore[attr-defined]
-    if source.settings.family != settings.family:
-        raise CheckpointError(
-            f"{source.name}: weights of {source.settings.family}, expected those of {settings.family}: choose a space"
-            f" of the family {source.settings.family}, such as space={source.settings.family}, or a checkpoint of"
-            f" {settings.family}"
-        )
-    where = places(settings)
+    check_family(source, network.space)
+    where = places(network.space.settings)  # type: ignore[attr-defined]
     inner = network.network if isinstance(network, SingleNetwork) else network.layers
     prefix = "network." if isinstance(network, SingleNetwork) else "layers."
     used, new_parameters, new_layers = 0, set[str](), list[str]()
@@ -70,6 +65,16 @@ def fit(network: TrainedNetwork, source: Source, labels: Sequence[tuple[str, ...
         }
     said = f"loaded {used} of {source.tensors} tensors of {source.name}"
     return Loaded(said + (f"; new: {', '.join(new_layers)}" if new_layers else ""), frozenset(new_parameters))
+
+
+def check_family(source: Source, space: Space) -> None:
+    """Raise CheckpointError where `source` is of another family than `space`."""
+    theirs, own = source.settings.family, space.config()["family"]
+    if theirs != own:
+        raise CheckpointError(
+            f"{source.name}: weights of {theirs}, expected those of {own}, the family of space {space.name}: choose"
+            f" space={theirs} or another space of that family, or a checkpoint of {own}"
+        )
 
 
 def _same_classes(source: Source, labels: Sequence[tuple[str, ...]], count: int) -> bool:

@@ -17,7 +17,7 @@ from typing import Any
 from torch import Tensor
 
 from hwnas.errors import CheckpointError, ConfigError
-from hwnas.spaces import OfaMbv3Config, OfaProxylessConfig, SpaceConfig, make_divisible
+from hwnas.spaces import OfaMbv3Config, OfaProxylessConfig, OfaResNet50Config, SpaceConfig, make_divisible
 from hwnas.supernet.published import family_of, own_name, published_tensors
 from hwnas.supernet.source import Source
 from hwnas.supernet.state_dicts import read_state_dict
@@ -36,20 +36,29 @@ def published_source(path: Path) -> Source:
     Raises CheckpointError where it is none, and where no space can be read off it.
     """
     try:
-        tensors = published_tensors(read_state_dict(path))
+        weights = read_state_dict(path)
+        tensors = published_tensors(weights)
         family = family_of(tensors)
         named = _by_slot(tensors, family)
-        elastic = any(name.startswith("transforms.") for layer in named.values() for name in layer)
         blocks = {int(slot.removeprefix("block")): named.pop(slot) for slot in list(named) if slot.startswith("block")}
         description = _description(path)
-        stages = _stages(blocks, description)
-        settings = _settings(family, named, blocks, stages, description, path.stem)
+        name = re.sub(r"[^\w.-]", "_", path.stem)
+        if family == "ofa_resnet50":
+            stages = _split(sorted(blocks), [n for n in blocks if "downsample.project.conv.weight" in blocks[n]])
+            settings: SpaceConfig = _resnet_settings(named, blocks, stages, name)
+        else:
+            stages = _stages(blocks, description)
+            settings = _settings(family, named, blocks, stages, description, name)
     except CheckpointError as error:
         raise CheckpointError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
     except (KeyError, IndexError, ValueError, TypeError, ConfigError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"{path}: no space can be read off its weights ({reason}): give space=…") from error
+        reason = f"no layer {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
+        raise CheckpointError(
+            f"{path}: weights named as {family}'s, of which no space can be made ({reason}): expected a network of"
+            f" once-for-all's code as space={family} has them"
+        ) from error
     layers = {f"stage{s + 1}.{p}": blocks[number] for s, stage in enumerate(stages) for p, number in enumerate(stage)}
+    elastic = any(".bn.bn." in key for key in weights)  # what an elastic layer wraps has the same name again
     return Source(str(path), settings, {**named, **layers}, frozenset(), elastic)
 
 
@@ -133,7 +142,7 @@ def _settings(
     deepest, least = max(map(len, counted)), min(map(len, counted))
     return replace(
         usual,
-        name=re.sub(r"[^\w.-]", "_", name),
+        name=name,
         width_mult=1.0,
         widths=tuple(widths),
         strides=_strides(usual, len(stages), description, stages),
@@ -144,6 +153,31 @@ def _settings(
         in_channels=0,
         classes=0,
         **_styles(family, named, blocks, stages, description),
+    )
+
+
+def _resnet_settings(
+    named: Layers, blocks: Mapping[int, Mapping[str, Tensor]], stages: Sequence[Sequence[int]], name: str
+) -> OfaResNet50Config:
+    usual = OfaResNet50Config()
+    counts, base, more = [len(stage) for stage in stages], usual.base_depths, usual.depths[-1]
+    if len(base) != len(counts) or not all(least <= n <= least + more for least, n in zip(base, counts, strict=True)):
+        base, more = tuple(counts), 0
+    extra = max(n - least for least, n in zip(base, counts, strict=True))
+    widths = tuple(len(blocks[stage[0]]["conv3.conv.weight"]) for stage in stages)
+    shares = {round(len(b["conv1.conv.weight"]) / len(b["conv3.conv.weight"]), 4) for b in blocks.values()}
+    ratios = {min(usual.expand_ratios, key=lambda usual: abs(usual - share)) for share in shares}
+    return replace(
+        usual,
+        name=name,
+        stem_width=len(named["stem_out"]["conv.weight"]),
+        widths=widths,
+        strides=(*usual.strides, *(2,) * len(stages))[: len(stages)],
+        base_depths=base,
+        depths=tuple(range(extra + 1)),
+        expand_ratios=tuple(ratio for ratio in usual.expand_ratios if ratio <= max(ratios)),
+        in_channels=0,
+        classes=0,
     )
 
 

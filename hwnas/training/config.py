@@ -109,7 +109,8 @@ class TrainingConfig:
 
     `network`: the `supernet`, or one `subnet` alone (the arch given, else the space's largest) as a plain network; then
     all phases train that one, at its own resolution. `start`: `fresh` weights, or those of a `checkpoint`; `auto`:
-    a checkpoint's where one is given.
+    a checkpoint's where one is given. For the first `freeze_epochs` of the first phase only what was not in the
+    checkpoint learns (a new classifier, new blocks), and its BatchNorm statistics stay; then everything does.
     `quantisation`: `int8` trains a subnet as its int8 file will compute (Jacob et al., 2018): weights and activations
     are rounded in the forward pass, and the gradients of what is rounded are taken for those of the weights.
 
@@ -134,6 +135,7 @@ class TrainingConfig:
     phases: tuple[PhaseConfig, ...] = field(default_factory=published_phases)
     network: str = "supernet"
     start: str = "auto"
+    freeze_epochs: float = 0.0
     quantisation: str = "none"
     batch_size: int = 64
     epoch_images: int = 0
@@ -178,14 +180,19 @@ class TrainingConfig:
         for key in ("weight_decay", "distillation_weight", "gradient_clip", "evaluate_every_epochs", "epoch_images"):
             if getattr(self, key) < 0:
                 raise ConfigError(f"training.{key}: expected 0 or more, got {getattr(self, key)}")
+        if not 0 <= self.freeze_epochs <= self.phases[0].epochs:
+            raise ConfigError(
+                f"training.freeze_epochs: expected 0 to the {self.phases[0].epochs:g} epochs of phase"
+                f" {self.phases[0].name!r}, the first, got {self.freeze_epochs:g}"
+            )
         self._check_parts()
         if self.quantisation != "none" and (self.network != "subnet" or self.precision != "32-true"):
             raise ConfigError(
                 "training.quantisation=int8 needs training.network=subnet and training.precision=32-true, got"
                 f" {self.network}, {self.precision}"
             )
-        if self.start == "fresh" and (taught := [phase.name for phase in self.phases if phase.teacher == "start"]):
-            raise ConfigError(f"training.phases {taught}: teacher=start needs training.start=checkpoint to learn from")
+        if self.start == "fresh":
+            self._check_fresh()
         if self.network == "subnet":
             drawing = [phase.name for phase in self.phases if phase.sampler != "uniform" or phase.subnets_per_step > 1]
             if drawing:
@@ -195,14 +202,22 @@ class TrainingConfig:
                 )
 
     def started(self, from_checkpoint: bool) -> TrainingConfig:
-        """The same, with `start` settled by whether a checkpoint is given."""
-        if self.start != "auto":
-            return self
-        return replace(self, start="checkpoint" if from_checkpoint else "fresh")
+        """The same, with `start` settled by whether a checkpoint is given. Raises ConfigError where one is missed."""
+        settled = "checkpoint" if from_checkpoint else "fresh"
+        return replace(self, start=settled) if self.start == "auto" else self
 
     def epoch_steps(self, images: int) -> int:
         """The steps of one of a phase's epochs where there are so many training images, a batch or more."""
         return max(images, self.epoch_images) // self.batch_size
+
+    def _check_fresh(self) -> None:
+        if taught := [phase.name for phase in self.phases if phase.teacher == "start"]:
+            raise ConfigError(f"training.phases {taught}: teacher=start needs checkpoint=PATH to learn from")
+        if self.freeze_epochs:
+            raise ConfigError(
+                f"training.freeze_epochs={self.freeze_epochs:g}: nothing is loaded that could be kept: give"
+                " checkpoint=PATH, or training.freeze_epochs=0"
+            )
 
     def _check_parts(self) -> None:
         parts = self.shards * self.accumulate
@@ -244,5 +259,6 @@ class FinetuneConfig:
         int8 = self.quantisation == "int8" and precision == "int8"
         phase = PhaseConfig("finetune", self.epochs, self.learning_rate, teacher="start" if int8 else "none")
         return replace(
-            training, network="subnet", start="checkpoint", phases=(phase,), quantisation="int8" if int8 else "none"
-        )
+            training, network="subnet", start="checkpoint", freeze_epochs=0.0, phases=(phase,),
+            quantisation="int8" if int8 else "none",
+        )  # fmt: skip

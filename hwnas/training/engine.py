@@ -13,6 +13,7 @@ import torch
 from hwnas.data.load import ImageData
 from hwnas.progress import Progress, silent
 from hwnas.spaces import Genotypes, Space
+from hwnas.supernet.fit import Loaded
 from hwnas.supernet.single import TrainedNetwork
 from hwnas.training.checkpoint import save_supernet
 from hwnas.training.config import TrainingConfig
@@ -76,10 +77,16 @@ def train(
     processes = processes or Processes(config.accelerator, config.precision)
     config = fitted(config, len(data.train), processes.count).started(checkpoint is not None)
     labels = (data.classes, data.folders)
-    network = make_network(config, space, seed, genotype, checkpoint, labels, lambda loaded: say(loaded.line))
+    loads: list[Loaded] = []
+    network = make_network(config, space, seed, genotype, checkpoint, labels, loads.append)
+    new = frozenset[str]().union(*(loaded.new for loaded in loads))
+    for loaded in loads:
+        say(loaded.line)
+    if config.freeze_epochs and not new:
+        say(f"training.freeze_epochs={config.freeze_epochs:g}: all of {checkpoint} was loaded, so nothing is frozen")
     keep_freed_memory(space, config.batch_size // (config.shards * config.accumulate * processes.count))
     with threads_per_shard(config.shards):
-        run = Run(config, network, data, folder, seed, progress, processes)
+        run = Run(config, network, data, folder, seed, progress, processes, new)
         run.run()
     metadata = {
         "classes": list(data.classes), "folders": list(data.folders), "preprocessing": data.preprocessing.to_dict(),

@@ -64,20 +64,23 @@ class Gradients:
         """Set each parameter's gradient: the sum over `genotypes` `[n, G]`, the mean over the images' equal parts.
 
         `images` `[B, C, H, W]` and `labels` `[B]` or `[B, K]`, the process's share, are divided among the threads, and
-        each one's again into the parts that it takes one after another.
+        each one's again into the parts that it takes one after another. Parameters that don't learn have none.
         """
+        learning = [parameter for parameter in self._parameters if parameter.requires_grad]
         shards = len(self._replicas)
         for first, *others in zip(*self._quantisers, strict=True):
             for other in others:
                 other.ranges.copy_(first.ranges)
         shares = zip(self._replicas, images.chunk(shards), labels.chunk(shards), strict=True)
         if shards == 1:
-            found = [self._share(*share, genotypes, rule) for share in shares]
+            found = [self._share(*share, genotypes, rule, learning) for share in shares]
         else:
-            work = [self._pool.submit(self._share, *share, genotypes, rule) for share in shares]
+            work = [self._pool.submit(self._share, *share, genotypes, rule, learning) for share in shares]
             found = [future.result() for future in work]
         parts = shards * self._accumulate
-        for index, parameter in enumerate(self._parameters):
+        for parameter in self._parameters:
+            parameter.grad = None
+        for index, parameter in enumerate(learning):
             gradients = [gradient for _, summed in found if (gradient := summed[index]) is not None]
             parameter.grad = sum(gradients[1:], gradients[0]) if gradients else None
             if parameter.grad is not None and parts > 1:
@@ -96,17 +99,24 @@ class Gradients:
             same[0].advance(seen)
 
     def _share(
-        self, network: nn.Module, images: Tensor, labels: Tensor, genotypes: Genotypes, rule: LossRule
+        self,
+        network: nn.Module,
+        images: Tensor,
+        labels: Tensor,
+        genotypes: Genotypes,
+        rule: LossRule,
+        learning: list[nn.Parameter],
     ) -> tuple[NDArray[np.float64], list[Tensor | None]]:
         """Sums over a thread's parts: losses and accuracies `[2, n]`, and the gradients."""
         network.train()
-        summed: list[Tensor | None] = [None] * len(self._parameters)
+        summed: list[Tensor | None] = [None] * len(learning)
         scores = []
         parts = self._accumulate
         for part, expected in zip(images.chunk(parts), labels.chunk(parts), strict=True):
             for loss, logits in subnet_losses(network, genotypes, part, expected, rule):
-                fresh = torch.autograd.grad(loss, self._parameters, allow_unused=True)
-                summed = [_added(sum_so_far, gradient) for sum_so_far, gradient in zip(summed, fresh, strict=True)]
+                if loss.requires_grad:  # a subnet may hold nothing that learns
+                    fresh = torch.autograd.grad(loss, learning, allow_unused=True)
+                    summed = [_added(sum_so_far, gradient) for sum_so_far, gradient in zip(summed, fresh, strict=True)]
                 right = (logits.argmax(dim=1) == main_labels(expected)).float().mean()
                 scores.append(torch.stack([loss.detach(), right]))
         values = torch.stack(scores).double().cpu().numpy().reshape(parts, len(genotypes), 2)

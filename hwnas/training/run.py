@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from hwnas.supernet.supernet import Supernet
 from hwnas.training.batches import Batches
 from hwnas.training.checkpoint import load_supernet, save_supernet
 from hwnas.training.config import TrainingConfig
+from hwnas.training.freezing import Freezing
 from hwnas.training.gradients import Gradients, StepScores
 from hwnas.training.identity import check_fit, run_identity
 from hwnas.training.live_phase import LivePhase, part_of
@@ -40,7 +41,7 @@ _TEACHER = "teacher.safetensors"
 
 
 class Run:
-    """The network, its teachers, and how far the run is."""
+    """The network, its teachers, and how far the run is. `new`: which parameters did not come from a checkpoint."""
 
     def __init__(
         self,
@@ -51,6 +52,7 @@ class Run:
         seed: int,
         progress: Progress,
         processes: Processes,
+        new: Collection[str] = (),
     ) -> None:
         self.config, self.data, self.folder, self.seed, self.processes = config, data, folder, seed, processes
         self.space = network.space
@@ -63,6 +65,8 @@ class Run:
         self.checkpoints = CheckpointFolder(folder / "checkpoints", self.identity)
         self.network = channels_last(network.to(processes.device))
         self.gradients = Gradients(self.network, config.shards, config.accumulate, processes)
+        frozen_steps = round(config.freeze_epochs * self._epoch_steps)
+        self.freezing = Freezing(self.network, new, frozen_steps) if new and frozen_steps else None
         self.teachers: dict[str, Teacher] = {}
         if self._is_taught_by("start"):
             self.teachers["start"] = self._make_teacher(self.network)
@@ -90,6 +94,8 @@ class Run:
                 live = self._enter(phase, saved)
                 self._train(live)
                 self._leave(live)
+        if self.freezing is not None:
+            self.freezing.at(self.step)
         if self.records is not None:
             self.records.close()
 
@@ -122,6 +128,8 @@ class Run:
         evaluate_every = round(self.config.evaluate_every_epochs * self._epoch_steps)
         while self.step < phase.end:
             rate = phase.learning_rate(self.step)
+            if self.freezing is not None:
+                self.freezing.at(self.step)
             genotypes = live.sampler.draw(numpy_generator(self.seed, SUBNETS, self.step))
             found = self._find_gradients(phase, genotypes)
             if not math.isfinite(found.losses.sum()):

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from hwnas.errors import CheckpointError
 from hwnas.spaces import Genotypes, Space, SpaceConfig, space_from_dict
+from hwnas.supernet.fit import check_family
 from hwnas.supernet.published import is_ofa_checkpoint, load_ofa_checkpoint
 from hwnas.supernet.published_layers import published_source
 from hwnas.supernet.source import Source, own_arch, source_of
 from hwnas.training.checkpoint import describe_difference, load_supernet, read_checkpoint
 
-__all__ = ["arch_of_checkpoint", "is_exact", "read_source", "space_of_checkpoint"]
+__all__ = ["arch_of_checkpoint", "check_start", "is_exact", "read_source", "space_of_checkpoint"]
 
 
 def read_source(path: Path) -> Source:
@@ -49,6 +50,11 @@ def arch_of_checkpoint(path: Path | str, space: Space) -> Genotypes | None:
     space has no such network. Raises CheckpointError as `read_source` does.
     """
     return own_arch(read_source(Path(path).expanduser()), space)
+
+
+def check_start(path: Path, space: Space) -> None:
+    """Raise CheckpointError where a training in `space` can't start from `path`: see `read_source` and `fit`."""
+    check_family(read_source(path), space)
 
 
 def is_exact(path: Path, space: Space, labels: Sequence[tuple[str, ...]] = ()) -> bool:
