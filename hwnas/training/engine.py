@@ -18,6 +18,7 @@ from hwnas.training.checkpoint import save_supernet
 from hwnas.training.config import TrainingConfig
 from hwnas.training.identity import fitted
 from hwnas.training.memory import keep_freed_memory
+from hwnas.training.need import check_step_fits
 from hwnas.training.networks import make_network
 from hwnas.training.processes import Processes
 from hwnas.training.run import Run
@@ -76,6 +77,7 @@ def train(
     config = fitted(config, len(data.train), processes.count)
     network = make_network(config, space, seed, genotype, checkpoint)
     keep_freed_memory(space, config.batch_size // (config.shards * config.accumulate * processes.count))
+    check_step_fits(network, config, processes.count)
     with threads_per_shard(config.shards):
         run = Run(config, network, data, folder, seed, progress, processes)
         run.run()

@@ -28,6 +28,7 @@ from hwnas.training.gradients import Gradients, StepScores
 from hwnas.training.identity import check_fit, run_identity
 from hwnas.training.live_phase import LivePhase, part_of
 from hwnas.training.loss import LossRule
+from hwnas.training.need import out_of_memory
 from hwnas.training.phases import PlannedPhase, plan_phases
 from hwnas.training.processes import Processes
 from hwnas.training.randomness import DROPOUT, EVALUATION, SUBNETS, numpy_generator, torch_generator
@@ -151,7 +152,10 @@ class Run:
     def _step(self, live: LivePhase, rate: float, scores: ClassScores) -> None:
         genotypes = live.sampler.draw(numpy_generator(self.seed, SUBNETS, self.step))
         self._is_whole = False
-        found = self._find_gradients(live.phase, genotypes)
+        try:
+            found = self._find_gradients(live.phase, genotypes)
+        except torch.cuda.OutOfMemoryError as error:
+            raise out_of_memory(" ".join(str(error).split())[:120], self.network, self.config) from error
         if not math.isfinite(found.losses.sum()):
             raise self._failure(live.phase, "the loss is")
         live.update(rate)
