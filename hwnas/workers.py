@@ -51,6 +51,7 @@ _made_here: list[Callable[[int], Any]] = []  # of a worker process: what it was 
 
 
 def _begin(parent: int, make: Callable[[int], Any], begin: Callable[[], object]) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a forked one has the parent's handler
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,10 +27,10 @@ __all__ = ["ConsoleReporter"]
 
 
 class ConsoleReporter:
-    """Writes to one console. Bars only where the output is a terminal; elsewhere a status line now and then."""
+    """Writes to one console. Bars only where the output is a terminal; elsewhere a status line every few seconds."""
 
-    FIRST_LINE_S = 5.0  # then at twice the time, up to
-    LINE_EVERY_S = 30.0
+    FIRST_LINE_S = 4.0  # then at twice the time, up to
+    LINE_EVERY_S = 9.0
     FILE_WIDTH = 120  # of tables that no terminal limits
 
     def __init__(self, console: Console | None = None) -> None:
@@ -64,16 +65,8 @@ class ConsoleReporter:
 
                 yield move
         else:
-            due = self.FIRST_LINE_S
-
-            def line(share: float, status: str) -> None:
-                nonlocal due
-                taken = time.monotonic() - started
-                if taken >= due:
-                    due = taken + min(taken, self.LINE_EVERY_S)
-                    self.say(f"  {share:4.0%} {status}")
-
-            yield line
+            with _lines(self.say, self.FIRST_LINE_S, self.LINE_EVERY_S) as line:
+                yield line
         self.say(f"  done in {time.monotonic() - started:.1f} s")
 
     @contextmanager
@@ -130,3 +123,36 @@ class ConsoleReporter:
     def _print(self, lines: Sequence[Sequence[Segment]]) -> None:
         for line in lines:
             self.console.print(Segments([*line, Segment.line()]), end="", soft_wrap=True)
+
+
+@contextmanager
+def _lines(say: Callable[[str], None], first_s: float, every_s: float) -> Iterator[ReportProgress]:
+    """Yields the callable that takes a status. The newest is said whenever a line is due, by a thread of its own: work
+    that tells nothing for a while is said to be under way, too.
+    """
+    started = time.monotonic()
+    newest, told = (0.0, "under way", started), ""
+    ended = threading.Event()
+
+    def take(share: float, status: str) -> None:
+        nonlocal newest
+        newest = (share, status, time.monotonic())
+
+    def tell() -> None:
+        nonlocal told
+        due = first_s
+        while not ended.wait(started + due - time.monotonic()):
+            due += min(due, every_s)
+            share, status, since = newest
+            line = f"  {share:4.0%} {status}"
+            same_s = time.monotonic() - since
+            say(f"{line}  (since {same_s:.0f} s)" if line == told else line)
+            told = line
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield take
+    finally:
+        ended.set()
+        teller.join()

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from hwnas.cli.commands import COMMANDS
 from hwnas.cli.words import in_settings
 from hwnas.errors import HwnasError, choices
+from hwnas.interrupts import Interrupted, interrupts_raised
 
 __all__ = ["main"]
 
@@ -18,7 +19,7 @@ _USAGE = "usage: hwnas <command> [key=value …] [--help]"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return the exit status: 0 done, 1 error, 2 wrong usage, 130 interrupted."""
+    """Run one command and return the exit status: 0 done, 1 error, 2 wrong usage, 130 interrupted, 143 terminated."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a character gets its number
@@ -47,9 +48,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         logging.captureWarnings(True)  # libraries' warnings are for the log; see conf/hydra/job_logging
         from hwnas.cli import app
 
-        return app.run_command(command, arguments[1:], _say_error)
-    except KeyboardInterrupt:
-        return _fail("interrupted: what was finished is kept; the same command goes on from there", status=130)
+        with interrupts_raised():
+            return app.run_command(command, arguments[1:], _say_error)
+    except KeyboardInterrupt as error:
+        interrupted = error if isinstance(error, Interrupted) else Interrupted()
+        return _fail(interrupted.line, interrupted.status)
     except HwnasError as error:
         if show_traceback:
             raise

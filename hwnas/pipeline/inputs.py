@@ -151,6 +151,13 @@ def data_inputs(config: DataConfig) -> dict[str, Any]:
     """What a step's inputs say of the data: its settings; of files what is read of them, not where they lie."""
     values: dict[str, Any] = to_plain(config)
     del values["licence"]  # changes nothing but what a manifest says
+    if "augment" in values:  # what finished runs of earlier versions did not know, and what is off, is not compared
+        augment = values["augment"]
+        if not augment["rand_operations"]:
+            del augment["rand_operations"], augment["rand_magnitude"]
+        for key in ("mixup", "cutmix"):
+            if not augment[key]:
+                del augment[key]
     if isinstance(config, ImageFolderConfig) and config.root:
         for key in ("root", "class_names", "workers"):  # what lies there is stamped; workers change the time alone
             del values[key]

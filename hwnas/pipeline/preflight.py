@@ -14,8 +14,8 @@ from hwnas.devices.profile import DeviceProfile, load_profile
 from hwnas.errors import StorageError
 from hwnas.export.formats import format_of_runtime
 from hwnas.export.passes import require
+from hwnas.memory import check_memory
 from hwnas.pipeline.config import DeviceStep, RunStep
-from hwnas.pipeline.memory import check_memory
 from hwnas.pipeline.space import resolve_space
 from hwnas.profiling.measure import probe
 from hwnas.progress import Reporter, no_progress

@@ -19,6 +19,7 @@ from hwnas.training.checkpoint import save_supernet
 from hwnas.training.config import TrainingConfig
 from hwnas.training.identity import fitted
 from hwnas.training.memory import keep_freed_memory
+from hwnas.training.need import check_step_fits
 from hwnas.training.networks import make_network
 from hwnas.training.processes import Processes
 from hwnas.training.run import Run
@@ -85,6 +86,7 @@ def train(
     if config.freeze_epochs and not new:
         say(f"training.freeze_epochs={config.freeze_epochs:g}: all of {checkpoint} was loaded, so nothing is frozen")
     keep_freed_memory(space, config.batch_size // (config.shards * config.accumulate * processes.count))
+    check_step_fits(network, config, processes.count)
     with threads_per_shard(config.shards):
         run = Run(config, network, data, folder, seed, progress, processes, new)
         run.run()

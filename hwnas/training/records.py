@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ from hwnas.training.phases import PlannedPhase
 __all__ = ["ClassScores", "Clock", "Records"]
 
 HISTORY, TABLE, BOARD = "history.json", "training.csv", "tensorboard"
+_SHOWN_EVERY_S = 0.5
 CLASSES = ("largest", "smallest", "random")
 COLUMNS = (
     "event", "phase", "step", "epoch", "elapsed_s", "left_s", "learning_rate", "images_per_s", "loss",
@@ -145,6 +147,8 @@ class Clock:
         self._plan, self._progress = plan, progress
         self._began, self._before_s = time.perf_counter(), 0.0
         self._started_at = 0
+        self._shown = -math.inf
+        self._paced: tuple[float, int] | None = None
 
     def take_up(self, step: int, elapsed_s: float) -> None:
         """A resumed run stands at `step`, for which it took `elapsed_s`."""
@@ -155,15 +159,30 @@ class Clock:
         return round(self._before_s + time.perf_counter() - self._began, 3)
 
     def left_s(self, step: int) -> float:
-        """At the speed of this session."""
-        done = self._work(step)
-        return round((time.perf_counter() - self._began) * (self._total - done) / max(1, done - self._started_at), 1)
+        """At the speed of this session, its first step aside, in which kernels are made and workers start."""
+        done, now = self._work(step), time.perf_counter()
+        since, counted = self._paced or (self._began, self._started_at)
+        if done == counted:
+            since, counted = self._began, self._started_at
+        return round((now - since) * (self._total - done) / max(1, done - counted), 1)
+
+    def step_done(self, step: int) -> bool:
+        """Whether it is time to show how far the run is, records or not."""
+        if self._paced is None:
+            self._paced = time.perf_counter(), self._work(step)
+        return time.perf_counter() - self._shown > _SHOWN_EVERY_S
+
+    def say(self, step: int, status: str) -> None:
+        """What is done beside the steps, such as an evaluation."""
+        self._progress(self._work(step) / self._total, status)
 
     def show(self, step: int, phase: PlannedPhase, row: Mapping[str, Any]) -> None:
         """Move the bar."""
+        self._shown = time.perf_counter()
+        speed = row["images_per_s"]
         status = (
             f"phase {phase.config.name} ({phase.index + 1} of {len(self._plan)})  loss {row['loss']:.3f}"
-            f"  {row['images_per_s']:.0f} images/s  {time_in_words(row['left_s'])} left"
+            f"  {speed:.{0 if speed >= 10 else 1}f} images/s  {time_in_words(row['left_s'])} left"
         )
         self._progress(self._work(step) / self._total, status)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import signal
+import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -12,6 +14,7 @@ import torch
 
 from hwnas.data.load import ImageData
 from hwnas.errors import CheckpointError, TrainingError
+from hwnas.interrupts import Interrupted, finished_first
 from hwnas.progress import Progress
 from hwnas.spaces import Genotypes
 from hwnas.supernet.layout import channels_last
@@ -26,6 +29,7 @@ from hwnas.training.gradients import Gradients, StepScores
 from hwnas.training.identity import check_fit, run_identity
 from hwnas.training.live_phase import LivePhase, part_of
 from hwnas.training.loss import LossRule
+from hwnas.training.need import out_of_memory
 from hwnas.training.phases import PlannedPhase, plan_phases
 from hwnas.training.processes import Processes
 from hwnas.training.randomness import DROPOUT, EVALUATION, SUBNETS, numpy_generator, torch_generator
@@ -38,6 +42,8 @@ from hwnas.training.teacher import Teacher
 __all__ = ["Run"]
 
 _TEACHER = "teacher.safetensors"
+_CHECKPOINT_S = 120.0
+"""A checkpoint is written so often at least: steps may take seconds each."""
 
 
 class Run:
@@ -74,6 +80,7 @@ class Run:
         self.records: Records | None = None
         self.history: list[dict[str, object]] = []
         self.step = 0
+        self._saved_at, self._saved_step, self._is_whole = time.monotonic(), 0, True
 
     def run(self) -> None:
         """From the newest checkpoint, if there is one, to the end."""
@@ -92,8 +99,10 @@ class Run:
         for phase in self.plan:
             if self.step < phase.end:
                 live = self._enter(phase, saved)
-                self._train(live)
-                self._leave(live)
+                self.clock.say(self.step, f"phase {phase.config.name}: making the first of {phase.steps} steps")
+                with self._kept(live):
+                    self._train(live)
+                    self._leave(live)
         if self.freezing is not None:
             self.freezing.at(self.step)
         if self.records is not None:
@@ -109,6 +118,7 @@ class Run:
 
     def _take_up(self, saved: SavedState) -> None:
         self.step, self.history = saved.step, list(saved.history)
+        self._saved_step = saved.step
         self.network.load_state_dict(part_of(saved.tensors, "model"))
         elapsed_s = saved.history[-1].get("elapsed_s", 0.0) if saved.history else 0.0
         self.clock.take_up(self.step, elapsed_s)
@@ -130,23 +140,50 @@ class Run:
             rate = phase.learning_rate(self.step)
             if self.freezing is not None:
                 self.freezing.at(self.step)
-            genotypes = live.sampler.draw(numpy_generator(self.seed, SUBNETS, self.step))
-            found = self._find_gradients(phase, genotypes)
-            if not math.isfinite(found.losses.sum()):
-                raise self._failure(phase, "the loss is")
-            live.update(rate)
-            live.sampler.told(genotypes, found.losses)
-            scores.add(genotypes, found)
-            self.step += 1
+            with finished_first():
+                self._step(live, rate, scores)
+            shown = self.clock.step_done(self.step)
             if self.step % self.config.log_every == 0 or self.step == phase.end:
                 self._record("steps", phase, {"learning_rate": rate, **scores.means(self.config.batch_size)})
                 scores = ClassScores(phase)
+            elif shown and self.records is not None:
+                row = {**scores.means(self.config.batch_size), "left_s": self.clock.left_s(self.step)}
+                self.clock.show(self.step, phase, row)
             if evaluate_every and (self.step - phase.start) % evaluate_every == 0 and self.step < phase.end:
                 with live.average.applied() if live.average is not None else nullcontext():
                     self._record("evaluation", phase, self._judge(phase))
                 scores.skip_time()
-            if self.step % self.config.checkpoint_every == 0 and self.step < phase.end:
+            due = time.monotonic() - self._saved_at > _CHECKPOINT_S
+            if (due or self.step % self.config.checkpoint_every == 0) and self.step < phase.end:
                 self._save(live)
+
+    def _step(self, live: LivePhase, rate: float, scores: ClassScores) -> None:
+        genotypes = live.sampler.draw(numpy_generator(self.seed, SUBNETS, self.step))
+        self._is_whole = False
+        try:
+            found = self._find_gradients(live.phase, genotypes)
+        except torch.cuda.OutOfMemoryError as error:
+            raise out_of_memory(" ".join(str(error).split())[:120], self.network, self.config) from error
+        if not math.isfinite(found.losses.sum()):
+            raise self._failure(live.phase, "the loss is")
+        live.update(rate)
+        live.sampler.told(genotypes, found.losses)
+        scores.add(genotypes, found)
+        self.step += 1
+        self._is_whole = True
+
+    @contextmanager
+    def _kept(self, live: LivePhase) -> Iterator[None]:
+        """Where it is interrupted between two steps, a checkpoint is written, and the error says so."""
+        try:
+            yield
+        except KeyboardInterrupt as error:
+            number = error.number if isinstance(error, Interrupted) else signal.SIGINT
+            if self._is_whole and live.phase.start < self.step < live.phase.end:
+                self._save(live)
+            step, of = self._saved_step, self.plan[-1].end
+            kept = f"training is kept up to step {step} of {of}" if step else "no step of the training is kept yet"
+            raise Interrupted(number, kept) from error
 
     def _find_gradients(self, phase: PlannedPhase, genotypes: Genotypes) -> StepScores:
         images, labels = self.batches(self.step, self.space.resolutions[int(genotypes[0, -1])])
@@ -181,7 +218,11 @@ class Run:
         rows, inverse = np.unique(rows, axis=0, return_inverse=True)
         found = np.zeros(len(rows))
         mine = slice(self.processes.rank, None, self.processes.count)
-        found[mine] = held_out_accuracies(self.network, rows[mine], self.data, self.config)
+
+        def tell(status: str) -> None:
+            self.clock.say(self.step, f"phase {phase.config.name}: {status}")
+
+        found[mine] = held_out_accuracies(self.network, rows[mine], self.data, self.config, tell)
         accuracies = self.processes.sum(found)[inverse.reshape(-1)]
         return {
             "largest_accuracy": float(accuracies[0]),
@@ -235,6 +276,7 @@ class Run:
             tensors = {f"model/{name}": value for name, value in weights.items()} | live.tensors()
             self.checkpoints.save(self.step, tensors, self.history)
             self.records.save()
+        self._saved_at, self._saved_step = time.monotonic(), self.step
 
     def _failure(self, phase: PlannedPhase, what: str) -> TrainingError:
         return TrainingError(

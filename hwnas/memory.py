@@ -24,10 +24,11 @@ def check_memory(root: Path = Path("/")) -> None:
 
 def available_mib(root: Path = Path("/")) -> float | None:
     """What can be had without others being killed, swap included: of the machine and of the control groups that limit
-    this process, the least. None where the system says nothing of it, as outside Linux.
+    this process, and of its own limit (`ulimit -v`), the least. None where the system says
+    nothing of it, as outside Linux.
     """
     groups = [_left(*limit) for limit in _limits(root)]
-    known = [amount for amount in (_of_machine(root), *groups) if amount is not None]
+    known = [amount for amount in (_of_machine(root), _of_process(root), *groups) if amount is not None]
     return min(known) / 2**20 if known else None
 
 
@@ -38,6 +39,18 @@ def _of_machine(root: Path) -> float | None:
         return (kib["MemAvailable"] + kib.get("SwapFree", 0)) * 1024
     except (OSError, ValueError, KeyError, IndexError):
         return None
+
+
+def _of_process(root: Path) -> float | None:
+    """What its own limit of address space leaves."""
+    try:
+        import resource
+
+        most = resource.getrlimit(resource.RLIMIT_AS)[0]
+        used = int((root / "proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    except (ImportError, OSError, ValueError, IndexError):
+        return None
+    return None if most == resource.RLIM_INFINITY else most - used
 
 
 def _limits(root: Path) -> list[tuple[Path, str, str, str]]:
