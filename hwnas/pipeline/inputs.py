@@ -125,7 +125,8 @@ def load_images(
     trained = None if checkpoint is None else read_trained_on(checkpoint)
     if trained is None:
         return data
-    trained.tell_of_seed(config.seed, say)
+    if data.held_out_drawn:
+        trained.tell_of_seed(config.seed, say)
     return trained.preprocessed(data, config.images, say)
 
 
