@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hwnas.data.class_names import class_names
-from hwnas.data.image_tree import find_tree
+from hwnas.data.image_tree import ImageTree, find_tree
 from hwnas.errors import ConfigError, choices
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "ImageFolderConfig",
     "NoDataConfig",
     "describe",
+    "tree_of",
 ]
 
 FASHION_MNIST_SIZE = 28
@@ -144,10 +145,12 @@ class ImageFolderConfig:
     """A folder of images that Pillow reads, one subfolder a class, under `root`/train and `root`/test (or val).
 
     Where `root` holds class folders and no train/, `test_share` of each class, drawn with `split_seed`, becomes the
-    test set: always the same images, whatever the seed of the run. Of the training images `held_out` are kept for
-    calibration and selection; null takes 15 % of them, at most 5000, and from each class at least one where that leaves
-    one to learn from. Images become RGB, upright as their EXIF says; the centre square, its side `crop_pct` of the
-    shorter side, is resized to `image_size` (bilinear, antialiased).
+    test set: always the same images, whatever the seed of the run. `held_out` images are kept from training, for
+    calibration and selection. Null takes `root`/val where there is a test/ beside it, whatever classes it has images
+    of; else 15 % of the training images, at most 5000, and from each class at least one where that leaves two to learn
+    from. A number draws so many from the training images; val/ is then not read. Images become RGB, upright as their
+    EXIF says; the centre square, its side `crop_pct` of the shorter side, is resized to `image_size` (bilinear,
+    antialiased).
 
     `in_memory`: decoded once and kept as uint8 (true), or anew each time by worker processes (false), which serves
     trees of any size; null takes memory where the images need at most `memory_limit_mib`. `workers` decode in
@@ -207,6 +210,10 @@ class ImageFolderConfig:
     def worker_count(self) -> int:
         """`workers` with null resolved."""
         return (os.cpu_count() or 1) if self.workers is None else self.workers
+
+    def test_count(self, images: int) -> int:
+        """About how many of so many images are tested on where there is no test set."""
+        return max(1, round(self.test_share * images))
 
 
 @dataclass(frozen=True)
@@ -301,11 +308,16 @@ class DataDescription:
 def describe(config: DataConfig) -> DataDescription:
     """The classes and channels of a data set; reads no image. Raises DataError for a folder without classes."""
     if isinstance(config, ImageFolderConfig):
-        folders = find_tree(config.root, config.name, config.class_count).classes
+        folders = tree_of(config).classes
         return DataDescription(config.name, class_names(folders, config.class_names), channels=3, folders=folders)
     if isinstance(config, FashionMnistConfig):
         return DataDescription(config.name, FASHION_MNIST_CLASSES, channels=1)
     return DataDescription(config.name, tuple("0123456789"), channels=1)
+
+
+def tree_of(config: ImageFolderConfig) -> ImageTree:
+    """The folder's splits and classes. Raises what `find_tree` does."""
+    return find_tree(config.root, config.name, config.class_count, config.held_out)
 
 
 def _check(config: DataConfig, name: str, smallest: int) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from hwnas.data import digits, fashion_mnist
-from hwnas.data.config import DataConfig, FashionMnistConfig, ImageFolderConfig
+from hwnas.data.config import DataConfig, FashionMnistConfig, ImageFolderConfig, tree_of
 from hwnas.data.image_files import list_images
-from hwnas.data.image_tree import find_tree
-from hwnas.data.split import held_out_count
+from hwnas.data.split import held_out_sizes, share_sizes
 from hwnas.progress import no_progress
 
 __all__ = ["ImageCounts", "count_images"]
@@ -29,15 +28,21 @@ def count_images(config: DataConfig) -> ImageCounts:
     there and can't be fetched.
     """
     if isinstance(config, ImageFolderConfig):
-        files = list_images(find_tree(config.root, config.name, config.class_count))
-        learn, test = (sum(len(folder.images) for folder in part) for part in (files.train, files.test))
+        files = list_images(tree_of(config))
+        sizes, tested = files.sizes("train"), files.sizes("test")
         if not files.test:
-            test = max(1, round(config.test_share * learn))
-            learn -= test
+            tested = share_sizes(sizes, config.test_count(int(sizes.sum())))
+            sizes = sizes - tested
+        learn, test = int(sizes.sum()), int(tested.sum())
+        if files.held_out:
+            return ImageCounts(learn, int(files.sizes("held_out").sum()), test)
+        if config.held_out is None:
+            held_out = int(held_out_sizes(sizes).sum())
+            return ImageCounts(learn - held_out, held_out, test)
     elif isinstance(config, FashionMnistConfig):
         learn, test = fashion_mnist.count(config, no_progress)
     else:
         (_, labels), (_, test_labels) = digits.read(config)
         learn, test = len(labels), len(test_labels)
-    held_out = held_out_count(learn) if config.held_out is None else min(config.held_out, learn)
+    held_out = min(config.held_out or 0, learn)
     return ImageCounts(learn - held_out, held_out, test)

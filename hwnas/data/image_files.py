@@ -1,4 +1,4 @@
-"""Which images a class-per-folder tree holds: each real file once. Standard library only.
+"""Which images a class-per-folder tree holds: each real file once. Standard library and numpy only.
 
 A real file is what the file system counts as one, by whatever links it is reached, symbolic or hard. It belongs to the
 class in whose folder it lies; a symbolic link below another class's folder gives it to that one only where it lies in
@@ -15,6 +15,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from hwnas.data.folders import is_image, is_linked_above, listed, printable, visible
 from hwnas.data.image_tree import ImageTree
@@ -53,13 +56,27 @@ class ClassFolder:
 class ImageFiles:
     """The classes' folders of each split in the order of their labels; `test` is empty where there is none.
 
-    `left_out`: how many files of which kind are no images. `notes`: that and all else that is not read, a line each.
+    `held_out`: of the classes that have images in val/, empty where none are read. `left_out`: how many files of which
+    kind are no images. `notes`: that and all else that is not read, a line each.
     """
 
     train: tuple[ClassFolder, ...]
     test: tuple[ClassFolder, ...]
     left_out: Mapping[str, int]
     notes: tuple[str, ...]
+    held_out: tuple[ClassFolder, ...] = ()
+
+    def labels(self, part: str) -> NDArray[np.int64]:
+        """Of the images of `train`, `held_out` or `test`, in the order of its folders."""
+        known = {folder.name: label for label, folder in enumerate(self.train)}
+        folders: tuple[ClassFolder, ...] = getattr(self, part)
+        return np.repeat([known[each.name] for each in folders], [len(each.images) for each in folders]).astype(
+            np.int64
+        )
+
+    def sizes(self, part: str) -> NDArray[np.int64]:
+        """How many images each class has in `train`, `held_out` or `test`, by label."""
+        return np.bincount(self.labels(part), minlength=len(self.train))
 
 
 def list_images(tree: ImageTree) -> ImageFiles:
@@ -67,11 +84,13 @@ def list_images(tree: ImageTree) -> ImageFiles:
 
     Hidden and system files are passed over, as are broken links, links to folders that hold them, and links to another
     class's images. Raises DataError for a class without images, a file of two classes (by hard links, or by symbolic
-    ones where it lies in neither), one in both train/ and test/, and a folder that can't be read.
+    ones where it lies in neither), one in two of train/, val/ and test/, and a folder that can't be read. A class may
+    have no images in val/.
     """
     train = _class_folders("train", tree.train, tree.classes, tree.train_folders)
     test = () if tree.test is None else _class_folders("test", tree.test, tree.classes, tree.test_folders)
-    folders = (*train, *test)
+    held = () if tree.val is None else _held_out_folders(tree.val, tree)
+    folders = (*train, *test, *held)
     tops = [os.path.realpath(folder.path) for folder in folders]
     found = [_look_through(folder) for folder in folders]
     # Else no file can be met twice, and a million of them are not compared.
@@ -83,14 +102,14 @@ def list_images(tree: ImageTree) -> ImageFiles:
             _follow(folder, top, links, owners, tuple(each + os.sep for each in tops))
         owners.check_splits()
     for folder in folders:
-        if not folder.images:
+        if not folder.images and folder.split != "val":
             raise DataError(
                 f"class folder {printable(folder.path)} holds no image{_why(folder)}: add some or remove the folder"
             )
         folder.images.sort()
     left_out = dict(sum((folder.left_out for folder in folders), Counter[str]()).most_common())
     notes = (*tree.notes, *([_left_out(left_out)] if left_out else []), *_passed_over(folders))
-    return ImageFiles(train, test, left_out, notes)
+    return ImageFiles(train, test, left_out, notes, tuple(folder for folder in held if folder.images))
 
 
 class _Owners:
@@ -99,7 +118,7 @@ class _Owners:
     def __init__(self, tree: ImageTree) -> None:
         self._tree = tree
         self._of: dict[int, tuple[ClassFolder, ImageFile, bool]] = {}
-        self._in_both: list[tuple[str, str]] = []
+        self._in_both: list[tuple[ClassFolder, str, ClassFolder, str]] = []
 
     def settle(self, folder: ClassFolder) -> None:
         """Take the images that lie in `folder` into account; of two hard links to one file there, one stays."""
@@ -113,7 +132,7 @@ class _Owners:
         owner, first, by_link = self._of[image.real]
         here, there = printable(folder.path_of(image)), printable(owner.path_of(first))
         if owner.split != folder.split:
-            self._in_both.append((there, here))
+            self._in_both.append((owner, there, folder, here))
         elif owner is not folder and by_link == linked:
             raise DataError(
                 f"{there} and {here} are one file, of class {owner.name} and of class {folder.name}: remove one of them"
@@ -124,11 +143,15 @@ class _Owners:
 
     def check_splits(self) -> None:
         if self._in_both:
-            train, test = self._in_both[0]
+            owner, one, folder, other = self._in_both[0]
+            both = [each for each in self._in_both if {each[0].split, each[2].split} == {owner.split, folder.split}]
+            where = [printable(getattr(self._tree, each.split)) for each in (owner, folder)]
+            val = "val" in (owner.split, folder.split)
+            way = ", or set data.held_out to a number to draw from the training images" * val
             raise DataError(
-                f"{len(self._in_both)} images are in both {printable(self._tree.train)} and"
-                f" {printable(self._tree.test or '')}, such as {train} and {test}, which are one file: networks are"
-                " tested on images that they have not learned from, so remove them from one of the two"
+                f"{len(both)} images are in both {where[0]} and {where[1]}, such as {one} and {other}, which are one"
+                f" file: networks are {'chosen and ' * val}tested on images that they have not learned from, so remove"
+                f" them from one of the two{way}"
             )
 
 
@@ -137,6 +160,11 @@ def _class_folders(split: str, folder: Path, names: Sequence[str], spelled: Sequ
         ClassFolder(split, name, os.path.join(folder, each))  # noqa: PTH118 - paths of files are made of it
         for name, each in zip(names, spelled, strict=True)
     )
+
+
+def _held_out_folders(val: Path, tree: ImageTree) -> tuple[ClassFolder, ...]:
+    pairs = [(name, each) for name, each in zip(tree.classes, tree.val_folders, strict=True) if each is not None]
+    return _class_folders("val", val, [name for name, _ in pairs], [each for _, each in pairs])
 
 
 def _look_through(folder: ClassFolder) -> tuple[list[str], bool]:

@@ -27,6 +27,10 @@ class LabelledImages(ABC):
     def __len__(self) -> int:
         return len(self.labels)
 
+    def class_counts(self, classes: int) -> tuple[int, ...]:
+        """How many images there are of each of so many classes, by label; those that turn out to be broken count."""
+        return tuple(self.labels.bincount(minlength=classes).tolist())
+
     @property
     @abstractmethod
     def shape(self) -> tuple[int, int, int]:

@@ -7,9 +7,8 @@ import os
 from typing import Any
 
 from hwnas.data.class_names import class_names
-from hwnas.data.config import ImageFolderConfig
+from hwnas.data.config import ImageFolderConfig, tree_of
 from hwnas.data.image_files import list_images
-from hwnas.data.image_tree import find_tree
 
 __all__ = ["images_stamp"]
 
@@ -21,10 +20,10 @@ def images_stamp(config: ImageFolderConfig) -> dict[str, Any]:
     It changes where another class, image or name is read, links followed, and not with the spelling of the root's path
     or files that aren't read. Raises DataError where the images can't be listed (see `find_tree`, `list_images`).
     """
-    tree = find_tree(config.root, config.name, config.class_count)
+    tree = tree_of(config)
     files = list_images(tree)
     digest, count, size = hashlib.sha256(), 0, 0
-    for folder in (*files.train, *files.test):
+    for folder in (*files.train, *files.test, *files.held_out):
         # Each field ends in a byte that no name holds, so that no two lists give the same text.
         digest.update(f"{folder.split}\0{folder.name}\0{len(folder.images)}\0".encode())
         digest.update(

@@ -17,7 +17,7 @@ __all__ = ["ImageTree", "find_tree"]
 _EXPECTED = "a folder with train/<class>/*.jpg and test/<class>/*.jpg (or val/), or with <class>/*.jpg alone"
 _SPLITS = {
     "train": "train", "training": "train", "test": "test", "testing": "test", "val": "val", "valid": "val",
-    "validation": "val", "validate": "val", "eval": "val", "evaluation": "val",
+    "validation": "val", "validate": "val", "eval": "val", "evaluation": "val", "dev": "val", "development": "val",
 }  # fmt: skip
 # test_set, train-images; and with the same before or after it in each split: seg_train and seg_test, train2017, val2017
 _SPLIT = re.compile(
@@ -28,10 +28,12 @@ _SPLIT = re.compile(
 
 @dataclass(frozen=True)
 class ImageTree:
-    """`train` and `test` are folders with one subfolder a class; `test` is None where `train` is to be split.
+    """`train` and `test` are folders with one subfolder a class; `test` is None where `train` is to be split. `val`
+    are the held-out images beside them; None where these are to be drawn from `train`.
 
-    `classes` are the subfolders' names in Unicode's composed form, sorted; `train_folders` and `test_folders` are the
-    same as the file system spells them. `notes` say what beside them is not read, a line each.
+    `classes` are the subfolders' names in Unicode's composed form, sorted; `train_folders`, `test_folders` and
+    `val_folders` are the same as the file system spells them, None for a class that `val` lacks. `notes` say what
+    beside them is not read, a line each.
     """
 
     train: Path
@@ -40,21 +42,26 @@ class ImageTree:
     train_folders: tuple[str, ...]
     test_folders: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    val: Path | None = None
+    val_folders: tuple[str | None, ...] = ()
 
 
-def find_tree(root: str | Path | None, name: str = "image_folder", class_count: int = 0) -> ImageTree:
+def find_tree(
+    root: str | Path | None, name: str = "image_folder", class_count: int = 0, held_out: int | None = None
+) -> ImageTree:
     """The splits and classes under `root`; class names sorted, labels being their positions. Reads no class folder
     but for their subfolders, where the first has some.
 
     Splits are known in any case and by their usual names (train, training; test, testing; val, valid, validation,
-    eval; also as test_set, seg_train or val2017, where there is another with the same beside the word). Where both
-    test/ and val/ are there, test/ is taken. A single folder so named among others that holds images and no folder is
-    a class of that name.
+    eval, dev, development; also as test_set, seg_train or val2017, where there is another with the same beside the
+    word). Where both test/ and val/ are there, val/ is held out, unless `held_out` images are to be drawn from train/;
+    where test/ is not, val/ is tested on. A single folder so named among others that holds images and no folder is a
+    class of that name.
 
     Hidden and system folders, and links to folders that hold them, are passed over. Raises DataError for a root that is
     missing or can't be read, two folders for one split, fewer than two classes, another number than `class_count` (0:
-    any), classes that differ between training and test, class folders that all have the same subfolders (folds or
-    splits by another name, unless `class_count` is their number), and names that are no UTF-8.
+    any), classes that differ between training and test or that only val/ has, class folders that all have the same
+    subfolders (folds or splits by another name, unless `class_count` is their number), and names that are no UTF-8.
     """
     if root is None or not str(root):
         raise DataError(f"data.root is not set: data={name} needs data.root=…, {_EXPECTED}")
@@ -82,17 +89,54 @@ def find_tree(root: str | Path | None, name: str = "image_folder", class_count: 
     learned, tested = _classes(root / train, name, class_count), _classes(root / test, name, -1)
     if learned.names.keys() != tested.names.keys():
         raise DataError(_differ(printable(root), train, test, [*learned.names], [*tested.names]))
-    beside = [f"{folder}/" for folder in splits.values() if folder not in (train, test)]
-    beside += [f"{folder}/" for folder in _folders(root).names.values() if folder not in splits.values()]
-    unread = f"not read, beside {train}/ and {test}/: {listed([printable(folder) for folder in beside])}"
+    held, notes = _held_out(root, splits, learned, held_out) if "test" in splits else (None, [])
+    read = [train, test] if held is None else [train, splits["val"], test]
+    told = [folder for split, folder in _named_as_splits(_folders(root).names.values()) if split == "val" and notes]
+    beside = [f"{folder}/" for folder in _folders(root).names.values() if folder not in (*read, *told)]
+    where = " and ".join(f"{folder}/" for folder in (train, test)) if held is None else _listed_folders(read)
+    unread = f"not read, beside {where}: {listed([printable(folder) for folder in beside])}"
     return ImageTree(
         root / train,
         root / test,
         tuple(learned.names),
         tuple(learned.names.values()),
         tuple(tested.names[folder] for folder in learned.names),
-        (*([unread] if beside else []), *learned.notes, *tested.notes),
+        (*([unread] if beside else []), *notes, *learned.notes, *tested.notes, *(held.notes if held else ())),
+        None if held is None else root / splits["val"],
+        () if held is None else tuple(held.names.get(folder) for folder in learned.names),
     )
+
+
+def _held_out(
+    root: Path, splits: dict[str, str], learned: _Folders, held_out: int | None
+) -> tuple[_Folders | None, list[str]]:
+    """The class folders of val/, None where none are to be read, and why not. DataError for a class of its own."""
+    if "val" not in splits:
+        return None, []
+    val, train = splits["val"], splits["train"]
+    several = [folder for split, folder in _named_as_splits(_folders(root).names.values()) if split == "val"]
+    if held_out is not None:
+        return None, [f"data.held_out={held_out} images are drawn from {train}/, and {val}/ is not read"]
+    if len(several) > 1:
+        both = _listed_folders([printable(folder) for folder in several])
+        return None, [
+            f"{both} may each be the held-out images: none is read, and they are drawn from {train}/; to have one read,"
+            " move the other away"
+        ]
+    held = _folders(root / val)
+    if not held.names:
+        return None, [f"{val}/ holds no class folder: it is not read, and held-out images are drawn from {train}/"]
+    if alien := held.names.keys() - learned.names.keys():
+        raise DataError(
+            f"{printable(root)}: {val}/ has class folders that {train}/ lacks:"
+            f" {listed([printable(each) for each in sorted(alien)])}; rename or remove them, or set data.held_out to a"
+            f" number of images to draw from {train}/ instead"
+        )
+    return held, []
+
+
+def _listed_folders(folders: list[str]) -> str:
+    return ", ".join(f"{folder}/" for folder in folders[:-1]) + f" and {folders[-1]}/"
 
 
 @dataclass(frozen=True)
@@ -169,10 +213,13 @@ def _classes(folder: Path, name: str, count: int) -> _Folders:
     if len(names) < 2:
         outside = found.images
         hint = f" and {outside} images outside of any: move each into the folder of its class" if outside else ""
-        hint = hint or (f" (or is data.root={shown}/{printable(next(iter(names)))} meant?)" if names else "")
+        inside = folder / next(iter(names.values())) if names and not outside else None
+        if inside is not None and _folders(inside).names:
+            hint = f" (or is data.root={printable(inside)} meant?)"
         raise DataError(
             f"{shown}: expected at least two class folders, found {len(names)}"
-            f" ({listed([printable(each) for each in names])}){hint}; data.root must be {_EXPECTED}"
+            f" ({listed([printable(each) for each in names])}){hint}; a network tells two classes or more apart, and"
+            f" data.root must be {_EXPECTED}"
         )
     for each in names:
         if printable(each) != each or len(each.splitlines()) > 1:

@@ -28,8 +28,9 @@ _CHUNK = 256
 
 @dataclass(frozen=True)
 class ImageData:
-    """A data set in three parts: `train` to learn from; `held_out`, cut from the training images, for calibration,
-    the accuracy predictor and choices; `test`, to be used once in the end.
+    """A data set in three parts: `train` to learn from; `held_out`, for calibration, the accuracy predictor and
+    choices; `test`, to be used once in the end. `held_out_drawn`: whether the held-out images are drawn from the
+    training images by the seed, rather than those of a folder.
 
     `mean` and `std` are of the pixels of `train`, a channel each, in units of the full range (0 black, 1 white).
     `crop_pct` is the share of a photograph's shorter side that its stored centre shows. `folders` are the classes'
@@ -49,6 +50,7 @@ class ImageData:
     folders: tuple[str, ...] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    held_out_drawn: bool = True
 
     def __post_init__(self) -> None:
         if not self.folders:
@@ -66,6 +68,10 @@ class ImageData:
     def preprocessing(self) -> Preprocessing:
         """How stored images become network inputs."""
         return Preprocessing(self.mean, self.std, self.image_size, self.crop_pct)
+
+    def class_counts(self, name: str) -> tuple[int, ...]:
+        """How many images each class has in `train`, `held_out` or `test`, in the order of `classes`."""
+        return self.split(name).class_counts(len(self.classes))
 
     def split(self, name: str) -> LabelledImages:
         """`train`, `held_out` or `test`."""
@@ -90,8 +96,8 @@ class ImageData:
 
 
 def load_data(config: DataConfig, seed: int, progress: Progress) -> ImageData:
-    """Read a data set and hold out `config.held_out` training images (None: a share), each class in proportion, drawn
-    with `seed`.
+    """Read a data set and hold out `config.held_out` training images (None: the folder of held-out images, or else a
+    share), each class in proportion, drawn with `seed`.
 
     The mean and deviation of pixels are those of the config, where it has them; else of all training images in memory,
     or of `config.statistics_images` of them, always the same, where they are decoded lazily. Raises DataError for what
@@ -102,9 +108,10 @@ def load_data(config: DataConfig, seed: int, progress: Progress) -> ImageData:
     crop_pct = 1.0
     left_out: Mapping[str, int] = {}
     notes: tuple[str, ...] = ()
+    drawn = True
     described = describe(config)
     if isinstance(config, ImageFolderConfig):
-        train, held_out, test, left_out, notes = image_folder.read(config, rng, progress)
+        train, held_out, test, left_out, notes, drawn = image_folder.read(config, rng, progress)
         notes = (*notes, *shared_names(described.folders, described.classes))
         mean, std, crop_pct = config.mean, config.std, config.crop_pct
     else:
@@ -129,6 +136,7 @@ def load_data(config: DataConfig, seed: int, progress: Progress) -> ImageData:
         folders=described.folders,
         left_out=left_out,
         notes=notes,
+        held_out_drawn=drawn,
     )
 
 

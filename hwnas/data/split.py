@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from hwnas.errors import DataError
 
-__all__ = ["drawn_order", "drawn_split", "held_out_count", "share_split", "stratified_split"]
+__all__ = ["drawn_order", "drawn_split", "held_out_sizes", "share_sizes", "share_split", "stratified_split"]
 
 _HELD_OUT_SHARE, _MOST_HELD_OUT = 0.15, 5000
+_SPARED = 2  # images that a class keeps to learn from, before it must give one to be held out
 
 
 def stratified_split(
@@ -38,14 +39,12 @@ def stratified_split(
 
 
 def share_split(
-    labels: NDArray[np.int64], count: int, rng: np.random.Generator, key: str
+    labels: NDArray[np.int64], count: int, rng: np.random.Generator, key: str, spared: int = 1
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """As `stratified_split` of about `count`, which nobody asked for: each class keeps an image, and gives one where it
-    has two. Raises DataError, naming the config `key`, where none can be given.
+    has more than `spared`. Raises DataError, naming the config `key`, where none can be given.
     """
-    sizes = np.bincount(labels)
-    most = np.maximum(sizes - 1, 0)
-    given = np.clip(_in_proportion(sizes, min(count, len(labels))), np.minimum(most, 1), most)
+    given = _shares(np.bincount(labels), count, spared)
     if not given.any():
         raise DataError(
             f"{key}: {len(labels)} images, one a class, cannot be divided: expected three a class or more, to learn"
@@ -58,12 +57,12 @@ def drawn_split(
     labels: NDArray[np.int64], count: int | None, rng: np.random.Generator, classes: Sequence[str] = ()
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """What training keeps and what is held out, both in drawn order: `stratified_split` of `count`; None is
-    `share_split` of 15 %, at most 5000 and at least 2.
+    `share_split` of 15 %, at most 5000 and at least 2, that spares classes of two.
 
     Folders come class by class, and the first images of a part, which calibration takes, must be of all classes.
     """
     if count is None:
-        kept, held = share_split(labels, held_out_count(len(labels)), rng, "data.held_out")
+        kept, held = share_split(labels, _held_out_count(len(labels)), rng, "data.held_out", _SPARED)
     else:
         kept, held = stratified_split(labels, count, rng, "data.held_out", classes)
     if min(len(kept), len(held)) < 2:
@@ -74,8 +73,17 @@ def drawn_split(
     return rng.permutation(kept), rng.permutation(held)
 
 
-def held_out_count(images: int) -> int:
-    """How many of so many training images are held out where nobody says it, give or take one a class."""
+def held_out_sizes(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many images `drawn_split` of None holds out of each class of so many."""
+    return _shares(sizes, _held_out_count(int(sizes.sum())), _SPARED)
+
+
+def share_sizes(sizes: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """How many images `share_split` of `count` takes of each class of so many."""
+    return _shares(sizes, count, spared=1)
+
+
+def _held_out_count(images: int) -> int:
     return min(_MOST_HELD_OUT, max(2, round(_HELD_OUT_SHARE * images)))
 
 
@@ -84,10 +92,21 @@ def drawn_order(count: int) -> NDArray[np.int64]:
     return np.random.default_rng(0).permutation(count)
 
 
-def _in_proportion(sizes: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+def _shares(sizes: NDArray[np.int64], count: int, spared: int) -> NDArray[np.int64]:
+    most = np.maximum(sizes - 1, 0)
+    # The first so many of a thousand classes in the order of their names may all be of one kind.
+    mixed = np.random.default_rng(0).permutation(len(sizes)) if count < len(sizes) else None
+    given = _in_proportion(sizes, min(count, int(sizes.sum())), mixed)
+    clipped: NDArray[np.int64] = np.clip(given, np.where(sizes > spared, 1, 0), most)
+    return clipped
+
+
+def _in_proportion(sizes: NDArray[np.int64], count: int, ties: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+    """`count` in all; places left over go to the largest remainders, equal ones by `ties` or to the lower label."""
     exact = sizes * count / sizes.sum()
     given: NDArray[np.int64] = np.floor(exact).astype(np.int64)
-    for label in np.argsort(given - exact, kind="stable")[: count - int(given.sum())]:
+    order = np.arange(len(sizes)) if ties is None else ties
+    for label in np.lexsort((order, given - exact))[: count - int(given.sum())]:
         given[label] += 1
     return given
 

@@ -109,7 +109,7 @@ def no_test(root: Path) -> str:
 def one_class(root: Path) -> str:
     for name in ("red", "green"):
         (root / "train" / name).rename(root / name)
-    return "expected at least two class folders, found 1 (blue)"
+    return "expected at least two class folders, found 1 (blue); a network tells two classes or more apart"
 
 
 @pytest.mark.parametrize(
@@ -215,6 +215,8 @@ def test_what_is_not_read_and_tiny_classes_are_noted(tmp_path: Path) -> None:
     assert data.summary()["left_out"] == data.left_out == {".txt": 1}
     assert data.notes == (
         "left out 1 file that is no image: 1 .txt",
+        "classes have 1 to 10 images (median 10): the largest 10 times the smallest; balanced accuracy stands beside"
+        " accuracy",
         "too few images of red to have one among the held_out images",
         "too few images of red to have one among the test images",
         "classes blue, green are all called 'cool'",

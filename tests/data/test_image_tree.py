@@ -21,6 +21,7 @@ from tests.data.trees import touch
         ("Training", "Testing"), ("Train", "Test"), ("training", "validation"), ("TRAIN", "VAL"), ("train", "valid"),
         ("train", "eval"), ("training_set", "test_set"), ("Train-Images", "Validation Images"), ("train", "Evaluation"),
         ("seg_train", "seg_test"), ("train2017", "val2017"), ("a-Training", "a-Testing"), ("train_v2", "test_v2"),
+        ("train", "dev"), ("train_set", "Dev-Set"), ("train", "Development"), ("train2017", "dev2017"),
     ],
 )  # fmt: skip
 def test_splits_are_known_by_their_usual_names(tmp_path: Path, train: str, test: str) -> None:
@@ -30,12 +31,50 @@ def test_splits_are_known_by_their_usual_names(tmp_path: Path, train: str, test:
     assert tree.notes == ()
 
 
-def test_test_is_taken_before_val_and_it_is_said(tmp_path: Path) -> None:
+def test_test_is_tested_on_and_val_held_out(tmp_path: Path) -> None:
     splits = ("train", "Val", "test", "annotations", ".cache")
     touch(tmp_path, *(f"{split}/{name}/1.jpg" for split in splits for name in ("a", "b")))
     tree = find_tree(tmp_path)
-    assert tree.test == tmp_path / "test"
-    assert tree.notes == ("not read, beside train/ and test/: Val/, annotations/",)
+    assert (tree.test, tree.val) == (tmp_path / "test", tmp_path / "Val")
+    assert (tree.test_folders, tree.val_folders) == (("a", "b"), ("a", "b"))
+    assert tree.notes == ("not read, beside train/, Val/ and test/: annotations/",)
+    drawn = find_tree(tmp_path, held_out=7)
+    assert (drawn.val, drawn.val_folders) == (None, ())
+    assert drawn.notes == (
+        "not read, beside train/ and test/: annotations/",
+        "data.held_out=7 images are drawn from train/, and Val/ is not read",
+    )
+
+
+def test_two_folders_of_held_out_images_are_both_left(tmp_path: Path) -> None:
+    splits = ("train", "val", "dev", "test")
+    touch(tmp_path, *(f"{split}/{name}/1.jpg" for split in splits for name in ("a", "b")))
+    tree = find_tree(tmp_path)
+    assert tree.val is None
+    assert tree.notes == (
+        "dev/ and val/ may each be the held-out images: none is read, and they are drawn from train/; to have one read,"
+        " move the other away",
+    )
+
+
+def test_a_val_folder_without_classes_is_not_read(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"{split}/{name}/1.jpg" for split in ("train", "test") for name in ("a", "b")), "val/1.jpg")
+    tree = find_tree(tmp_path)
+    assert tree.val is None
+    assert tree.notes == ("val/ holds no class folder: it is not read, and held-out images are drawn from train/",)
+
+
+def test_classes_of_val_are_some_of_those_learned(tmp_path: Path) -> None:
+    composed, decomposed = unicodedata.normalize("NFC", "ñandú"), unicodedata.normalize("NFD", "ñandú")
+    touch(tmp_path, *(f"{split}/{name}/1.jpg" for split in ("train", "test") for name in ("cat", "emu", composed)))
+    touch(tmp_path, f"valid/{decomposed}/v.jpg")
+    tree = find_tree(tmp_path)
+    assert tree.val_folders == (None, None, decomposed)
+    assert list_images(tree).labels("held_out").tolist() == [2]
+    touch(tmp_path, "valid/gnu/1.jpg")
+    with pytest.raises(DataError, match=r"valid/ has class folders that train/ lacks: gnu; rename .*data\.held_out"):
+        find_tree(tmp_path)
+    assert find_tree(tmp_path, held_out=2).val is None
 
 
 @pytest.mark.parametrize(("one", "other"), [("train", "Training"), ("test", "testing"), ("val", "Validation")])
