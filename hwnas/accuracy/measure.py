@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,26 +13,34 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hwnas.accuracy.measure_config import MeasureConfig
+from hwnas.data.by_class import RightByClass
 from hwnas.data.image_set import LabelledImages
 from hwnas.data.inputs import calibration_inputs, network_inputs
 from hwnas.data.load import ImageData
 from hwnas.errors import DataError
 from hwnas.progress import Progress
 from hwnas.spaces import Genotypes
-from hwnas.supernet.evaluate import accuracy_of, calibrated_subnet
+from hwnas.supernet.evaluate import calibrated_subnet, right_by_class
 from hwnas.supernet.fake_quantise import fake_quantised
 from hwnas.supernet.fold import fold_batch_norm
 from hwnas.supernet.layout import batches_of, channels_last
 from hwnas.supernet.single import TrainedNetwork
 from hwnas.supernet.subnet import Subnet
 
-__all__ = ["Measured", "calibrate_subnet", "measure_accuracy"]
+__all__ = ["Accuracies", "Measured", "calibrate_subnet", "measure_accuracies", "measure_accuracy"]
 
 _PREPARED_AT_ONCE = 1000
 _STREAMED_SUBNETS = 32  # that share one pass over images which can't be kept; as many subnets are in memory at once
 
 Measured = Callable[[int, float], None]
 """Called with a subnet's row and its accuracy as soon as it is known, so that a caller can keep it."""
+
+
+class Accuracies(NamedTuple):
+    """Of each subnet `[N]`: the share of all images that it gets right, and the mean of its classes' shares."""
+
+    accuracy: NDArray[np.float64]
+    balanced: NDArray[np.float64]
 
 
 def calibrate_subnet(supernet: TrainedNetwork, genotype: Genotypes, data: ImageData, config: MeasureConfig) -> Subnet:
@@ -63,11 +72,27 @@ def measure_accuracy(
 
     Raises DataError for a split that doesn't exist, ArchError for foreign genotypes.
     """
+    return measure_accuracies(supernet, genotypes, data, split, config, progress, known, measured, int8).accuracy
+
+
+def measure_accuracies(
+    supernet: TrainedNetwork,
+    genotypes: Genotypes,
+    data: ImageData,
+    split: str,
+    config: MeasureConfig,
+    progress: Progress,
+    known: NDArray[np.float64] | None = None,
+    measured: Measured | None = None,
+    int8: bool = False,
+) -> Accuracies:
+    """As `measure_accuracy`, and the balanced accuracies beside; of rows that are `known` they are NaN."""
     genotypes = supernet.space.check(genotypes)
     data.split(split)
     device = supernet.device
     images = _Images(data, config, device, int8)
     accuracies = np.full(len(genotypes), np.nan) if known is None else np.array(known, dtype=np.float64)
+    balanced = np.full(len(genotypes), np.nan)
     pending = np.flatnonzero(np.isnan(accuracies))
     done = 0
     # Tracing a network, which simulating int8 begins with, changes how modules are called in every thread meanwhile.
@@ -75,12 +100,12 @@ def measure_accuracy(
         for choice in np.unique(genotypes[pending, -1]):
             images.prepare_for(supernet.space.resolutions[int(choice)], split)
             rows = pending[genotypes[pending, -1] == choice]
-            for row, accuracy in images.accuracies(supernet, genotypes, rows, split, pool):
-                accuracies[row], done = accuracy, done + 1
+            for row, right in images.right(supernet, genotypes, rows, split, pool):
+                accuracies[row], balanced[row], done = right.accuracy, right.balanced, done + 1
                 if measured is not None:
-                    measured(row, accuracy)
-                progress(done / len(pending), f"{done} of {len(pending)} subnets, last {accuracy:.4f}")
-    return accuracies
+                    measured(row, right.accuracy)
+                progress(done / len(pending), f"{done} of {len(pending)} subnets, last {right.accuracy:.4f}")
+    return Accuracies(accuracies, balanced)
 
 
 @contextmanager
@@ -113,15 +138,15 @@ class _Images:
         images, _ = self._get("calibration", self.resolution(supernet, genotype))
         return calibrated_subnet(supernet, genotype, batches_of(images, self._config.calibration_batch))
 
-    def accuracies(
+    def right(
         self,
         supernet: TrainedNetwork,
         genotypes: Genotypes,
         rows: NDArray[np.int64],
         split: str,
         pool: ThreadPoolExecutor,
-    ) -> Iterator[tuple[int, float]]:
-        """Each of `rows` and the accuracy of its subnet, as they get known."""
+    ) -> Iterator[tuple[int, RightByClass]]:
+        """Each of `rows` and what its subnet gets right, as they get known."""
         resolution = self.resolution(supernet, genotypes[rows[0]])
         if self._streams(split, resolution):
             for start in range(0, len(rows), _STREAMED_SUBNETS):
@@ -148,19 +173,21 @@ class _Images:
             chosen = images[: self._config.range_images]
             return fake_quantised(folded, batches_of(chosen, self._config.calibration_batch))
 
-    def _evaluate(self, supernet: TrainedNetwork, genotype: Genotypes, split: str) -> float:
+    def _evaluate(self, supernet: TrainedNetwork, genotype: Genotypes, split: str) -> RightByClass:
         images, labels = self._get(split, self.resolution(supernet, genotype))
-        return accuracy_of(self._deployed(supernet, genotype), images, labels, self._config.batch_size)
+        return right_by_class(self._deployed(supernet, genotype), images, labels, self._config.batch_size)
 
-    def _streamed(self, subnets: list[nn.Module], resolution: int, split: str, pool: ThreadPoolExecutor) -> list[float]:
+    def _streamed(
+        self, subnets: list[nn.Module], resolution: int, split: str, pool: ThreadPoolExecutor
+    ) -> list[RightByClass]:
         """One pass over the images for all of `subnets`."""
-        right, seen = np.zeros(len(subnets)), 0
+        right: list[RightByClass] = []
         for images, labels in self._inputs(split, resolution, self._config.batch_size):
-            right += list(pool.map(lambda subnet: accuracy_of(subnet, images, labels) * len(labels), subnets))  # noqa: B023
-            seen += len(labels)
-        if not seen:
+            found = list(pool.map(lambda subnet: right_by_class(subnet, images, labels), subnets))  # noqa: B023
+            right = [one + more for one, more in zip(right, found, strict=True)] if right else found
+        if not right:
             raise DataError(f"{split}: expected at least one image that can be decoded, got none")
-        return [float(share) for share in np.rint(right) / seen]
+        return right
 
     def _streams(self, split: str, resolution: int) -> bool:
         """Whether the split's images, as floats, are too many to be kept."""

@@ -12,11 +12,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hwnas.data.decode import RandomCrop
 
-__all__ = ["ImageSet", "LabelledImages", "slices"]
+__all__ = ["ImageSet", "LabelledImages", "Origins", "slices"]
+
+Origins = NDArray[np.bytes_] | NDArray[np.int64]
+"""Where each image is from: the path of its file, or its number in the file that the set was read of."""
 
 
 class LabelledImages(ABC):
@@ -83,13 +87,19 @@ class LabelledImages(ABC):
     def fits_memory(self) -> bool:
         """Whether `in_memory` gives all images."""
 
+    @property
+    @abstractmethod
+    def origins(self) -> Origins:
+        """Where each image that `batches` gives is from, in that order; what is passed over is known after a pass."""
+
 
 @dataclass(frozen=True)
 class ImageSet(LabelledImages):
-    """Images `[N, C, H, W]` in memory, and their labels `[N]`."""
+    """Images `[N, C, H, W]` in memory, their labels `[N]`, and where they are `of` (None: their numbers here)."""
 
     images: Tensor
     labels: Tensor
+    of: Origins | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -104,8 +114,12 @@ class ImageSet(LabelledImages):
     def fits_memory(self) -> bool:
         return True
 
+    @property
+    def origins(self) -> Origins:
+        return np.arange(len(self)) if self.of is None else self.of
+
     def first(self, count: int) -> ImageSet:
-        return ImageSet(self.images[:count], self.labels[:count])
+        return ImageSet(self.images[:count], self.labels[:count], self.origins[:count])
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         return self.images[indices], self.labels[indices]

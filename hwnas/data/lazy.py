@@ -17,7 +17,7 @@ from torch import Tensor
 from hwnas.data.ahead import MadeAhead
 from hwnas.data.config import ImageFolderConfig
 from hwnas.data.decode import RandomCrop, decode, decode_crop
-from hwnas.data.image_set import ImageSet, LabelledImages, slices
+from hwnas.data.image_set import ImageSet, LabelledImages, Origins, slices
 from hwnas.errors import DataError
 from hwnas.progress import Progress, no_progress
 
@@ -117,6 +117,11 @@ class LazyImageSet(LabelledImages):
     def passed_over(self) -> dict[str, str]:
         return self.broken.reasons
 
+    @property
+    def origins(self) -> Origins:
+        broken = [os.fsencode(path) for path in self.broken.reasons]
+        return self.paths[~np.isin(self.paths, np.array(broken))] if broken else self.paths
+
     def pass_over(self, found: dict[str, str]) -> None:
         self.broken.tell(found)
 
@@ -145,8 +150,8 @@ class LazyImageSet(LabelledImages):
             pool.shutdown(wait=True, cancel_futures=True)
         self.broken.tell(self.broken.reasons)
         if good.all():
-            return ImageSet(torch.from_numpy(images), self.labels)
-        return ImageSet(torch.from_numpy(images[good]), self.labels[torch.from_numpy(good)])
+            return ImageSet(torch.from_numpy(images), self.labels, self.paths)
+        return ImageSet(torch.from_numpy(images[good]), self.labels[torch.from_numpy(good)], self.paths[good])
 
     @cached_property
     def _kept(self) -> ImageSet:

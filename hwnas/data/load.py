@@ -80,6 +80,11 @@ class ImageData:
             raise DataError(f"data split {name!r} does not exist; valid: {', '.join(parts)}")
         return parts[name]
 
+    def images_by_class(self) -> dict[str, list[int]]:
+        """How many images of each class, in the order of labels, the parts have."""
+        parts = {name: self.split(name).labels for name in ("train", "held_out", "test")}
+        return {name: labels.bincount(minlength=len(self.classes)).tolist() for name, labels in parts.items()}
+
     def summary(self) -> dict[str, Any]:
         """What a result says of the data, JSON-able."""
         return {
@@ -119,8 +124,8 @@ def load_data(config: DataConfig, seed: int, progress: Progress) -> ImageData:
         (images, labels), test_arrays = reads
         kept, held = drawn_split(labels, config.held_out, rng, described.classes)
         shown = drawn_order(len(test_arrays[1]))
-        train, held_out = _image_set(images[kept], labels[kept]), _image_set(images[held], labels[held])
-        test = _image_set(test_arrays[0][shown], test_arrays[1][shown])
+        train, held_out = _image_set(images, labels, kept), _image_set(images, labels, held)
+        test = _image_set(*test_arrays, shown)
     if mean is None or std is None:
         mean, std = pixel_statistics(images for images, _ in _sample(train, config).batches(_CHUNK))
     return ImageData(
@@ -168,5 +173,6 @@ def _sample(train: LabelledImages, config: DataConfig) -> LabelledImages:
     return train.subset(np.sort(np.random.default_rng(0).choice(len(train), count, replace=False)))
 
 
-def _image_set(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> ImageSet:
-    return ImageSet(torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(np.ascontiguousarray(labels)))
+def _image_set(images: NDArray[np.uint8], labels: NDArray[np.int64], rows: NDArray[np.int64]) -> ImageSet:
+    kept_images, kept_labels = (torch.from_numpy(np.ascontiguousarray(values[rows])) for values in (images, labels))
+    return ImageSet(kept_images, kept_labels, rows)

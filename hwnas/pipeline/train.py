@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from hwnas.spaces import Genotypes, Space
 from hwnas.training.torchrun import is_first_process, process_counts
 
 if TYPE_CHECKING:
+    from hwnas.accuracy.measure import Accuracies
     from hwnas.data.load import ImageData
     from hwnas.progress import Progress
     from hwnas.supernet.single import TrainedNetwork
@@ -30,11 +31,16 @@ __all__ = ["Scored", "ScoredRandom", "ScoredSubnet", "Trained", "train"]
 
 @dataclass(frozen=True)
 class Scored:
-    """Accuracies as fractions: `accuracy` on the test images, `held_out_accuracy` on those held out of training."""
+    """Accuracies as fractions: `accuracy` on the test images, `held_out_accuracy` on those held out of training.
+
+    The balanced ones beside them are means over the classes, however many images each has; None in older results.
+    """
 
     accuracy: float
     held_out_accuracy: float
     int8: Scored | None = optional()
+    balanced_accuracy: float | None = optional()
+    held_out_balanced_accuracy: float | None = optional()
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,8 @@ class ScoredRandom:
     held_out_accuracy_mean: float
     held_out_accuracy_std: float
     subnets: int
+    balanced_accuracy_mean: float | None = optional()
+    held_out_balanced_accuracy_mean: float | None = optional()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +67,8 @@ class ScoredSubnet(Scored):
 @dataclass(frozen=True, kw_only=True)
 class Trained:
     """A training. `checkpoint` is a file of its folder. A supernet has `largest`, `smallest` and `random`, one network
-    `subnet`. `history`: rows as training writes them (see `hwnas.report.shape`); `data`: what it was trained on.
+    `subnet`. `history`: rows as training writes them (see `hwnas.report.shape`); `data`: what it was trained on,
+    with how many `images_by_class` each part has.
     `parameters`: of the space's largest network; `subnets`: how many combinations of genes `space` has.
     """
 
@@ -127,7 +136,7 @@ def train(config: TrainStep, folder: Path, reporter: Reporter = SILENT, name: st
             train_s=trained.train_s,
             parameters=int(space.parameters(space.extreme(True)[None])[0]),
             subnets=space.size,
-            data=data.summary(),
+            data=data.summary() | {"images_by_class": data.images_by_class()},
             space=space.config(),
             history=tuple(trained.history),
         )
@@ -166,7 +175,7 @@ def _scores(
 
     Of a network trained on also as they were before, and of one trained as its int8 file computes as int8, too.
     """
-    from hwnas.accuracy.measure import measure_accuracy
+    from hwnas.accuracy.measure import measure_accuracies
     from hwnas.progress import part
     from hwnas.training.start import is_exact
 
@@ -182,9 +191,11 @@ def _scores(
     quantised = config.training.quantisation != "none"
     runs = 2 if start is None else 8 if quantised else 4
 
-    def both(network: TrainedNetwork, run: int, int8: bool = False) -> tuple[Any, Any]:
+    def both(network: TrainedNetwork, run: int, int8: bool = False) -> tuple[Accuracies, Accuracies]:
         test, held_out = (
-            measure_accuracy(network, genotypes, data, split, measure, part(progress, 2 * run + place, runs), int8=int8)
+            measure_accuracies(
+                network, genotypes, data, split, measure, part(progress, 2 * run + place, runs), int8=int8
+            )
             for place, split in enumerate(("test", "held_out"))
         )
         return test, held_out
@@ -199,13 +210,16 @@ def _scores(
                 now = replace(now, int8=_one(*both(trained.supernet, 2, int8=True), 0))
                 former = replace(former, int8=_one(*both(before, 3, int8=True), 0))
         arch = space.arch(genotypes[0]).to_dict()
-        return {"subnet": ScoredSubnet(now.accuracy, now.held_out_accuracy, now.int8, arch=arch, before=former)}
+        scored = {field.name: getattr(now, field.name) for field in fields(now)}
+        return {"subnet": ScoredSubnet(**scored, arch=arch, before=former)}
     random = ScoredRandom(
-        accuracy_mean=float(test[2:].mean()),
-        accuracy_std=float(test[2:].std()),
-        held_out_accuracy_mean=float(held_out[2:].mean()),
-        held_out_accuracy_std=float(held_out[2:].std()),
+        accuracy_mean=float(test.accuracy[2:].mean()),
+        accuracy_std=float(test.accuracy[2:].std()),
+        held_out_accuracy_mean=float(held_out.accuracy[2:].mean()),
+        held_out_accuracy_std=float(held_out.accuracy[2:].std()),
         subnets=len(genotypes) - 2,
+        balanced_accuracy_mean=float(test.balanced[2:].mean()),
+        held_out_balanced_accuracy_mean=float(held_out.balanced[2:].mean()),
     )
     return {"largest": _one(test, held_out, 0), "smallest": _one(test, held_out, 1), "random": random}
 
@@ -218,5 +232,10 @@ def _scored(config: TrainStep, space: Space, trained: TrainResult) -> Genotypes:
     return np.concatenate([ends, space.sample(config.training.random_subnets, np.random.default_rng(config.seed))])
 
 
-def _one(test: Any, held_out: Any, row: int) -> Scored:
-    return Scored(float(test[row]), float(held_out[row]))
+def _one(test: Accuracies, held_out: Accuracies, row: int) -> Scored:
+    return Scored(
+        accuracy=float(test.accuracy[row]),
+        held_out_accuracy=float(held_out.accuracy[row]),
+        balanced_accuracy=float(test.balanced[row]),
+        held_out_balanced_accuracy=float(held_out.balanced[row]),
+    )

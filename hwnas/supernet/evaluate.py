@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from hwnas.data.by_class import RightByClass
 from hwnas.spaces import Genotypes
 from hwnas.supernet.calibrate import calibrate_batch_norm
 from hwnas.supernet.extract import extract
@@ -14,7 +15,7 @@ from hwnas.supernet.layout import batches_of, channels_last
 from hwnas.supernet.single import TrainedNetwork
 from hwnas.supernet.subnet import Subnet
 
-__all__ = ["accuracy_of", "calibrated_subnet"]
+__all__ = ["calibrated_subnet", "right_by_class"]
 
 
 def calibrated_subnet(supernet: TrainedNetwork, genotype: Genotypes, batches: Iterable[Tensor]) -> Subnet:
@@ -25,10 +26,9 @@ def calibrated_subnet(supernet: TrainedNetwork, genotype: Genotypes, batches: It
     return subnet
 
 
-def accuracy_of(network: nn.Module, images: Tensor, labels: Tensor, batch_size: int = 500) -> float:
-    """The share of `images` `[N, C, H, W]` that `network`, in eval mode, puts into their class of `labels` `[N]`."""
-    correct = 0
+def right_by_class(network: nn.Module, images: Tensor, labels: Tensor, batch_size: int = 500) -> RightByClass:
+    """How many of `images` `[N, C, H, W]` `network`, in eval mode, puts into their class of `labels` `[N]`."""
     with torch.inference_mode():
-        for part, expected in zip(batches_of(images, batch_size), batches_of(labels, batch_size), strict=True):
-            correct += int((network(part).argmax(dim=1) == expected).sum())
-    return correct / len(labels)
+        logits = [network(part) for part in batches_of(images, batch_size)]
+        predicted = torch.cat([part.argmax(dim=1) for part in logits])
+    return RightByClass.count(predicted, labels, logits[0].shape[1])

@@ -16,7 +16,7 @@ from hwnas.errors import ConfigError
 from hwnas.progress import no_progress
 from hwnas.spaces import Genotypes, OfaMbv3Space
 from hwnas.supernet.build import build_subnet
-from hwnas.supernet.evaluate import accuracy_of, calibrated_subnet
+from hwnas.supernet.evaluate import calibrated_subnet, right_by_class
 from hwnas.supernet.fake_quantise import fake_quantised
 from hwnas.supernet.fold import fold_batch_norm
 from hwnas.supernet.layers import InvertedResidual
@@ -79,7 +79,7 @@ def accuracy(network: TrainedNetwork, data: ImageData, arch: Genotypes, int8: bo
     if int8:
         subnet = fake_quantised(subnet, [images])
     ((held_out, labels),) = network_inputs(data.held_out, resolution, data.preprocessing, 500)
-    return accuracy_of(subnet, held_out, labels)
+    return right_by_class(subnet, held_out, labels).accuracy
 
 
 def test_fine_tuning_mends_what_rounding_breaks(

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from hwnas.errors import ExportError
 from hwnas.export.check.examine import run_network
 from hwnas.export.check.feed import Feed
+from hwnas.export.check.predict import BATCH, predict
 from hwnas.export.formats import Array, LogitsRunner, Runner
 from hwnas.export.module.copies import copied
 from hwnas.export.signature import Port, Signature
@@ -24,7 +25,6 @@ from hwnas.progress import Progress, no_progress
 
 __all__ = ["Answers", "accuracy_of", "batch_size", "torch_answers"]
 
-BATCH = 256
 _COMPARED_BYTES = 256 * 2**20
 _BATCH_BYTES = 64 * 2**20
 _SAME = 1e-3
@@ -108,18 +108,8 @@ def torch_answers(
 
 
 def accuracy_of(run: LogitsRunner, feed: Feed, progress: Progress = no_progress) -> float:
-    """Top-1 accuracy, in [0, 1], of what `run` answers to all of `feed`.
-
-    Ties go to the lower class. Raises ExportError for no images.
-    """
-    right = seen = 0
-    for (inputs,), labels in feed.batches(BATCH):
-        right += int((run(inputs.numpy()).argmax(1) == labels.numpy()).sum())
-        seen += len(labels)
-        progress(seen / len(feed), f"accuracy {right / seen:.3f}")
-    if not seen:
-        raise ExportError("expected images to measure accuracy on, got none")
-    return right / seen
+    """Top-1 accuracy, in [0, 1], of what `run` answers to all of `feed`; see `predict`."""
+    return predict(run, feed, progress).accuracy
 
 
 def batch_size(signature: Signature) -> int:
