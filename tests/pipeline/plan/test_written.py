@@ -58,5 +58,6 @@ def test_a_file_that_is_no_experiment(content: str | None, said: str, tmp_path: 
         hwnas.load_config([f"experiment={path}"])
 
 
-def _plain(config: RunStep | None) -> object:
-    return json.loads(json.dumps(to_plain(config)))
+def _plain(config: RunStep | None) -> dict[str, object]:
+    plain: dict[str, object] = json.loads(json.dumps(to_plain(config)))
+    return plain
