@@ -128,7 +128,8 @@ def load_images(
     trained = read_trained_on(checkpoint)
     if trained is None:
         return as_imagenet(checkpoint, data, config.images, say) if is_ofa_checkpoint(checkpoint) else data
-    trained.tell_of_seed(config.seed, say)
+    if {trained.classes, trained.folders} & {data.classes, data.folders}:  # of other images none were trained on
+        trained.tell_of_seed(config.seed, say)
     return trained.preprocessed(data, config.images, say)
 
 
