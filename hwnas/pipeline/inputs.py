@@ -128,7 +128,8 @@ def load_images(
     trained = read_trained_on(checkpoint)
     if trained is None:
         return as_imagenet(checkpoint, data, config.images, say) if is_ofa_checkpoint(checkpoint) else data
-    if data.held_out_drawn:
+    of_these = {trained.classes, trained.folders} & {data.classes, data.folders}  # else none of them were trained on
+    if of_these and data.held_out_drawn:
         trained.tell_of_seed(config.seed, say)
     return trained.preprocessed(data, config.images, say)
 

@@ -100,7 +100,7 @@ def train(config: TrainStep, folder: Path, reporter: Reporter = SILENT, name: st
     space = resolve_space(config)
     genotype = None if config.arch is None else space.genotype(given_arch(config.arch))
     checkpoint = Path(config.checkpoint).expanduser() if config.checkpoint else None
-    config = replace(config, training=config.training.started(checkpoint is not None))
+    config = replace(config, training=config.training.started(checkpoint))
     inputs = {
         "space": space.config(),
         "data": data_inputs(config.images),

@@ -64,7 +64,10 @@ def published_source(path: Path) -> Source:
 
 def _by_slot(tensors: Mapping[str, Tensor], family: str) -> Layers:
     found: Layers = {}
+    short = not any(name.startswith("input_stem.2.") for name in tensors)  # a ResNet's, its residual part left out
     for name, value in tensors.items():
+        if short and name.startswith("input_stem.1."):
+            name = name.replace("input_stem.1.", "input_stem.2.", 1)
         slot, rest = own_name(family, name)
         found.setdefault(slot, {})[rest] = value
     return found

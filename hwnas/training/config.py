@@ -201,10 +201,17 @@ class TrainingConfig:
                     " subnets_per_step=1"
                 )
 
-    def started(self, from_checkpoint: bool) -> TrainingConfig:
-        """The same, with `start` settled by whether a checkpoint is given. Raises ConfigError where one is missed."""
-        settled = "checkpoint" if from_checkpoint else "fresh"
-        return replace(self, start=settled) if self.start == "auto" else self
+    def started(self, checkpoint: object | None) -> TrainingConfig:
+        """The same, with `start` settled by whether there is a `checkpoint`. Raises ConfigError where it says another
+        thing, and where what needs a checkpoint has none.
+        """
+        settled = "fresh" if checkpoint is None else "checkpoint"
+        if self.start not in ("auto", settled):
+            raise ConfigError(
+                f"training.start={self.start}: expected checkpoint=PATH with start=checkpoint and none with"
+                f" start=fresh, got {checkpoint}"
+            )
+        return replace(self, start=settled)
 
     def epoch_steps(self, images: int) -> int:
         """The steps of one of a phase's epochs where there are so many training images, a batch or more."""

@@ -76,7 +76,7 @@ def train(
     ConfigError where config, space and data don't fit together.
     """
     processes = processes or Processes(config.accelerator, config.precision)
-    config = fitted(config, len(data.train), processes.count).started(checkpoint is not None)
+    config = fitted(config, len(data.train), processes.count).started(checkpoint)
     labels = (data.classes, data.folders)
     loads: list[Loaded] = []
     network = make_network(config, space, seed, genotype, checkpoint, labels, loads.append)

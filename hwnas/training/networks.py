@@ -43,11 +43,7 @@ def make_network(
     """
     if config.network == "supernet" and genotype is not None:
         raise ConfigError("arch: training.network=supernet trains all archs; choose training=single or finetune")
-    if config.start != "auto" and (config.start == "checkpoint") != (checkpoint is not None):
-        raise ConfigError(
-            f"training.start={config.start}: expected checkpoint=PATH with start=checkpoint and none with start=fresh,"
-            f" got {checkpoint}"
-        )
+    config = config.started(checkpoint)
     if checkpoint is None:
         return _fresh(config, space, seed, genotype)
     exact = is_exact(checkpoint, space, labels)
