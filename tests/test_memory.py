@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from hwnas import memory
 from hwnas.cli.main import main
-from hwnas.pipeline import memory
 
 MIB = 2**20
 
