@@ -103,7 +103,7 @@ def train(config: TrainStep, folder: Path, reporter: Reporter = SILENT, name: st
         from hwnas.training.engine import train as train_network
 
         say = reporter.note if is_first_process() else silent
-        data = load_images(config, space, say, checkpoint)
+        data = load_images(config, space, say, checkpoint, progress)
         settings = config.training
         return data, train_network(
             settings, space, data, folder, config.seed, progress, genotype, checkpoint, processes
