@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Generator
 from pathlib import Path
 
@@ -20,6 +21,10 @@ from tests.running import run_hwnas
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 threadpool_limits(1, user_api="blas")
+
+# Decoded images are kept apart from the user's, also by the processes that tests start.
+_kept_images = tempfile.TemporaryDirectory(prefix="hwnas-images-")
+os.environ["HWNAS_IMAGE_CACHE"] = _kept_images.name
 
 
 @pytest.fixture(scope="session")

@@ -152,10 +152,13 @@ class ImageFolderConfig:
     EXIF says; the centre square, its side `crop_pct` of the shorter side, is resized to `image_size` (bilinear,
     antialiased).
 
-    `in_memory`: decoded once and kept as uint8 (true), or anew each time by worker processes (false), which serves
-    trees of any size; null takes memory where the images need at most `memory_limit_mib`. `workers` decode in
-    parallel; null is one a core, 0 decodes where images are used. A tree of any size gives the same images for any
-    number of workers.
+    Decoded images are kept on disk, where they need at most `cache_mib` (0: never), and mapped from there by every step
+    of every run at the same `image_size` and `crop_pct`, in `$HWNAS_IMAGE_CACHE` or `~/.cache/hwnas/images`; the
+    longest unused make room for others. `in_memory`: where they don't fit, decoded once and kept as uint8 (true), or
+    anew each time by worker processes, which serves trees of any size and cuts random crops from the whole photograph
+    rather than from the stored square (false: never kept on disk either); null takes memory where the images need at
+    most `memory_limit_mib`. `workers` decode in parallel; null is one a core, 0 decodes where images are used. A tree
+    of any size gives the same images for any number of workers.
 
     `skip_broken` passes over images that can't be decoded, and names them in the log; false stops at the first.
     `class_count` classes must be there, 0 for any number. `class_names`: a file that maps folder names to names for
@@ -173,6 +176,7 @@ class ImageFolderConfig:
     crop_pct: float = 1.0
     in_memory: bool | None = None
     memory_limit_mib: int = 2048
+    cache_mib: int = 4096
     workers: int | None = None
     skip_broken: bool = False
     class_count: int = 0
@@ -191,7 +195,9 @@ class ImageFolderConfig:
             raise ConfigError(f"data.test_share: expected a share between 0 and 1, got {self.test_share}")
         if not 0 < self.crop_pct <= 1:
             raise ConfigError(f"data.crop_pct: expected a share above 0 and up to 1, got {self.crop_pct}")
-        for key, least in (("split_seed", 0), ("class_count", 0), ("memory_limit_mib", 1), ("statistics_images", 1)):
+        for key, least in (
+            ("split_seed", 0), ("class_count", 0), ("memory_limit_mib", 1), ("cache_mib", 0), ("statistics_images", 1),
+        ):  # fmt: skip
             if getattr(self, key) < least:
                 raise ConfigError(f"data.{key}: expected {least} or more, got {getattr(self, key)}")
         if self.workers is not None and self.workers < 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,8 +19,19 @@ from hwnas.errors import DataError, MissingExtraError
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["RandomCrop", "decode", "decode_crop", "require_pillow"]
+__all__ = [
+    "DECODE_RULE",
+    "RandomCrop",
+    "decode",
+    "decode_crop",
+    "decode_sized",
+    "reason_of",
+    "require_pillow",
+    "undecodable",
+]
 
+DECODE_RULE = 1
+"""Raised when what `decode` gives changes: decoded images that are kept are then made anew."""
 _CROP_TRIES = 10
 
 
@@ -52,9 +64,18 @@ def decode(path: str | os.PathLike[str], size: int, crop_pct: float = 1.0) -> ND
     `eight_bits`); what is transparent becomes white; of several frames the first is taken. Metadata that can't be read
     are passed over. Raises DataError that names the file.
     """
+    return decode_sized(path, size, crop_pct)[0]
+
+
+def decode_sized(path: str | os.PathLike[str], size: int, crop_pct: float = 1.0) -> tuple[NDArray[np.uint8], int]:
+    """As `decode`, and how many pixels of the file the square's side is long."""
     from PIL import Image, ImageOps
 
+    side = 0
+
     def centre(opened: Image.Image) -> Image.Image:
+        nonlocal side
+        side = round(crop_pct * min(opened.size))
         # JPEG can be decoded at 1/2, 1/4 or 1/8; twice the size leaves the resize enough to average over.
         least = math.ceil(2 * size / crop_pct)
         opened.draft("RGB", (least, least))
@@ -62,11 +83,11 @@ def decode(path: str | os.PathLike[str], size: int, crop_pct: float = 1.0) -> ND
         image = turned(as_rgb(opened), turn)
         if crop_pct == 1:
             return ImageOps.fit(image, (size, size), method=Image.Resampling.BILINEAR)
-        side = crop_pct * min(image.size)
-        left, top = (image.width - side) / 2, (image.height - side) / 2
-        return image.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
+        shown = crop_pct * min(image.size)
+        left, top = (image.width - shown) / 2, (image.height - shown) / 2
+        return image.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + shown, top + shown))
 
-    return _decoded(path, centre)
+    return _decoded(path, centre), side
 
 
 def decode_crop(
@@ -97,14 +118,32 @@ def require_pillow(purpose: str) -> None:
         raise MissingExtraError("Pillow", "train", purpose) from error
 
 
+def undecodable(path: str | os.PathLike[str], reason: str) -> DataError:
+    """What is raised for the file that can't be decoded."""
+    return DataError(
+        f"image {printable(path)} cannot be decoded ({reason}): replace or remove it, or set data.skip_broken=true"
+    )
+
+
+def reason_of(error: BaseException) -> str:
+    """What an error says, on one line."""
+    return " ".join(f"{error}".split()) or type(error).__name__
+
+
+def _quiet() -> None:
+    """No warning of Pillow's for a photograph of more than 89 million pixels; twice as many are an error."""
+    from PIL import Image
+
+    if not any(kind is Image.DecompressionBombWarning for _, _, kind, *_ in warnings.filters):
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+
+
 def _decoded(path: str | os.PathLike[str], taken: Callable[[Image.Image], Image.Image]) -> NDArray[np.uint8]:
+    _quiet()
     try:
         image = read_image(os.fspath(path), taken)
     # Pillow's plugins raise whatever a wrong byte leads them to: TypeError, IndexError, zlib.error, MemoryError …
     except Exception as error:
-        reason = " ".join(f"{error}".split()) or type(error).__name__
-        raise DataError(
-            f"image {printable(path)} cannot be decoded ({reason}): replace or remove it, or set data.skip_broken=true"
-        ) from error
+        raise undecodable(path, reason_of(error)) from error
     planes: NDArray[np.uint8] = np.moveaxis(np.asarray(image), 2, 0)
     return planes

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from hwnas.data.config import FASHION_MNIST_CLASSES, FASHION_MNIST_SIZE, FashionMnistConfig
 from hwnas.data.fetch import download, fetch_debian_package
 from hwnas.data.idx import read_idx
+from hwnas.data.user_cache import user_cache
 from hwnas.errors import DataError
 from hwnas.progress import Progress
 
@@ -137,7 +137,4 @@ def _file(folder: Path, name: str) -> Path:
 
 
 def _cache_folder() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME")
-    # The XDG specification has relative paths ignored.
-    cache = Path(base) if base and Path(base).is_absolute() else Path.home() / ".cache"
-    return cache / "hwnas" / "fashion-mnist"
+    return user_cache() / "fashion-mnist"

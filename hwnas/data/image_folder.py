@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from hwnas.data.config import ImageFolderConfig, tree_of
 from hwnas.data.decode import require_pillow
+from hwnas.data.decode_all import StoredImages, decode_to_memory
 from hwnas.data.folders import listed, printable
 from hwnas.data.image_files import ClassFolder, ImageFiles, list_images
 from hwnas.data.image_set import LabelledImages
@@ -19,7 +20,7 @@ from hwnas.data.image_tree import ImageTree
 from hwnas.data.lazy import BrokenImages, LazyImageSet, needed_mib
 from hwnas.data.split import drawn_order, drawn_split, share_split
 from hwnas.errors import DataError
-from hwnas.progress import Progress, part
+from hwnas.progress import Progress
 
 __all__ = ["FolderParts", "read"]
 
@@ -51,47 +52,94 @@ def read(config: ImageFolderConfig, rng: np.random.Generator, progress: Progress
     tree = tree_of(config)
     files = list_images(tree)
     sizes = files.sizes("train")
-    learn = _files(files, "train", config)
-    if not files.test:
-        rows, test_rows = share_split(
-            learn.labels.numpy(),
-            config.test_count(len(learn)),
-            np.random.default_rng(config.split_seed),
-            "data.test_share",
-        )
-        learn, test = learn.subset(rows), learn.subset(test_rows)
+    splits = {name: _files(files, name, config) for name in ("train", "test", "held_out") if getattr(files, name)}
+    labels = splits["train"].labels.numpy()
+    learn = np.arange(len(labels))
+    if "test" in splits:
+        tested, test = "test", np.arange(len(splits["test"]))
     else:
-        test = _files(files, "test", config)
-    drawn = not files.held_out
+        tested, split_rng = "train", np.random.default_rng(config.split_seed)
+        learn, test = share_split(labels, config.test_count(len(labels)), split_rng, "data.test_share")
+    test = test[drawn_order(len(test))]
+    drawn = "held_out" not in splits
     if drawn:
-        kept, held = drawn_split(learn.labels.numpy(), config.held_out, rng, tree.classes)
-        parts = learn.subset(kept), learn.subset(held), test.subset(drawn_order(len(test)))
+        kept, held = (learn[rows] for rows in drawn_split(labels[learn], config.held_out, rng, tree.classes))
+        parts = ("train", kept), ("train", held), (tested, test)
     else:
-        val = _files(files, "held_out", config)
-        _check_held_out(tree, learn, val)
-        parts = (
-            learn.subset(rng.permutation(len(learn))),
-            val.subset(drawn_order(len(val))),
-            test.subset(drawn_order(len(test))),
-        )
+        count = len(splits["held_out"])
+        _check_held_out(tree, len(learn), count)
+        parts = ("train", rng.permutation(learn)), ("held_out", drawn_order(count)), (tested, test)
+    lazy = [splits[name].subset(rows) for name, rows in parts]
     notes = (
         *files.notes,
         *_imbalance(sizes),
-        *_missing(tree, held_out=parts[1].class_counts(len(sizes)), test=parts[2].class_counts(len(sizes))),
+        *_missing(tree, held_out=lazy[1].class_counts(len(sizes)), test=lazy[2].class_counts(len(sizes))),
     )
-    if not _in_memory(sum(map(len, parts)), config):
-        return FolderParts(*parts, files.left_out, notes, drawn)
-    decoded = [one.decode_all(part(progress, number, 3)) for number, one in enumerate(parts)]
+    stored = _stored(files, splits, config, progress)
+    if stored is None:
+        return FolderParts(lazy[0], lazy[1], lazy[2], files.left_out, notes, drawn)
+    decoded = [splits[name].kept(stored[name], rows) for name, rows in parts]
     if not all(map(len, decoded)):
         raise DataError(f"{config.root}: no image of a part can be decoded; mend the tree")
+    notes += _enlarged(stored.values(), sum(map(len, lazy)), config)
     return FolderParts(decoded[0], decoded[1], decoded[2], files.left_out, notes, drawn)
 
 
-def _check_held_out(tree: ImageTree, train: LabelledImages, val: LabelledImages) -> None:
-    if min(len(train), len(val)) < 2:
+def _stored(
+    files: ImageFiles, splits: Mapping[str, LazyImageSet], config: ImageFolderConfig, progress: Progress
+) -> dict[str, StoredImages] | None:
+    """The decoded images of each split: from the cache where they fit it, else in memory where they fit that; None
+    where they are to be decoded when they are asked for.
+    """
+    count = sum(map(len, splits.values()))
+    in_memory = _in_memory(count, config)
+    if config.in_memory is False:
+        return None
+    # Shares of the bar by the number of images.
+    ends = np.cumsum([len(each) for each in splits.values()]) / count
+    bars = {
+        name: _span(progress, float(end) - len(splits[name]) / count, float(end))
+        for name, end in zip(splits, ends, strict=True)
+    }
+    if needed_mib(count, config) <= config.cache_mib:
+        from hwnas.data.image_cache import cache_key, cached_images
+
+        keys = {name: cache_key(getattr(files, name), config) for name in splits}
+        stored: dict[str, StoredImages] = {}
+        for name, each in splits.items():
+            found = cached_images(each.paths, keys[name], [*keys.values()], config, bars[name])
+            if found is None:
+                break
+            stored[name] = found
+        else:
+            progress(1.0, f"{count} decoded images")
+            return stored
+    if not in_memory:
+        return None
+    return {name: decode_to_memory(each.paths, config, bars[name]) for name, each in splits.items()}
+
+
+def _span(progress: Progress, start: float, end: float) -> Progress:
+    return lambda share, status: progress(min(1.0, start + share * (end - start)), status)
+
+
+def _enlarged(stored: Iterable[StoredImages], count: int, config: ImageFolderConfig) -> tuple[str, ...]:
+    """A line where images are smaller than the size in which they are kept."""
+    small = [each for each in stored if each.smaller]
+    if not small:
+        return ()
+    smaller, least = sum(each.smaller for each in small), min(each.least for each in small)
+    return (
+        f"{smaller} of {count} images are smaller than data.image_size={config.image_size} and are enlarged, the"
+        f" smallest from {least} pixels",
+    )
+
+
+def _check_held_out(tree: ImageTree, train: int, val: int) -> None:
+    if min(train, val) < 2:
         raise DataError(
             f"{printable(tree.train)} and {printable(tree.val or '')}: expected at least 2 images to learn from and 2"
-            f" held out, got {len(train)} and {len(val)}: add images, or set data.held_out to a number to draw from the"
+            f" held out, got {train} and {val}: add images, or set data.held_out to a number to draw from the"
             " training images"
         )
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -48,6 +47,10 @@ class LabelledImages(ABC):
     @abstractmethod
     def first(self, count: int) -> LabelledImages:
         """The first `count` images, or all where there are fewer."""
+
+    @abstractmethod
+    def subset(self, rows: NDArray[np.int64]) -> LabelledImages:
+        """The images at `rows` `[n]`, in that order; none is copied or decoded."""
 
     @abstractmethod
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
@@ -93,17 +96,22 @@ class LabelledImages(ABC):
         """Where each image that `batches` gives is from, in that order; what is passed over is known after a pass."""
 
 
-@dataclass(frozen=True)
 class ImageSet(LabelledImages):
-    """Images `[N, C, H, W]` in memory, their labels `[N]`, and where they are `of` (None: their numbers here)."""
+    """Decoded images `stored` `[M, C, H, W]`, in memory or mapped from a file, and labels `[N]` of those at `rows`
+    `[N]`; of all in order without. `of`: where these are from (None: their numbers here).
+    """
 
-    images: Tensor
-    labels: Tensor
-    of: Origins | None = None
+    def __init__(self, stored: Tensor, labels: Tensor, rows: Tensor | None = None, of: Origins | None = None) -> None:
+        self._stored, self.labels, self._rows, self._of = stored, labels, rows, of
+
+    @property
+    def images(self) -> Tensor:
+        """All of them, `[N, C, H, W]`: a copy where they are some of the stored ones."""
+        return self._stored if self._rows is None else self._stored[self._rows]
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        channels, height, width = self.images.shape[1:]
+        channels, height, width = self._stored.shape[1:]
         return channels, height, width
 
     @property
@@ -116,18 +124,25 @@ class ImageSet(LabelledImages):
 
     @property
     def origins(self) -> Origins:
-        return np.arange(len(self)) if self.of is None else self.of
+        return np.arange(len(self)) if self._of is None else self._of
 
     def first(self, count: int) -> ImageSet:
-        return ImageSet(self.images[:count], self.labels[:count], self.origins[:count])
+        return self.subset(np.arange(min(count, len(self))))
+
+    def subset(self, rows: NDArray[np.int64]) -> ImageSet:
+        indices = torch.from_numpy(rows)
+        return ImageSet(self._stored, self.labels[indices], self._places(indices), self.origins[rows])
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        return self.images[indices], self.labels[indices]
+        return self._stored[self._places(indices)], self.labels[indices]
+
+    def _places(self, indices: Tensor) -> Tensor:
+        return indices if self._rows is None else self._rows[indices]
 
     def crops(self, indices: Tensor, seeds: Sequence[int], crop: RandomCrop, size: int) -> tuple[Tensor, Tensor]:
         cut = []
-        for index, seed in zip(indices.tolist(), seeds, strict=True):
-            image = self.images[index]
+        for place, seed in zip(self._places(indices).tolist(), seeds, strict=True):
+            image = self._stored[place]
             left, top, right, bottom = crop.box(image.shape[2], image.shape[1], np.random.default_rng(seed))
             part = image[None, :, top:bottom, left:right].to(torch.float32)
             resized = F.interpolate(part, (size, size), mode="bilinear", antialias=True)
@@ -136,7 +151,7 @@ class ImageSet(LabelledImages):
 
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         for part in slices(len(self), size):
-            yield self.images[part], self.labels[part]
+            yield self._stored[part if self._rows is None else self._rows[part]], self.labels[part]
 
     def in_memory(self) -> ImageSet:
         return self

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -16,15 +15,15 @@ from torch import Tensor
 
 from hwnas.data.ahead import MadeAhead
 from hwnas.data.config import ImageFolderConfig
-from hwnas.data.decode import RandomCrop, decode, decode_crop
+from hwnas.data.decode import RandomCrop, decode, decode_crop, undecodable
+from hwnas.data.decode_all import StoredImages, decode_to_memory
 from hwnas.data.image_set import ImageSet, LabelledImages, Origins, slices
 from hwnas.errors import DataError
-from hwnas.progress import Progress, no_progress
+from hwnas.progress import no_progress
 
 __all__ = ["BrokenImages", "LazyImageSet", "needed_mib"]
 
 _MIB = 1 << 20
-_CHUNK = 64
 _REPLACEMENTS = 64
 _log = logging.getLogger(__name__)
 
@@ -70,10 +69,9 @@ class LazyImageSet(LabelledImages):
         return needed_mib(len(self), self.config) <= self.config.memory_limit_mib
 
     def first(self, count: int) -> LazyImageSet:
-        return self.subset(slice(0, count))
+        return self.subset(np.arange(min(count, len(self))))
 
-    def subset(self, rows: slice | NDArray[np.int64]) -> LazyImageSet:
-        """The images at `rows`, in that order."""
+    def subset(self, rows: NDArray[np.int64]) -> LazyImageSet:
         return replace(self, paths=self.paths[rows], labels=self.labels[rows])
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
@@ -125,37 +123,18 @@ class LazyImageSet(LabelledImages):
     def pass_over(self, found: dict[str, str]) -> None:
         self.broken.tell(found)
 
-    def decode_all(self, progress: Progress) -> ImageSet:
-        """All images, whatever memory they take, by as many threads as there are workers: Pillow lets go of the
-        interpreter while it decodes and resizes.
-        """
-        images = np.empty((len(self), *self.shape), dtype=np.uint8)
-        good = np.ones(len(self), dtype=bool)
-
-        def fill(start: int) -> int:
-            rows = range(start, min(start + _CHUNK, len(self)))
-            for row in rows:
-                decoded = self._try(row, self._centre)
-                if decoded is None:
-                    good[row] = False
-                else:
-                    images[row] = decoded
-            return rows.stop
-
-        pool = ThreadPoolExecutor(max(1, self.workers))
-        try:
-            for done in pool.map(fill, range(0, len(self), _CHUNK)):
-                progress(done / len(self), f"decoded {done} of {len(self)} images")
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-        self.broken.tell(self.broken.reasons)
-        if good.all():
-            return ImageSet(torch.from_numpy(images), self.labels, self.paths)
-        return ImageSet(torch.from_numpy(images[good]), self.labels[torch.from_numpy(good)], self.paths[good])
+    def kept(self, stored: StoredImages, rows: NDArray[np.int64] | None = None) -> ImageSet:
+        """The images at `rows`, or all, as they are `stored`, but for broken ones, of which the log is told."""
+        self.broken.tell(
+            {self._path(row): str(undecodable(self._path(row), why)) for row, why in stored.broken.items()}
+        )
+        rows = np.arange(len(self)) if rows is None else rows
+        good = torch.from_numpy(rows[~np.isin(rows, list(stored.broken))] if stored.broken else rows)
+        return ImageSet(stored.pixels, self.labels[good], good, self.paths[good.numpy()])
 
     @cached_property
     def _kept(self) -> ImageSet:
-        return self.decode_all(no_progress)
+        return self.kept(decode_to_memory(self.paths, self.config, no_progress))
 
     def _centres(self, rows: NDArray[np.int64]) -> tuple[Pixels, NDArray[np.int64]]:
         found = [(row, image) for row in rows.tolist() if (image := self._try(row, self._centre)) is not None]

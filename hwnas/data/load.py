@@ -15,7 +15,7 @@ from hwnas.data import digits, fashion_mnist, image_folder
 from hwnas.data.class_names import shared_names
 from hwnas.data.config import AugmentConfig, DataConfig, FashionMnistConfig, ImageFolderConfig, describe
 from hwnas.data.image_set import ImageSet, LabelledImages
-from hwnas.data.lazy import LazyImageSet
+from hwnas.data.lazy import needed_mib
 from hwnas.data.preprocess import Preprocessing
 from hwnas.data.split import drawn_order, drawn_split
 from hwnas.errors import DataError
@@ -167,10 +167,13 @@ def pixel_statistics(batches: Iterable[Tensor]) -> tuple[tuple[float, ...], tupl
 
 
 def _sample(train: LabelledImages, config: DataConfig) -> LabelledImages:
-    if not isinstance(train, LazyImageSet) or not isinstance(config, ImageFolderConfig):
+    if not isinstance(config, ImageFolderConfig):
+        return train
+    if isinstance(train, ImageSet) and needed_mib(len(train), config) <= config.memory_limit_mib:
         return train
     count = min(config.statistics_images, len(train))
-    return train.subset(np.sort(np.random.default_rng(0).choice(len(train), count, replace=False)))
+    rows = np.sort(np.random.default_rng(0).choice(len(train), count, replace=False))
+    return train.subset(rows)
 
 
 def _image_set(images: NDArray[np.uint8], labels: NDArray[np.int64], rows: NDArray[np.int64]) -> ImageSet:

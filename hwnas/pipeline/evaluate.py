@@ -76,7 +76,7 @@ def evaluate(config: EvaluateStep, folder: Path, reporter: Reporter = SILENT) ->
         genotypes = _subnets(space, config.evaluation.subnets, np.random.default_rng(config.seed))
         with reporter.step(f"evaluate: {len(genotypes)} subnets on held-out images, batch norm recalibrated") as bar:
             supernet = load_network(checkpoint, space)
-            data = load_images(config, space, reporter.note, checkpoint)
+            data = load_images(config, space, reporter.note, checkpoint, bar)
             labels = Labels(folder / ACCURACIES, space, genotypes)
             accuracies = measure_accuracy(
                 supernet, genotypes, data, "held_out", config.evaluation.measure, bar, labels.known, labels.add

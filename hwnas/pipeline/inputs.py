@@ -22,7 +22,7 @@ from hwnas.pipeline.store.folders import step_folder
 from hwnas.pipeline.store.plain import from_plain, to_plain
 from hwnas.pipeline.store.steps import read_result
 from hwnas.pipeline.trained_on import as_imagenet, read_trained_on
-from hwnas.progress import no_progress
+from hwnas.progress import Progress, no_progress
 from hwnas.spaces import Space
 
 if TYPE_CHECKING:
@@ -109,7 +109,11 @@ def load_network(checkpoint: Path, space: Space) -> TrainedNetwork:
 
 
 def load_images(
-    config: SpaceStep, space: Space | None, say: Callable[[str], None], checkpoint: Path | None = None
+    config: SpaceStep,
+    space: Space | None,
+    say: Callable[[str], None],
+    checkpoint: Path | None = None,
+    progress: Progress = no_progress,
 ) -> ImageData:
     """The data set, checked against the space's classes and channels, prepared as `checkpoint` was trained.
 
@@ -118,7 +122,7 @@ def load_images(
     from hwnas.data.load import load_data
     from hwnas.supernet.published import is_ofa_checkpoint
 
-    data = load_data(config.images, config.seed, no_progress)
+    data = load_data(config.images, config.seed, lambda _, status: progress(0.0, status))
     for note in data.notes:
         say(f"data: {note}")
     if space is not None:
@@ -161,7 +165,8 @@ def data_inputs(config: DataConfig) -> dict[str, Any]:
             if not augment[key]:
                 del augment[key]
     if isinstance(config, ImageFolderConfig) and config.root:
-        for key in ("root", "class_names", "workers"):  # what lies there is stamped; workers change the time alone
+        # What lies there is stamped; workers and the cache change the time alone.
+        for key in ("root", "class_names", "workers", "cache_mib"):
             del values[key]
         values["files"] = images_stamp(config)
     elif isinstance(config, FashionMnistConfig) and config.root:

@@ -116,7 +116,7 @@ def train(config: TrainStep, folder: Path, reporter: Reporter = SILENT, name: st
         say = reporter.note if is_first_process() else silent
         if checkpoint is not None:  # before images are read, which takes minutes
             check_start(checkpoint, space)
-        data = load_images(config, space, say, checkpoint)
+        data = load_images(config, space, say, checkpoint, progress)
         settings = config.training
         return data, train_network(
             settings, space, data, folder, config.seed, progress, genotype, checkpoint, processes, say

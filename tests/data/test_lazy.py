@@ -33,8 +33,8 @@ def load(tree: Path, **changes: object) -> ImageData:
 
 
 def streaming(tree: Path, **changes: object) -> ImageData:
-    """Images so large for the limit that no part of the set fits: 6 × 3 × 320² bytes are 1.8 MiB."""
-    return load(tree, image_size=320, memory_limit_mib=1, **changes)
+    """Images so large for the limits that no part of the set fits: 6 × 3 × 320² bytes are 1.8 MiB."""
+    return load(tree, image_size=320, memory_limit_mib=1, cache_mib=0, **changes)
 
 
 def test_memory_is_taken_where_the_images_fit(tree: Path) -> None:

@@ -151,7 +151,7 @@ def _evaluate(
         title = f"search: accuracy of the {len(genotypes)} best networks on held-out images, {how}"
         with reporter.step(title) as progress:
             supernet = load_network(checkpoint, space)
-            data = load_images(config, space, reporter.note, checkpoint)
+            data = load_images(config, space, reporter.note, checkpoint, progress)
             labels = Labels(folder / MEASURED[int8], space, genotypes)
             settings = config.evaluation.measure
             accuracies = measure_accuracy(
