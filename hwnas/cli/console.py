@@ -31,7 +31,7 @@ class ConsoleReporter:
 
     FIRST_LINE_S = 4.0  # then at twice the time, up to
     LINE_EVERY_S = 9.0
-    FILE_WIDTH = 120  # of tables that no terminal limits
+    FILE_WIDTH = 140  # of tables that no terminal limits
 
     def __init__(self, console: Console | None = None) -> None:
         if console is None:

@@ -12,7 +12,7 @@ __all__ = ["RightByClass"]
 
 @dataclass(frozen=True)
 class RightByClass:
-    """`right` of so many `images` of each class, both int64 `[K]` on the CPU. Those of batches add up, K being the same."""
+    """`right` of so many `images` of each class, both int64 `[K]` on the CPU; those of batches add up."""
 
     right: Tensor
     images: Tensor

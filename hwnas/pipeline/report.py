@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from hwnas.files import read_json
 from hwnas.pipeline.config import ReportStep
 from hwnas.pipeline.evaluate import Evaluated, ScoredPredictor
+from hwnas.pipeline.predictions import find_pictures, read_predictions
 from hwnas.pipeline.profile import Profiled, TableSummary
 from hwnas.pipeline.search.result import Searched
 from hwnas.pipeline.store.plain import to_plain
@@ -82,7 +83,8 @@ def report(config: ReportStep, folder: Path, reporter: Reporter = SILENT) -> Rep
     'report.html'
     """
     run_folder = Path(config.folder) if config.folder else folder.parent
-    inputs = {"files": files_digest({name: run_folder / name / "result.json" for name in STEPS})}
+    read = {name: run_folder / name / "result.json" for name in STEPS}
+    inputs = {"files": files_digest(read) | files_digest(_prediction_files(run_folder))}
 
     def work() -> Reported:
         from hwnas.report.html import write_report
@@ -90,11 +92,36 @@ def report(config: ReportStep, folder: Path, reporter: Reporter = SILENT) -> Rep
 
         with reporter.step("report: plots and report.html"):
             content = {**to_plain(collect(run_folder)), "title": f"hwnas: {config.name}", "seed": config.seed}
+            content |= _predictions(run_folder)
             plots = draw_all(content, folder)
-            write_report(content, plots, folder / "report.html", run_folder)
+            images = {image for entry in content.get("predictions", []) for image in entry["image"]}
+            pictures = find_pictures(run_folder / "validate", sorted(images))
+            write_report(content, plots, folder / "report.html", run_folder, pictures)
         return Reported("report.html", {name: path.name for name, path in plots.items()})
 
     return run_step("report", folder, inputs, config.seed, Reported, work, reporter.say)
+
+
+def _validated(run_folder: Path) -> Validated:
+    return read_result_as(Validated, run_folder / "validate" / "result.json")
+
+
+def _prediction_files(run_folder: Path) -> dict[str, Path]:
+    """The CSV files that `hwnas validate` names, by the ids of their targets; none in older results."""
+    named = {target.id: target.predictions for target in _validated(run_folder).targets}
+    return {f"predictions of {name}": run_folder / "validate" / file for name, file in named.items() if file}
+
+
+def _predictions(run_folder: Path) -> dict[str, Any]:
+    """`classes` and `predictions` as the report reads them; empty for older results."""
+    validated = _validated(run_folder)
+    files = [(place, target.predictions) for place, target in enumerate(validated.targets) if target.predictions]
+    if validated.classes is None or not files:
+        return {}
+    entries = [
+        {"target": place} | read_predictions(run_folder / "validate" / file, validated.classes) for place, file in files
+    ]
+    return {"classes": list(validated.classes), "predictions": entries}
 
 
 def collect(run_folder: Path) -> RunResult:
@@ -113,7 +140,7 @@ def collect(run_folder: Path) -> RunResult:
         tables=profile.tables,
         front=search.front,
         history=train.history,
-        data=train.data,
+        data=train.data | ({"images_by_class": by_class} if (by_class := validate.images_by_class) else {}),
         supernet={
             "space": train.space["name"],
             "subnets": train.subnets,

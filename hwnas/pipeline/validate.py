@@ -25,9 +25,10 @@ from hwnas.pipeline.inputs import (
     tables_of,
     trained_checkpoint,
 )
+from hwnas.pipeline.predictions import class_labels, write_pictures, write_predictions
 from hwnas.pipeline.search.result import SearchEntry
 from hwnas.pipeline.space import resolve_space
-from hwnas.pipeline.store.plain import to_plain
+from hwnas.pipeline.store.plain import optional, to_plain
 from hwnas.pipeline.store.steps import files_digest, read_result_as, run_step, step_of
 from hwnas.progress import SILENT, Progress, Reporter, no_progress
 from hwnas.spaces import Space
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from hwnas.data.load import ImageData
+    from hwnas.export.check.predict import Predictions
     from hwnas.profiling.validate import MeasuredNetwork
 
 __all__ = ["Validated", "ValidatedTarget", "validate"]
@@ -48,7 +50,9 @@ class ValidatedTarget:
 
     Accuracies are fractions: `accuracy_predicted` on held-out images, the others on the test images: of the network by
     torch, of the file, with the supernet's weights (`inherited`), and the mean of `random_networks` of its latency.
-    `finetuned`: it has weights of its own. `parity_max_abs`: the file's largest difference from torch.
+    The balanced ones are means over the classes. `finetuned`: it has weights of its own. `parity_max_abs`: the file's
+    largest difference from torch. `predictions`: a CSV file of the step's folder, a row a test image, of what the file
+    answers in its runtime on this machine (see `hwnas.pipeline.predictions`); None in older results, as those are.
     """
 
     id: str
@@ -77,13 +81,20 @@ class ValidatedTarget:
     bytes: int
     arch: dict[str, Any]
     file: str
+    balanced_accuracy_torch: float | None = optional()
+    balanced_accuracy_exported: float | None = optional()
+    predictions: str | None = optional()
 
 
 @dataclass(frozen=True)
 class Validated:
-    """All targets of a search."""
+    """All targets of a search. `classes`: what their `predictions` call the classes; `images_by_class`: how many images
+    of each the parts of the data have.
+    """
 
     targets: tuple[ValidatedTarget, ...]
+    classes: tuple[str, ...] | None = optional()
+    images_by_class: dict[str, list[int]] | None = optional()
 
     def to_frame(self) -> pd.DataFrame:
         """One row a target."""
@@ -95,6 +106,7 @@ class Validated:
 @dataclass(frozen=True)
 class _Accuracy:
     accuracy_torch: float
+    balanced_accuracy_torch: float
     accuracy_inherited: float
     finetuned: bool
     accuracy_random: float | None
@@ -138,7 +150,9 @@ def validate(config: ValidateStep, folder: Path, reporter: Reporter = SILENT) ->
         latencies = _measure_latencies(config, space, tables, selected, models, shapes, folder, reporter)
         data = load_images(config, space, reporter.note, checkpoint)
         with reporter.step(f"validate: accuracy of {len(selected)} files on {len(data.test)} test images") as progress:
-            exported_accuracy = _accuracy_of_files(selected, models, data, progress)
+            predicted = _predictions_of_files(selected, models, data, progress)
+            files_of_predictions = write_predictions(folder, predicted, data)
+            write_pictures(folder, predicted, data)
         accuracy = _accuracy_of_networks(config, space, checkpoint, selected, data, reporter)
         targets = tuple(
             ValidatedTarget(
@@ -157,7 +171,9 @@ def validate(config: ValidateStep, folder: Path, reporter: Reporter = SILENT) ->
                 samples=latencies[target.id].samples,
                 accuracy_predicted=target.accuracy_predicted,
                 **asdict(accuracy[target.id]),
-                accuracy_exported=exported_accuracy[target.id],
+                accuracy_exported=predicted[target.id].accuracy,
+                balanced_accuracy_exported=predicted[target.id].balanced_accuracy,
+                predictions=files_of_predictions[target.id],
                 parity_max_abs=files[target.id].parity_max_abs,
                 macs=target.macs,
                 parameters=target.parameters,
@@ -167,7 +183,7 @@ def validate(config: ValidateStep, folder: Path, reporter: Reporter = SILENT) ->
             )
             for target in selected
         )
-        return Validated(targets)
+        return Validated(targets, class_labels(data), data.images_by_class())
 
     return run_step("validate", folder, inputs, config.seed, Validated, work, reporter.say)
 
@@ -208,11 +224,11 @@ def _measure_latencies(
     return found
 
 
-def _accuracy_of_files(
+def _predictions_of_files(
     selected: Sequence[SearchEntry], models: Mapping[str, Path], data: ImageData, progress: Progress
-) -> dict[str, float]:
-    from hwnas.export.check.answers import accuracy_of
+) -> dict[str, Predictions]:
     from hwnas.export.check.feed import PixelFeed
+    from hwnas.export.check.predict import predict
     from hwnas.export.formats import format_of_file
 
     found = {}
@@ -220,7 +236,7 @@ def _accuracy_of_files(
         progress(number / len(selected), target.id)
         path = models[target.id]
         run = format_of_file(path).load_runner(path)
-        found[target.id] = accuracy_of(run, PixelFeed(data.test, target.arch["r"], data.preprocessing))
+        found[target.id] = predict(run, PixelFeed(data.test, target.arch["r"], data.preprocessing))
     return found
 
 
@@ -235,7 +251,7 @@ def _accuracy_of_networks(
     """By torch: each chosen network as deployed and with the supernet's weights, and random ones of the same predicted
     latency, with the supernet's weights too.
     """
-    from hwnas.accuracy.measure import measure_accuracy
+    from hwnas.accuracy.measure import measure_accuracies
 
     measure = config.evaluation.measure
     archs = [arch for target in selected for arch in (target.arch, *target.random_archs)]
@@ -244,19 +260,23 @@ def _accuracy_of_networks(
     with reporter.step(title) as progress:
         supernet = load_network(checkpoint, space)
         distinct, place = np.unique(genotypes, axis=0, return_inverse=True)
-        measured = measure_accuracy(supernet, distinct, data, "test", measure, progress)
+        measured = measure_accuracies(supernet, distinct, data, "test", measure, progress)
         tuned = {}
         for target in selected:
             if target.checkpoint is not None:
                 network, row = load_network(Path(target.checkpoint), space), space.genotype(target.arch)
-                (tuned[target.id],) = measure_accuracy(network, row[None], data, "test", measure, no_progress)
-    accuracies = list(measured[place.reshape(-1)])
+                tuned[target.id] = measure_accuracies(network, row[None], data, "test", measure, no_progress)
     found: dict[str, _Accuracy] = {}
+    rows = iter(place.reshape(-1))
     for target in selected:
-        inherited, random = float(accuracies.pop(0)), [float(accuracies.pop(0)) for _ in target.random_archs]
+        own = next(rows)
+        inherited = measured.accuracy[own]
+        random = [measured.accuracy[next(rows)] for _ in target.random_archs]
+        deployed, at = (tuned[target.id], 0) if target.id in tuned else (measured, own)
         found[target.id] = _Accuracy(
-            accuracy_torch=float(tuned.get(target.id, inherited)),
-            accuracy_inherited=inherited,
+            accuracy_torch=float(deployed.accuracy[at]),
+            balanced_accuracy_torch=float(deployed.balanced[at]),
+            accuracy_inherited=float(inherited),
             finetuned=target.id in tuned,
             accuracy_random=float(np.mean(random)) if random else None,
             random_networks=len(random),

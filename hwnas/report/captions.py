@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hwnas.report.class_plots import CONFUSION, SIZES
 from hwnas.report.shape import PREDICTION_TOLERANCE, Result, named_settings
 
 __all__ = ["plot_words"]
@@ -29,12 +30,22 @@ _WORDS = {
         "The best network found so far for each device, runtime and budget, as predicted, over the networks evaluated,"
         " and how much of the hypervolume that the final front dominates had been found by then.",
     ),
+    SIZES: (
+        "Accuracy over class size",
+        "Each class's accuracy on its test images over its training images, a point a class and file; lines: means of"
+        " classes of like size. Rising to the right: more images of the small classes would help.",
+    ),
     "training": (
         "Training loss and held-out accuracy over steps",
         "One training of the whole supernet, phase after phase. Accuracy is of the largest and the smallest subnet that"
         " the phase trains, at its end: weights as inherited, batch norm recalibrated, no fine-tuning.",
     ),
 }
+
+_CONFUSION = (
+    "A row is a class, and its colours the shares of its test images that were put into each class; numbers are images."
+    " Strong colours off the diagonal: classes that are taken for others."
+)
 
 
 def plot_words(name: str, result: Result) -> dict[str, str]:
@@ -44,5 +55,9 @@ def plot_words(name: str, result: Result) -> dict[str, str]:
             if known == name:
                 title, caption = _WORDS[kind]
                 return {"alt": f"{title}: {entry['runtime']} on {entry['device']}", "caption": caption}
+    if name.startswith(CONFUSION):
+        target = result["targets"][int(name.removeprefix(CONFUSION)) - 1]
+        of = f"{target['runtime']} on {target['device']}, {target['budget_ms']:.3g} ms"
+        return {"alt": f"Confusion matrix: {of}", "caption": _CONFUSION}
     title, caption = _WORDS.get(name, (name, name))
     return {"alt": title, "caption": caption}

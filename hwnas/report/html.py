@@ -9,13 +9,16 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from hwnas.errors import StorageError
 from hwnas.files import write_text
 from hwnas.report.captions import plot_words
+from hwnas.report.class_plots import CONFUSION, SIZES
 from hwnas.report.formats import FILTERS
 from hwnas.report.links import file_link
+from hwnas.report.predicted import is_imbalanced
+from hwnas.report.predicted_rows import predicted_part
 from hwnas.report.shape import BUDGET_TOLERANCE, PREDICTION_TOLERANCE, Result, checked_targets
 from hwnas.report.summary import story_of, summary_of, target_row
 
@@ -27,19 +30,31 @@ _OPTIONAL = (
 )  # fmt: skip
 
 
-def write_report(result: Result, plots: Mapping[str, Path], path: Path, run_folder: Path | None = None) -> Path:
-    """Write the page for `result` (see `shape`) with `plots`, name to PNG, as `plots.draw_all` returns them.
+def write_report(
+    result: Result,
+    plots: Mapping[str, Path],
+    path: Path,
+    run_folder: Path | None = None,
+    pictures: Mapping[str, Path] | None = None,
+) -> Path:
+    """Write the page for `result` (see `shape`) with `plots`, name to PNG, as `plots.draw_all` returns them, and with
+    `pictures` of images by the names that its predictions give them, PNG or JPEG.
 
     Files that the result names are linked to where they are in `run_folder`. Raises HwnasError for a result without
-    targets, StorageError for a plot that can't be read or a page that can't be written.
+    targets, StorageError for a plot or picture that can't be read or a page that can't be written.
     """
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        loader=FunctionLoader(_part), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters.update(FILTERS)
-    template = environment.from_string(_part("report.html.jinja"))
+    template = environment.get_template("report.html.jinja")
     script = _part("report.js")
     targets = [target_row(target) for target in checked_targets(result)]
     for target in targets:
         target["link"] = file_link(target["file"], path, run_folder)
+    shown = {name: _plot(name, plot, result) for name, plot in plots.items()}
+    predicted = predicted_part(result, shown, pictures or {})
+    of_classes = {name for name in shown if name == SIZES or name.startswith(CONFUSION)}
     content = template.render(
         result={key: result.get(key) for key in _OPTIONAL},
         style=_part("report.css"),
@@ -49,7 +64,9 @@ def write_report(result: Result, plots: Mapping[str, Path], path: Path, run_fold
         targets=targets,
         summary=summary_of(result, targets),
         story=" ".join(story_of(result)),
-        plots=[_plot(name, plot, result) for name, plot in plots.items()],
+        plots=[plot for name, plot in shown.items() if name not in of_classes],
+        predicted=predicted,
+        imbalanced=is_imbalanced((result.get("data") or {}).get("images_by_class")),
         budget_tolerance=BUDGET_TOLERANCE,
         prediction_tolerance=PREDICTION_TOLERANCE,
     )

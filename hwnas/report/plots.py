@@ -12,6 +12,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 from scipy.stats import kendalltau, spearmanr
 
+from hwnas.report.class_plots import draw_predictions
 from hwnas.report.shape import PREDICTION_TOLERANCE, Result, checked_targets, corrected_ms, named_settings, setting
 from hwnas.report.style import (
     BLUE,
@@ -48,6 +49,7 @@ def draw_all(result: Result, folder: Path) -> dict[str, Path]:
         if (table.get("networks") or {}).get("measured_ms"):
             chosen = [target for target in targets if setting(target) == setting(table)]
             plots[name] = plot_latency(table, chosen, folder / f"{name}.png")
+    plots |= draw_predictions(result, folder)
     predictor = result.get("accuracy_predictor") or {}
     if len(predictor.get("measured") or []) > 1:
         plots["accuracy_predictor"] = plot_accuracy_predictor(predictor, folder / "accuracy_predictor.png")

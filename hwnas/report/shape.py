@@ -27,7 +27,10 @@ The rest is optional; what is absent is left out of the page:
   "step": 400, "largest_accuracy": 0.88, "smallest_accuracy": 0.85}, …]`, accuracies on held-out images, of the largest
   and smallest subnet that the phase trains; either may be None.
 - `data`: `{"name", "classes": […], "channels", "image_size", "images": {"train": 55000, "held_out": 5000,
-  "test": 10000}}`.
+  "test": 10000}, "images_by_class": {"train": […], "held_out": […], "test": […]}}`, the last in the order of labels.
+- `predictions`: what files answer to the test images, a list of `{"target": 0, "image": ["test/a/1.jpg", …], "label":
+  [0, …], "predicted": [0, …], "probability": [0.93, …]}`, all of the same images in the same order, `target` by its
+  place in `targets`; labels by their place in `classes`, names that no two classes share.
 - `supernet`: `{"space", "subnets", "parameters", "train_s", "accuracy_largest", "accuracy_smallest"}`, all optional.
 - `search`: `{"evaluations", "generations", "elapsed_s"}`, all optional.
 - `search_history`: one entry a device, runtime and budget, columns of equal length: `[{"id": "local-litert-tight",

@@ -15,7 +15,7 @@ __all__ = ["story_of", "summary_of", "target_row"]
 _SHOWN = (
     "device", "runtime", "precision", "threads", "budget", "budget_ms", "predicted_ms", "measured_ms", "drift",
     "accuracy_predicted", "accuracy_torch", "accuracy_exported", "accuracy_inherited", "accuracy_random",
-    "parity_max_abs", "file", "bytes", "macs", "parameters",
+    "balanced_accuracy_exported", "parity_max_abs", "file", "bytes", "macs", "parameters",
 )  # fmt: skip
 
 

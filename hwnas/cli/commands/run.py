@@ -15,7 +15,8 @@ __all__ = ["run"]
 def run(config: PipelineConfig, folder: Path) -> None:
     reporter = ConsoleReporter()
     result = pipeline.run(config, folder, reporter)
-    reporter.table("chosen networks, as exported files", validate.COLUMNS, validate.table_rows(result.targets))
+    by_class = result.data.get("images_by_class")
+    reporter.table("chosen networks, as exported files", *validate.table(result.targets, by_class))
     reporter.say(f"report: {folder / 'report' / 'report.html'}")
     reporter.say(f"result: {folder / 'result.json'}")
     for target in result.targets:
