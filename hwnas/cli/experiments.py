@@ -26,7 +26,8 @@ def with_experiment(command: str | None, arguments: Sequence[str]) -> list[str]:
     """`arguments` with the experiment that they mean.
 
     `experiment=FILE.yaml` is that file, in the form of those of `conf/experiment`. Without any: `none` where the data
-    are no images, which experiments configure; `photos` where a plan is asked for (`hours=…`) for a folder of images.
+    are no images, which experiments configure; `photos`, or with a checkpoint `photos_from_checkpoint`, where a plan is
+    asked for (`hours=…`) for a folder of images.
     With hours, `given` says what the plan leaves as it is. Raises ConfigError for a file that can't be read.
     """
     given = [argument.partition("=")[0].lstrip("+") for argument in arguments if "=" in argument]
@@ -37,7 +38,7 @@ def with_experiment(command: str | None, arguments: Sequence[str]) -> list[str]:
         if command == "evaluate-latency" or not NO_IMAGES.isdisjoint(arguments):
             stored.insert(0, f"{_KEY}=none")
         elif planned and not PHOTOS.isdisjoint(arguments):
-            stored.insert(0, f"{_KEY}=photos")
+            stored.insert(0, f"{_KEY}={'photos_from_checkpoint' if 'checkpoint' in given else 'photos'}")
     if planned and "given" not in given:
         kept = [key for key in given if not key.startswith(("hydra.", "hours", "name", "seed"))]
         stored.append(f"given=[{','.join(kept)}]")

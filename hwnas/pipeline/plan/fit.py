@@ -82,11 +82,15 @@ def is_given(config: RunStep, *keys: str) -> bool:
     return any(own == key or own.startswith(f"{key}.") for own in config.given for key in keys)
 
 
-def epochs_wanted(images: int) -> float:
-    """How often a supernet should see each of so many training images: 30 times where they are 50,000 (CIFAR-10), and
-    more often the fewer they are, by the fourth root.
+def epochs_wanted(images: int, pretrained: bool = False) -> float:
+    """How often a supernet should see each of so many training images before a dearer space is worth its time.
+
+    60 times where they are 50,000, and more often the fewer they are, by the fourth root: on 2,376 photographs of 81
+    classes, a network of 19 million MACs reached .639 of the test images in 160 epochs, the best of 73 million .585 in
+    55 epochs, which took as long. `pretrained` weights need three tenths of it.
     """
-    return float(min(200.0, max(10.0, 30 * (50_000 / max(1, images)) ** 0.25)))
+    epochs = min(300.0, max(20.0, 60 * (50_000 / max(1, images)) ** 0.25))
+    return epochs * (0.3 if pretrained else 1.0)
 
 
 def with_epochs(config: RunStep, factor: float) -> RunStep:
@@ -108,7 +112,7 @@ class _Chooser:
         self._candidates = _candidates(config, facts)
         self._speeds: dict[int, Speed] = {}
         recipe = sum(phase.epochs for phase in config.training.phases)
-        wanted = epochs_wanted(facts.images.train) / recipe
+        wanted = epochs_wanted(facts.images.train, bool(config.checkpoint)) / recipe
         free = len(self._candidates) > 1
         self._wanted = wanted if free else 1.0
         self.least = _LEAST_EPOCHS * self._wanted
