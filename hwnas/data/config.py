@@ -332,7 +332,8 @@ def _check(config: DataConfig, name: str, smallest: int) -> None:
             f"data.name: expected {name!r}, got {config.name!r}; choose a data set with"
             " data=fashion_mnist, data=image_folder, data=imagenet or data=digits"
         )
-    if config.image_size < smallest:
+    from_space = isinstance(config, ImageFolderConfig) and config.image_size == 0
+    if config.image_size < smallest and not from_space:
         raise ConfigError(f"data.image_size: expected at least {smallest} pixels for {name}, got {config.image_size}")
     if config.held_out is not None and config.held_out < 2:
         raise ConfigError(

@@ -48,6 +48,8 @@ def read(config: ImageFolderConfig, rng: np.random.Generator, progress: Progress
     Raises DataError for a tree that is not as expected (see `find_tree`, `list_images`), an image that can't be
     decoded, and, with `in_memory`, images that need more than `memory_limit_mib`.
     """
+    if not config.image_size:
+        raise DataError("data.image_size: 0 is the largest resolution of a space, and none is here: give pixels")
     require_pillow(f"data={config.name}")
     tree = tree_of(config)
     files = list_images(tree)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
 from hwnas.accuracy.config import PredictorConfig
@@ -83,9 +83,11 @@ class SpaceStep(Step):
 
     @property
     def images(self) -> DataConfig:
-        """`data` where it is a set of images. ConfigError where it is not."""
+        """`data` where it is a set of images, their size the space's where it is open. ConfigError where it is not."""
         if not isinstance(self.data, (FashionMnistConfig, ImageFolderConfig, DigitsConfig)):
             raise ConfigError("data: expected data=fashion_mnist, data=image_folder, data=imagenet or data=digits")
+        if not self.data.image_size:
+            return replace(self.data, image_size=max(self.space.resolution))
         return self.data
 
 

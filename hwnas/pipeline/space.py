@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from hwnas.data.config import describe
+from hwnas.data.config import ImageFolderConfig, describe
 from hwnas.errors import ArchError, ConfigError, choices
 from hwnas.pipeline.config import Arch, SpaceStep
 from hwnas.spaces import FAMILIES, Space, SpaceConfig
@@ -42,10 +42,16 @@ def make_space(config: SpaceStep | SpaceConfig | str, **settings: Any) -> Space:
 
 
 def resolve_space(config: SpaceStep) -> Space:
-    """The configured space; classes and channels that are 0 are the data set's. ConfigError where they differ."""
+    """The configured space; classes and channels that are 0 are the data set's, and for a folder of images so are those
+    of the published spaces, ImageNet's. ConfigError where they differ.
+    """
     settings = config.space
     if not isinstance(settings, SpaceConfig):
         raise ConfigError("space: expected a space of conf/space, such as space=ofa_mbv3")
+    published = type(settings)()
+    own = isinstance(config.data, ImageFolderConfig) and config.data.root is not None
+    if own and settings.classes == published.classes:
+        settings = replace(settings, classes=0)
     if settings.classes and settings.in_channels:
         return space_of_config(settings)
     described = describe(config.images)

@@ -89,7 +89,7 @@ def epochs_wanted(images: int, pretrained: bool = False) -> float:
     classes, a network of 19 million MACs reached .639 of the test images in 160 epochs, the best of 73 million .585 in
     55 epochs, which took as long. `pretrained` weights need three tenths of it.
     """
-    epochs = min(300.0, max(20.0, 60 * (50_000 / max(1, images)) ** 0.25))
+    epochs = min(300.0, max(20.0, 60 * math.pow(50_000 / max(1, images), 0.25)))
     return epochs * (0.3 if pretrained else 1.0)
 
 
