@@ -16,7 +16,10 @@ from torch import Tensor
 
 from hwnas.data.decode import RandomCrop
 
-__all__ = ["ImageSet", "LabelledImages", "slices"]
+__all__ = ["ImageSet", "LabelledImages", "Origins", "slices"]
+
+Origins = NDArray[np.bytes_] | NDArray[np.int64]
+"""Where each image is from: the path of its file, or its number in the file that the set was read of."""
 
 
 class LabelledImages(ABC):
@@ -38,8 +41,10 @@ class LabelledImages(ABC):
 
     @property
     @abstractmethod
-    def workers(self) -> int:
-        """How many processes should prepare batches ahead of their use; 0 where there is nothing to wait for."""
+    def workers(self) -> int | None:
+        """How many processes should prepare batches ahead of their use, on the CPU; 0 prepares them there as well, but
+        when they are used; None where there is nothing to wait for, on the device that uses them.
+        """
 
     @abstractmethod
     def first(self, count: int) -> LabelledImages:
@@ -87,14 +92,27 @@ class LabelledImages(ABC):
     def fits_memory(self) -> bool:
         """Whether `in_memory` gives all images."""
 
+    @property
+    @abstractmethod
+    def origins(self) -> Origins:
+        """Where each image that `batches` gives is from, in that order; what is passed over is known after a pass."""
+
 
 class ImageSet(LabelledImages):
     """Decoded images `stored` `[M, C, H, W]`, in memory or mapped from a file, and labels `[N]` of those at `rows`
-    `[N]`; of all in order without.
+    `[N]`; of all in order without. `of`: where the N are from (None: their numbers here).
     """
 
-    def __init__(self, stored: Tensor, labels: Tensor, rows: Tensor | None = None) -> None:
-        self._stored, self.labels, self._rows = stored, labels, rows
+    def __init__(
+        self,
+        stored: Tensor,
+        labels: Tensor,
+        of: Origins | None = None,
+        *,
+        rows: Tensor | None = None,
+        workers: int | None = None,
+    ) -> None:
+        self._stored, self.labels, self._of, self._rows, self._workers = stored, labels, of, rows, workers
 
     @property
     def images(self) -> Tensor:
@@ -107,19 +125,25 @@ class ImageSet(LabelledImages):
         return channels, height, width
 
     @property
-    def workers(self) -> int:
-        return 0
+    def workers(self) -> int | None:
+        return self._workers
 
     @property
     def fits_memory(self) -> bool:
         return True
+
+    @property
+    def origins(self) -> Origins:
+        return np.arange(len(self)) if self._of is None else self._of
 
     def first(self, count: int) -> ImageSet:
         return self.subset(np.arange(min(count, len(self))))
 
     def subset(self, rows: NDArray[np.int64]) -> ImageSet:
         indices = torch.from_numpy(rows)
-        return ImageSet(self._stored, self.labels[indices], self._places(indices))
+        return ImageSet(
+            self._stored, self.labels[indices], self.origins[rows], rows=self._places(indices), workers=self._workers
+        )
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         return self._stored[self._places(indices)], self.labels[indices]

@@ -17,7 +17,7 @@ from hwnas.data.ahead import MadeAhead
 from hwnas.data.config import ImageFolderConfig
 from hwnas.data.decode import RandomCrop, decode, decode_crop, undecodable
 from hwnas.data.decode_all import StoredImages, decode_to_memory
-from hwnas.data.image_set import ImageSet, LabelledImages, slices
+from hwnas.data.image_set import ImageSet, LabelledImages, Origins, slices
 from hwnas.errors import DataError
 from hwnas.progress import no_progress
 
@@ -25,6 +25,7 @@ __all__ = ["BrokenImages", "LazyImageSet", "needed_mib"]
 
 _MIB = 1 << 20
 _REPLACEMENTS = 64
+_AHEAD_FROM = 64  # pixels a side of stored images whose batches are made ahead
 _log = logging.getLogger(__name__)
 
 Pixels = NDArray[np.uint8]
@@ -115,6 +116,11 @@ class LazyImageSet(LabelledImages):
     def passed_over(self) -> dict[str, str]:
         return self.broken.reasons
 
+    @property
+    def origins(self) -> Origins:
+        broken = [os.fsencode(path) for path in self.broken.reasons]
+        return self.paths[~np.isin(self.paths, np.array(broken))] if broken else self.paths
+
     def pass_over(self, found: dict[str, str]) -> None:
         self.broken.tell(found)
 
@@ -124,8 +130,11 @@ class LazyImageSet(LabelledImages):
             {self._path(row): str(undecodable(self._path(row), why)) for row, why in stored.broken.items()}
         )
         rows = np.arange(len(self)) if rows is None else rows
-        good = torch.from_numpy(rows[~np.isin(rows, list(stored.broken))] if stored.broken else rows)
-        return ImageSet(stored.pixels, self.labels[good], good)
+        rows = rows[~np.isin(rows, list(stored.broken))] if stored.broken else rows
+        good = torch.from_numpy(rows)
+        # What changes small images costs less than what it takes to fetch them from another process.
+        workers = self.workers if self.config.image_size >= _AHEAD_FROM else None
+        return ImageSet(stored.pixels, self.labels[good], self.paths[rows], rows=good, workers=workers)
 
     @cached_property
     def _kept(self) -> ImageSet:
