@@ -13,11 +13,20 @@ and gives normalised float32 batches at 224×224:
 - `evaluation`: `network_inputs` of the test images; a part that does not fit memory.
 
 Ways take turns within each repeat, and figures are medians. Beside F a markdown table of the same name is written.
+
+    python benchmarks/data_loading.py --json F --photos FOLDER --size 160
+
+measures whole epochs of the folder's training images instead: decoded anew (`data.in_memory=false`), and from the cache
+of decoded images, which is empty at first. From the call of `load_data` on: seconds to the first batch, of the first
+epoch with everything before it, and of the second; with those of the CPU, workers' included.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import os
+import resource
 import statistics
 import tempfile
 import time
@@ -50,6 +59,9 @@ COLOURS = AugmentConfig(crop_padding=0, crop_scale=(0.08, 1.0), brightness=32 / 
 
 def main() -> None:
     arguments = parse()
+    if arguments.photos is not None:
+        measure_epochs(arguments)
+        return
     torch.set_num_threads(1)  # what is measured is decoding; training would take the other threads
     speeds: dict[tuple[str, int], list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -80,11 +92,83 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, required=True)
+    parser.add_argument("--photos", type=Path, help="a folder of your own, as data=image_folder takes it")
+    parser.add_argument("--size", type=int, default=160, help="data.image_size for --photos")
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--images", type=int, default=256, help="distinct JPEGs a class, of two")
     parser.add_argument("--steps", type=int, default=12, help=f"timed batches of {BATCH}")
     parser.add_argument("--repeats", type=int, default=3)
     return parser.parse_args()
+
+
+def measure_epochs(arguments: argparse.Namespace) -> None:
+    torch.set_num_threads(1)
+    rows = []
+    crops = AugmentConfig(crop_padding=0, crop_scale=(0.25, 1.0))
+    for name, augment in (("padded", AugmentConfig(crop_padding=4)), ("random crops", crops)):
+        for way, in_memory in (("decoded anew", False), ("cached", None)):
+            with tempfile.TemporaryDirectory() as cache:
+                os.environ["HWNAS_IMAGE_CACHE"] = cache
+                config = ImageFolderConfig(
+                    root=str(arguments.photos), image_size=arguments.size, in_memory=in_memory, mean=MEAN, std=STD,
+                    workers=arguments.workers[-1], augment=augment, skip_broken=True,
+                )  # fmt: skip
+                rows.append({"augmentation": name, "way": way, **epochs(config)})
+                print(rows[-1], flush=True)
+    found = {
+        **about("torch", "pillow", "kornia", "numpy"),
+        "photos": arguments.photos.name,
+        "size": arguments.size,
+        "batch": BATCH,
+        "workers": arguments.workers[-1],
+    }
+    write_json(arguments.json, {"about": found, "rows": rows})
+    write_text(arguments.json.with_suffix(".md"), epochs_markdown(rows, found))
+
+
+def epochs(config: ImageFolderConfig) -> dict[str, float]:
+    """Seconds, by the clock and of the CPU."""
+    began, cpu = time.perf_counter(), cpu_s()
+    data = load_data(config, 0, no_progress)
+    batches = Batches(data, BATCH, seed=0, processes=Processes(), resolution_at=lambda _: config.image_size)
+    found: dict[str, float] = {"images": batches.steps_per_epoch * BATCH}
+    for epoch in (1, 2):
+        for step in range(batches.steps_per_epoch):
+            batches((epoch - 1) * batches.steps_per_epoch + step, config.image_size)
+            if epoch == 1 and step == 0:
+                found["first_batch_s"] = time.perf_counter() - began
+        found[f"epoch{epoch}_s"] = time.perf_counter() - began
+        batches.close()
+        while multiprocessing.active_children():  # their time counts once they have ended
+            time.sleep(0.05)
+        found[f"epoch{epoch}_cpu_s"] = cpu_s() - cpu
+        began, cpu = time.perf_counter(), cpu_s()
+    return {key: round(value, 3) for key, value in found.items()}
+
+
+def cpu_s() -> float:
+    used = [resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
+
+
+def epochs_markdown(rows: list[dict[str, Any]], found: dict[str, Any]) -> str:
+    lines = [
+        f"An epoch of {rows[0]['images']} photographs at {found['size']}×{found['size']}, {found['workers']} workers;"
+        " seconds by the clock (and of the CPU). The first epoch counts from the start of loading, all splits.",
+        "",
+        "| augmentation | way | first batch | first epoch | second epoch |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {row['augmentation']} | {row['way']} | {row['first_batch_s']:.1f} | {row['epoch1_s']:.1f}"
+            f" ({row['epoch1_cpu_s']:.1f}) | {row['epoch2_s']:.1f} ({row['epoch2_cpu_s']:.1f}) |"
+            for row in rows
+        ),
+        "",
+        "See `benchmarks/data_loading.py` for what the ways are.",
+        "",
+        described(found),
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def make_tree(root: Path, per_class: int) -> Path:
@@ -123,7 +207,7 @@ def ways(tree: Path, workers: int, steps: int) -> dict[str, Callable[[], Iterabl
 def load(tree: Path, workers: int, augment: AugmentConfig) -> ImageData:
     config = ImageFolderConfig(
         root=str(tree), image_size=RESOLUTION, held_out=2, crop_pct=0.875, workers=workers, in_memory=False,
-        memory_limit_mib=1, mean=MEAN, std=STD, augment=augment,
+        memory_limit_mib=1, cache_mib=0, mean=MEAN, std=STD, augment=augment,
     )  # fmt: skip
     return load_data(config, 0, no_progress)
 

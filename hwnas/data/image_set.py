@@ -41,8 +41,10 @@ class LabelledImages(ABC):
 
     @property
     @abstractmethod
-    def workers(self) -> int:
-        """How many processes should prepare batches ahead of their use; 0 where there is nothing to wait for."""
+    def workers(self) -> int | None:
+        """How many processes should prepare batches ahead of their use, on the CPU; 0 prepares them there as well, but
+        when they are used; None where there is nothing to wait for, on the device that uses them.
+        """
 
     @abstractmethod
     def first(self, count: int) -> LabelledImages:
@@ -98,11 +100,19 @@ class LabelledImages(ABC):
 
 class ImageSet(LabelledImages):
     """Decoded images `stored` `[M, C, H, W]`, in memory or mapped from a file, and labels `[N]` of those at `rows`
-    `[N]`; of all in order without. `of`: where these are from (None: their numbers here).
+    `[N]`; of all in order without. `of`: where the N are from (None: their numbers here).
     """
 
-    def __init__(self, stored: Tensor, labels: Tensor, rows: Tensor | None = None, of: Origins | None = None) -> None:
-        self._stored, self.labels, self._rows, self._of = stored, labels, rows, of
+    def __init__(
+        self,
+        stored: Tensor,
+        labels: Tensor,
+        of: Origins | None = None,
+        *,
+        rows: Tensor | None = None,
+        workers: int | None = None,
+    ) -> None:
+        self._stored, self.labels, self._of, self._rows, self._workers = stored, labels, of, rows, workers
 
     @property
     def images(self) -> Tensor:
@@ -115,8 +125,8 @@ class ImageSet(LabelledImages):
         return channels, height, width
 
     @property
-    def workers(self) -> int:
-        return 0
+    def workers(self) -> int | None:
+        return self._workers
 
     @property
     def fits_memory(self) -> bool:
@@ -131,7 +141,9 @@ class ImageSet(LabelledImages):
 
     def subset(self, rows: NDArray[np.int64]) -> ImageSet:
         indices = torch.from_numpy(rows)
-        return ImageSet(self._stored, self.labels[indices], self._places(indices), self.origins[rows])
+        return ImageSet(
+            self._stored, self.labels[indices], self.origins[rows], rows=self._places(indices), workers=self._workers
+        )
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         return self._stored[self._places(indices)], self.labels[indices]

@@ -25,6 +25,7 @@ __all__ = ["BrokenImages", "LazyImageSet", "needed_mib"]
 
 _MIB = 1 << 20
 _REPLACEMENTS = 64
+_AHEAD_FROM = 64  # pixels a side of stored images whose batches are made ahead
 _log = logging.getLogger(__name__)
 
 Pixels = NDArray[np.uint8]
@@ -129,8 +130,11 @@ class LazyImageSet(LabelledImages):
             {self._path(row): str(undecodable(self._path(row), why)) for row, why in stored.broken.items()}
         )
         rows = np.arange(len(self)) if rows is None else rows
-        good = torch.from_numpy(rows[~np.isin(rows, list(stored.broken))] if stored.broken else rows)
-        return ImageSet(stored.pixels, self.labels[good], good, self.paths[good.numpy()])
+        rows = rows[~np.isin(rows, list(stored.broken))] if stored.broken else rows
+        good = torch.from_numpy(rows)
+        # What changes small images costs less than what it takes to fetch them from another process.
+        workers = self.workers if self.config.image_size >= _AHEAD_FROM else None
+        return ImageSet(stored.pixels, self.labels[good], self.paths[rows], rows=good, workers=workers)
 
     @cached_property
     def _kept(self) -> ImageSet:

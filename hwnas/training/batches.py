@@ -27,11 +27,11 @@ _Made = tuple[NDArray[np.uint8], NDArray[np.int64], dict[str, str]]
 class Batches:
     """The training images of a data set, shuffled anew each epoch; an incomplete last batch is left out.
 
-    A process gets its share of each batch, the same images as if there were one process alone. Images that are decoded
-    lazily are decoded and augmented by worker processes ahead of the step. With `resolution_at`, the resolution of a
-    step known beforehand, these cut random crops in the size that the network takes; without, in the data set's image
-    size, and `prepare` resizes them. Images are mixed last, in that resolution; where a process's share ends between
-    the two of a pair, it prepares the other as well.
+    A process gets its share of each batch, the same images as if there were one process alone. Photographs are cut and
+    augmented by worker processes ahead of the step, and decoded where that isn't done yet. With `resolution_at`, the
+    resolution of a step known beforehand, these cut random crops in the size that the network takes; without, in the
+    data set's image size, and `prepare` resizes them. Images are mixed last, in that resolution; where a
+    process's share ends between the two of a pair, it prepares the other as well.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Batches:
         self._crop = RandomCrop(augment.crop_scale, augment.crop_ratio) if augment.crop_scale else None
         self._augment = Augmentation(augment, data.image_size)
         self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
-        self._ahead = MadeAhead(self._make, data.train.workers)
+        self._ahead = MadeAhead(self._make, data.train.workers or 0)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -73,7 +73,9 @@ class Batches:
             self._data.train.pass_over(broken)
             images, labels = torch.from_numpy(pixels).to(self._device), torch.from_numpy(numbers).to(self._device)
         else:
-            images, labels = self._augmented(step, self._device)
+            # The same pixels as from workers, whatever the device.
+            made_on = self._device if self._data.train.workers is None else torch.device("cpu")
+            images, labels = (tensor.to(self._device) for tensor in self._augmented(step, made_on))
             self._data.train.pass_over(self._data.train.passed_over)
         prepared = prepare(images, resolution, self._data.preprocessing)
         if self._mixing.is_on:

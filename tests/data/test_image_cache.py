@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from PIL import Image
 
 from hwnas.data import decode_all
 from hwnas.data.config import ImageFolderConfig
-from hwnas.data.decode import RandomCrop
+from hwnas.data.decode import RandomCrop, decode_sized
 from hwnas.data.image_set import ImageSet
 from hwnas.data.lazy import LazyImageSet
 from hwnas.data.load import ImageData, load_data
@@ -44,7 +45,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The files that are decoded."""
     names: list[str] = []
-    real = decode_all.decode_sized
+    real = decode_sized
 
     def noted(path: str, size: int, crop_pct: float) -> tuple[np.ndarray, int]:
         names.append(path)
@@ -99,7 +100,7 @@ def test_sets_that_memory_does_not_hold_are_mapped(tree: Path, decoded: list[str
 
 
 @pytest.mark.parametrize("change", [{"image_size": 25}, {"crop_pct": 0.9}])
-def test_another_size_or_share_is_another_file(tree: Path, cache: Path, change: dict[str, object]) -> None:
+def test_another_size_or_share_is_another_file(tree: Path, cache: Path, change: dict[str, Any]) -> None:
     load(tree)
     assert_same(load(tree, **change), load(tree, cache_mib=0, **change))
     assert len(files(cache)) == 4
@@ -161,7 +162,7 @@ def test_a_broken_file_is_made_anew(tree: Path, cache: Path, spoil: Callable[[Pa
 
 def test_the_longest_unused_make_room(tree: Path, cache: Path, decoded: list[str]) -> None:
     """A set at 320 pixels takes 10.6 MiB."""
-    large = {"memory_limit_mib": 1, "mean": (0.5,) * 3, "std": (0.2,) * 3, "cache_mib": 23}
+    large: dict[str, Any] = {"memory_limit_mib": 1, "mean": (0.5,) * 3, "std": (0.2,) * 3, "cache_mib": 23}
     for number, size in enumerate((320, 319)):
         load(tree, image_size=size, **large)
         for path in files(cache):

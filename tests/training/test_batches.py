@@ -6,10 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 
 from hwnas.data.config import AugmentConfig, ImageFolderConfig
+from hwnas.data.image_set import ImageSet
 from hwnas.data.load import ImageData, load_data
 from hwnas.errors import ConfigError, DataError
 from hwnas.progress import no_progress
@@ -97,6 +99,25 @@ def test_crops_in_the_size_that_the_network_takes(tree: Path) -> None:
     assert_equal(
         known, run(Batches(load(tree, 2), 6, seed=0, processes=Processes(), resolution_at=resolution), range(3))
     )
+
+
+@pytest.mark.parametrize("augment", [PADDED, CROPPED], ids=["padded", "cropped"])
+@pytest.mark.parametrize("cache_mib", [0, 64])
+def test_batches_of_stored_photographs_are_made_ahead_and_the_same(
+    tree: Path, augment: AugmentConfig, cache_mib: int
+) -> None:
+    taken = {}
+    for workers in (0, 1, 2):
+        data = load(tree, workers, augment, in_memory=None, image_size=64, cache_mib=cache_mib)
+        assert isinstance(data.train, ImageSet)
+        assert data.train.workers == workers
+        batches, others = Batches(data, 5, seed=0, processes=Processes()), set(psutil.Process().children())
+        first = batches(0, 32)
+        assert len(set(psutil.Process().children()) - others) == workers
+        taken[workers] = [first, *run(batches, range(1, 7))]
+    assert_equal(taken[0], taken[1])
+    assert_equal(taken[0], taken[2])
+    assert load(tree, 2, augment, in_memory=None).train.workers is None  # 32 pixels
 
 
 def test_padded_images_are_those_in_memory(tree: Path) -> None:
