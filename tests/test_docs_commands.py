@@ -50,7 +50,11 @@ def compose(line: str, folder: Path) -> None:
     places = {"data.root": folder / "images", "folder": folder}
     for number, argument in enumerate(arguments):
         key, given, _ = argument.partition("=")
-        if given and key in places:
+        if key == "experiment" and argument.endswith(".yaml"):
+            own = folder / "plan.yaml"
+            own.write_text("name: planned\n")
+            arguments[number] = f"{key}={own}"
+        elif given and key in places:
             arguments[number] = f"{key}={places[key]}"
         elif not given and command.positional and not argument.startswith("-"):
             arguments[number] = str(folder)
