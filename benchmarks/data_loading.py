@@ -169,8 +169,9 @@ def epochs_markdown(rows: list[dict[str, Any]], found: dict[str, Any]) -> str:
         "| photographs | augmentation | way | first batch | first epoch | second epoch |",
         "|---|---|---|---|---|---|",
         *(
-            f"| {row['images']} of {row['photos']} | {row['augmentation']} | {row['way']} | {row['first_batch_s']:.1f}"
-            f" | {row['epoch1_s']:.1f} ({row['epoch1_cpu_s']:.1f}) | {row['epoch2_s']:.1f} ({row['epoch2_cpu_s']:.1f}) |"
+            f"| {row['images']} of {row['photos']} | {row['augmentation']} | {row['way']}"
+            f" | {row['first_batch_s']:.1f} | {row['epoch1_s']:.1f} ({row['epoch1_cpu_s']:.1f})"
+            f" | {row['epoch2_s']:.1f} ({row['epoch2_cpu_s']:.1f}) |"
             for row in rows
         ),
         "",
