@@ -5,6 +5,7 @@ Shapes: N images, S = `image_size`. Images are uint8.
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections import deque
@@ -80,7 +81,8 @@ def decode_chunks(paths: NDArray[np.bytes_], config: ImageFolderConfig, progress
     starts = iter(range(0, len(paths), step))
     try:
         while True:
-            waiting.extend(pool.submit(decoded, start) for start in _next(starts, _PER_THREAD * threads - len(waiting)))
+            room = _PER_THREAD * threads - len(waiting)
+            waiting.extend(pool.submit(decoded, start) for start in itertools.islice(starts, room))
             if not waiting:
                 break
             chunk = waiting.popleft().result()
@@ -109,7 +111,3 @@ def enlarged(sides: list[int], size: int) -> tuple[int, int]:
     """How many images of these sides had to be enlarged, and the smallest's side; 0 stands for no image."""
     small = [side for side in sides if 0 < side < size]
     return len(small), min(small, default=0)
-
-
-def _next(starts: Iterator[int], count: int) -> list[int]:
-    return [start for start, _ in zip(starts, range(max(0, count)), strict=False)]

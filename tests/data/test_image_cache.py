@@ -17,7 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
-from hwnas.data import decode_all
+from hwnas.data import decode_all, image_cache
 from hwnas.data.config import ImageFolderConfig
 from hwnas.data.decode import RandomCrop, decode_sized
 from hwnas.data.image_set import ImageSet
@@ -87,6 +87,19 @@ def test_images_are_decoded_once_and_are_the_same(tree: Path, cache: Path, decod
     assert second.train.crops(indices, seeds, crop, 16)[0].equal(plain.train.crops(indices, seeds, crop, 16)[0])
     some = second.train.subset(np.array([4, 1])).first(1)
     assert some.in_memory().images.equal(plain.train.batch(torch.tensor([4]))[0])
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+@pytest.mark.parametrize("cache_mib", [0, 100])
+def test_many_chunks_hold_every_image(
+    tree: Path, cache_mib: int, workers: int, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = load(tree, cache_mib=0)
+    monkeypatch.setattr(decode_all, "_ROWS", 1)
+    monkeypatch.setattr(image_cache, "_PIECE", 1000)  # bytes under one CRC
+    for _ in "ab":
+        assert_same(load(tree, cache_mib=cache_mib, workers=workers), whole)
+    assert len(files(cache)) == (2 if cache_mib else 0)
 
 
 def test_sets_that_memory_does_not_hold_are_mapped(tree: Path, decoded: list[str]) -> None:
