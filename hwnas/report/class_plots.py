@@ -3,19 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap, PowerNorm
-from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import (
+    FixedFormatter,
+    FixedLocator,
+    MaxNLocator,
+    NullLocator,
+    PercentFormatter,
+    StrMethodFormatter,
+    SymmetricalLogLocator,
+)
 from numpy.typing import NDArray
 
 from hwnas.report.predicted import Predicted, predicted_of
 from hwnas.report.shape import Result
 from hwnas.report.style import BLUE, GREEN, GREY, INK, ORANGE, RED, figure, percent, style, write
 
-__all__ = ["CONFUSION", "MATRICES", "SIZES", "confusion_name", "draw_predictions", "plot_class_sizes", "plot_confusion"]
+__all__ = [
+    "CONFUSION",
+    "MATRICES",
+    "SIZES",
+    "confusion_name",
+    "draw_predictions",
+    "plot_class_sizes",
+    "plot_confusion",
+    "short_names",
+]
 
 MATRICES = 8
 """So many files have a matrix and a column of the classes' table."""
@@ -64,7 +82,7 @@ def plot_confusion(one: Predicted, classes: Sequence[str], of: str, path: Path) 
         drawn, axes = figure(f"Confusion{part}", of)
         # The square root, for a few images of a hundred to be seen.
         axes.imshow(shares, cmap=_SHADES, norm=PowerNorm(0.5, 0, 1), aspect="equal", interpolation="nearest")
-        names = [_short(classes[label]) for label in kept]
+        names = short_names([classes[label] for label in kept])
         size = 8.0 if len(kept) <= _COUNTED else 6.2
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(FixedLocator(range(len(kept))))
@@ -97,7 +115,11 @@ def plot_class_sizes(files: Sequence[Predicted], trained: Sequence[int], titles:
             middle, mean = _means(counts[there], one.recall[there])
             axes.plot(middle, mean, color=colour, lw=1.6, marker="o", ms=3.5, label=title)
         if counts.max() >= 10 * max(counts.min(), 1):
-            axes.set_xscale("symlog" if counts.min() < 1 else "log", **({"linthresh": 1} if counts.min() < 1 else {}))
+            axes.set_xscale("symlog", linthresh=1)  # a class may have none
+            axes.xaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=1, subs=[1, 2, 5]))
+            axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+            axes.xaxis.set_minor_locator(NullLocator())
+            axes.set_xlim(0.8 * counts.min(), 1.2 * counts.max())
         else:
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.set(xlabel="training images of the class", ylabel="accuracy on its test images", ylim=(-0.04, 1.04))
@@ -125,10 +147,24 @@ def _means(counts: NDArray[np.float64], shares: NDArray[np.float64]) -> tuple[ND
     return np.array([counts[part].mean() for part in groups]), np.array([shares[part].mean() for part in groups])
 
 
-def _short(name: str) -> str:
-    """The start and the end of a long name, on one line: names of products often differ in one of them alone."""
-    name = " ".join(name.split())
+def short_names(names: Sequence[str]) -> list[str]:
+    """On one line, of long ones the start and the end; from where they differ on where that would make them alike."""
+    whole = [" ".join(name.split()) for name in names]
+    short = [_cut(name) for name in whole]
+    shown = []
+    for name, cut in zip(whole, short, strict=True):
+        alike = [other for other, one in zip(whole, short, strict=True) if one == cut]
+        shown.append(cut if len(alike) == 1 else _from(name, len(commonprefix(alike))))  # noqa: RUF071 - no paths
+    return shown
+
+
+def _cut(name: str) -> str:
     return name if len(name) <= _NAMES_UP_TO else f"{name[: _NAMES_UP_TO - 7]}…{name[-6:]}"
+
+
+def _from(name: str, place: int) -> str:
+    rest = name[max(0, place - 3) :]
+    return f"…{rest}" if len(rest) < _NAMES_UP_TO else f"…{rest[: _NAMES_UP_TO - 2]}…"
 
 
 def _number(count: int) -> str:

@@ -53,7 +53,7 @@ def write_report(
     for target in targets:
         target["link"] = file_link(target["file"], path, run_folder)
     shown = {name: _plot(name, plot, result) for name, plot in plots.items()}
-    predicted = predicted_part(result, shown, pictures or {})
+    predicted = predicted_part(result, targets, shown, pictures or {})
     of_classes = {name for name in shown if name == SIZES or name.startswith(CONFUSION)}
     content = template.render(
         result={key: result.get(key) for key in _OPTIONAL},

@@ -21,9 +21,14 @@ _TYPES = {".png": "image/png", ".jpg": "image/jpeg"}
 _PATH_PARTS = 3  # of an image's path: its class, mostly, and what that lies in
 
 
-def predicted_part(result: Result, plots: Mapping[str, Any], pictures: Mapping[str, Path]) -> dict[str, Any] | None:
+def predicted_part(
+    result: Result,
+    targets: Sequence[Mapping[str, Any]],
+    plots: Mapping[str, Any],
+    pictures: Mapping[str, Path],
+) -> dict[str, Any] | None:
     """`files`, `classes` (rows, the hardest first), `sizes` (a plot or None), how many `matrices` and test `images`;
-    None without predictions. `plots` are as the page shows them, `pictures` the files of images.
+    None without predictions. `targets` and `plots` are as the page shows them, `pictures` the files of images.
     """
     entries = result.get("predictions") or []
     if not entries:
@@ -33,10 +38,10 @@ def predicted_part(result: Result, plots: Mapping[str, Any], pictures: Mapping[s
     drawn = {name: _picture(path) for name, path in pictures.items() if name in needed}
     return {
         "files": [
-            _file(result["targets"][entry["target"]], one, names, drawn, plots.get(confusion_name(entry)))
+            _file(targets[entry["target"]], one, names, drawn, plots.get(confusion_name(entry)))
             for entry, one in zip(entries, found, strict=True)
         ],
-        "columns": [result["targets"][entry["target"]] for entry in entries[:MATRICES]],
+        "columns": [targets[entry["target"]] for entry in entries[:MATRICES]],
         "classes": _classes(result, found[:MATRICES], names),
         "sizes": plots.get(SIZES),
         "matrices": MATRICES,

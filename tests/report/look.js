@@ -29,14 +29,18 @@ function texts() {
     const boxes = Array.from(range.getClientRects(), box => [box.left, box.top, box.right, box.bottom])
       .filter(([left, top, right, bottom]) => right > left && bottom > top);
     const levels = [luminance(colour(style.color).rgb), luminance(behind(parent))].sort((a, b) => b - a);
-    let scroller = null, cut = false;
+    let scroller = null, cut = false, seen = boxes;
     for (let at = parent; at && at !== document.documentElement; at = at.parentElement) {
       const overflow = getComputedStyle(at).overflowX, own = at.getBoundingClientRect();
       if (overflow === "auto" || overflow === "scroll") scroller ??= [own.left, own.right];
+      // What is scrolled out of a box that scrolls down lies upon nothing.
+      if (["auto", "scroll"].includes(getComputedStyle(at).overflowY)) {
+        seen = seen.map(([left, top, right, bottom]) => [left, Math.max(top, own.top), right, Math.min(bottom, own.bottom)]);
+      }
       if (overflow === "hidden" || overflow === "clip") cut ||= boxes.some(box => box[2] > own.right + 1);
     }
     found.push({
-      text: node.data.trim(), boxes, scroller, cut, size: parseFloat(style.fontSize),
+      text: node.data.trim(), boxes, seen, scroller, cut, size: parseFloat(style.fontSize),
       visible: boxes.length > 0 && style.visibility === "visible" && style.opacity === "1",
       contrast: (levels[0] + 0.05) / (levels[1] + 0.05),
     });
@@ -45,7 +49,7 @@ function texts() {
 }
 
 function overlapping() {
-  const pieces = texts().flatMap(one => one.boxes.map(box => ({ text: one.text, box })));
+  const pieces = texts().flatMap(one => one.seen.map(box => ({ text: one.text, box })));
   const pairs = [];
   pieces.forEach((one, index) => {
     for (const other of pieces.slice(index + 1)) {

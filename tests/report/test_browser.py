@@ -18,6 +18,7 @@ import pytest
 from hwnas.report.html import write_report
 from hwnas.report.plots import draw_all
 from tests.report.browser import Browser, open_browser
+from tests.report.test_predicted import pictures_of, with_predictions
 
 pytestmark = pytest.mark.slow
 
@@ -78,7 +79,9 @@ def test_the_report_of_a_run_opens_whole(browser: Browser, smoke_output: tuple[P
     requests = browser.requests()
     assert requests[0] == page.as_uri()
     assert {urlparse(url).scheme for url in requests[1:]} <= {"data"}
-    pictures = browser.ask("Array.from(document.images, image => image.complete && image.naturalWidth)")
+    pictures = browser.ask(
+        "Array.from(document.querySelectorAll('figure img'), image => image.complete && image.naturalWidth)"
+    )
     assert len(pictures) == len(list(page.parent.glob("*.png"))) >= 5
     assert min(pictures) > 500
     links = browser.ask("Array.from(document.querySelectorAll('td a.file'), link => link.href)")
@@ -105,6 +108,20 @@ def test_every_size_of_run_is_readable(
     for how in (*LOOKS, {"width": 700}):
         assert_readable(browser, page, **how)
         assert browser.console() == []
+
+
+@pytest.mark.parametrize("names", [[f"class {number}" for number in range(1000)], ODD])
+def test_predictions_are_readable(browser: Browser, result: dict[str, Any], tmp_path: Path, names: list[str]) -> None:
+    shown = with_predictions(result, names, 3000)
+    pictures = pictures_of(shown, tmp_path / "pictures")
+    page = write_report(shown, draw_all(shown, tmp_path), tmp_path / "report" / "report.html", None, pictures)
+    assert page.stat().st_size < 3_000_000
+    for how in (*LOOKS, {"width": 700}, {"width": 1032, "media": "print"}):
+        assert_readable(browser, page, **how)
+        assert browser.console() == []
+    rows = browser.ask("document.querySelectorAll('.long tbody tr').length")
+    assert rows == len(names)
+    assert browser.ask("Array.from(document.images).every(image => image.naturalWidth > 0)")
 
 
 def test_the_first_screen_says_which_file_to_take(browser: Browser, page: Path) -> None:
