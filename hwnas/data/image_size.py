@@ -6,10 +6,9 @@ import contextlib
 
 import numpy as np
 
-from hwnas.data.config import ImageFolderConfig
+from hwnas.data.config import ImageFolderConfig, tree_of
 from hwnas.data.decode import require_pillow
 from hwnas.data.image_files import list_images
-from hwnas.data.image_tree import find_tree
 from hwnas.errors import DataError
 
 __all__ = ["shorter_sides"]
@@ -24,7 +23,7 @@ def shorter_sides(config: ImageFolderConfig, count: int) -> list[int]:
     require_pillow(f"data={config.name}")
     from PIL import Image
 
-    folders = list_images(find_tree(config.root, config.name, config.class_count)).train
+    folders = list_images(tree_of(config)).train
     paths = [folder.path_of(image) for folder in folders for image in folder.images]
     chosen = np.unique(np.linspace(0, len(paths) - 1, count).astype(int))
 
