@@ -70,7 +70,7 @@ def test_what_each_file_predicts_is_kept(smoke_output: tuple[Path, str]) -> None
         with (folder / "validate" / target["predictions"]).open(newline="") as file:
             rows = list(csv.DictReader(file))
         assert sorted(int(row["image"]) for row in rows) == list(range(359))
-        right = {label: [] for label in "0123456789"}
+        right: dict[str, list[bool]] = {label: [] for label in "0123456789"}
         for row in rows:
             right[row["label"]].append(row["label"] == row["predicted"])
             assert 0.1 <= float(row["probability"]) <= 1
