@@ -72,18 +72,18 @@ def read_predictions(path: Path, classes: Sequence[str]) -> dict[str, list[Any]]
     return columns
 
 
-def write_pictures(folder: Path, found: Mapping[str, Predictions], data: ImageData) -> None:
-    """Write a picture of each image that a report on all that was `found` shows."""
+def write_pictures(folder: Path, files: Mapping[str, str], data: ImageData) -> None:
+    """Write a picture of each image that a report shows on `files`, as `write_predictions` returned them.
+
+    Chosen from what was written: probabilities that differ by less than that tells are equal to the report.
+    """
     from hwnas.data.pictures import picture
 
-    images = _names(data)
-    entries = [
-        {"image": images, "label": one.labels, "predicted": one.predicted, "probability": one.probability}
-        for one in found.values()
-    ]
-    for row in shown_images(predicted_of(entries, len(data.classes))):
+    classes = class_labels(data)
+    found = predicted_of([read_predictions(folder / file, classes) for file in files.values()], len(classes))
+    for row in shown_images(found):
         content, suffix = picture(data.test, row, PICTURE_SIZE, data.crop_pct)
-        write_bytes(folder / "pictures" / f"{_digest(images[row])}{suffix}", content)
+        write_bytes(folder / "pictures" / f"{_digest(found[0].images[row])}{suffix}", content)
 
 
 def find_pictures(folder: Path, images: Sequence[str]) -> dict[str, Path]:

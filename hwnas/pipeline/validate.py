@@ -152,7 +152,7 @@ def validate(config: ValidateStep, folder: Path, reporter: Reporter = SILENT) ->
         with reporter.step(f"validate: accuracy of {len(selected)} files on {len(data.test)} test images") as progress:
             predicted = _predictions_of_files(selected, models, data, progress)
             files_of_predictions = write_predictions(folder, predicted, data)
-            write_pictures(folder, predicted, data)
+            write_pictures(folder, files_of_predictions, data)
         accuracy = _accuracy_of_networks(config, space, checkpoint, selected, data, reporter)
         targets = tuple(
             ValidatedTarget(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from hwnas.accuracy.measure import calibrate_subnet, measure_accuracy
+from hwnas.accuracy.measure import calibrate_subnet, measure_accuracies, measure_accuracy
 from hwnas.accuracy.measure_config import MeasureConfig
 from hwnas.data.config import AugmentConfig
 from hwnas.data.inputs import calibration_inputs
@@ -61,20 +61,26 @@ def data() -> ImageData:
 SMALL = MeasureConfig(calibration_images=40, calibration_batch=20, batch_size=16)
 
 
-def by_hand(supernet: Supernet, genotype: Genotypes, data: ImageData, split: str) -> float:
+def by_hand(supernet: Supernet, genotype: Genotypes, data: ImageData, split: str, balanced: bool = False) -> float:
     subnet = calibrate_subnet(supernet, genotype, data, SMALL)
     part = data.split(split)
     resolution = supernet.space.genes[-1].choices[genotype[-1]]
     with torch.no_grad():
         logits = subnet(prepare(images_of(part), resolution, data.preprocessing))
-    return float((logits.argmax(1) == part.labels).float().mean())
+    right = (logits.argmax(1) == part.labels).float()
+    if balanced:
+        return float(np.mean([right[part.labels == label].mean() for label in part.labels.unique()]))
+    return float(right.mean())
 
 
 @pytest.mark.parametrize("split", ["held_out", "test"])
 def test_it_is_the_accuracy_of_the_calibrated_network(supernet: Supernet, data: ImageData, split: str) -> None:
     genotypes = supernet.space.sample(6, np.random.default_rng(0))
     before = {name: value.clone() for name, value in supernet.state_dict().items()}
-    accuracies = measure_accuracy(supernet, genotypes, data, split, SMALL, no_progress)
+    accuracies, balanced = measure_accuracies(supernet, genotypes, data, split, SMALL, no_progress)
+    # A class counts as much, however many images it has.
+    weighted = [by_hand(supernet, row, data, split, balanced=True) for row in genotypes]
+    assert balanced == pytest.approx(weighted, abs=1e-6)
     assert accuracies == pytest.approx([by_hand(supernet, row, data, split) for row in genotypes], abs=1e-6)
     assert len(set(accuracies)) > 1
     assert all(torch.equal(value, before[name]) for name, value in supernet.state_dict().items())
@@ -156,10 +162,13 @@ def test_a_split_too_large_for_memory_is_streamed_to_the_same_accuracies(superne
     )
     large = replace(data, test=many)  # 1.3 MiB of floats at 12×12, 0.6 at 8×8
     genotypes = np.array([supernet.space.extreme(True), *supernet.space.sample(5, np.random.default_rng(0))])
-    kept = measure_accuracy(supernet, genotypes, large, "test", SMALL, no_progress)
+    kept, balanced = measure_accuracies(supernet, genotypes, large, "test", SMALL, no_progress)
     told: dict[int, float] = {}
     config = replace(SMALL, memory_limit_mib=1)
-    streamed = measure_accuracy(supernet, genotypes, large, "test", config, no_progress, None, told.__setitem__)
+    streamed, also_balanced = measure_accuracies(
+        supernet, genotypes, large, "test", config, no_progress, None, told.__setitem__
+    )
+    assert also_balanced.tolist() == pytest.approx(balanced.tolist(), abs=1e-12)
     assert streamed.tolist() == pytest.approx(kept.tolist(), abs=1e-12)
     assert told == dict(enumerate(streamed.tolist()))
     with pytest.raises(ConfigError, match="memory_limit_mib"):

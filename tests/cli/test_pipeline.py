@@ -61,6 +61,46 @@ def test_every_target_is_verified(smoke_output: tuple[Path, str]) -> None:
     assert -1 <= result["accuracy_predictor"]["kendall_tau"] <= 1
 
 
+def test_what_each_file_predicts_is_kept(smoke_output: tuple[Path, str]) -> None:
+    folder, printed = smoke_output
+    validated = json.loads((folder / "validate" / "result.json").read_text())["result"]
+    assert validated["classes"] == list("0123456789")
+    assert {name: sum(counts) for name, counts in validated["images_by_class"].items()}["test"] == 359
+    for target in validated["targets"]:
+        with (folder / "validate" / target["predictions"]).open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert sorted(int(row["image"]) for row in rows) == list(range(359))
+        right: dict[str, list[bool]] = {label: [] for label in "0123456789"}
+        for row in rows:
+            right[row["label"]].append(row["label"] == row["predicted"])
+            assert 0.1 <= float(row["probability"]) <= 1
+        assert target["accuracy_exported"] == pytest.approx(sum(map(sum, right.values())) / 359)
+        balanced = sum(sum(each) / len(each) for each in right.values()) / 10
+        assert target["balanced_accuracy_exported"] == pytest.approx(balanced)
+        assert target["balanced_accuracy_torch"] == pytest.approx(balanced, abs=0.01)
+    page = (folder / "report" / "report.html").read_text()
+    assert page.count('class="card answers"') == 4
+    assert "no picture" not in page
+    assert page.count('<li class="tile') == page.count('alt="test image') > 50
+    assert "balanced" not in printed + page  # the digits are of ten classes of like size
+
+
+def test_a_run_before_predictions_were_kept_is_reported(smoke: Path) -> None:
+    file = smoke / "validate" / "result.json"
+    document = json.loads(file.read_text())
+    for key in ("classes", "images_by_class"):
+        del document["result"][key]
+    for target in document["result"]["targets"]:
+        for key in ("predictions", "balanced_accuracy_torch", "balanced_accuracy_exported"):
+            del target[key]
+    file.write_text(json.dumps(document))
+    done = step("report", smoke)
+    assert done.returncode == 0, done.stderr
+    page = (smoke / "report" / "report.html").read_text()
+    assert "get right and wrong" not in page
+    assert "Which file to take" in page
+
+
 def test_files_are_described(smoke_output: tuple[Path, str]) -> None:
     for target in result_of(smoke_output[0])["targets"]:
         file = Path(target["file"])

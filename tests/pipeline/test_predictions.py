@@ -21,6 +21,7 @@ from hwnas.pipeline.predictions import (
     write_pictures,
     write_predictions,
 )
+from hwnas.report.predicted import predicted_of, shown_images
 
 NAMES = ('a, "b"', "中文", "same", "same", " x\n")
 FOLDERS = ("a", "b", "n1", "n2", "x")
@@ -71,9 +72,28 @@ def test_pictures_of_arrays(tmp_path: Path, channels: int, size: int, shown: int
     from PIL import Image
 
     data = data_of(channels=channels, size=size)
-    write_pictures(tmp_path, {"t": answers()}, data)
+    write_pictures(tmp_path, write_predictions(tmp_path, {"t": answers()}, data), data)
     pictures = find_pictures(tmp_path, [str(number) for number in range(12)])
     assert set(pictures) == {str(number) for number in range(10)}
     image = Image.open(pictures["7"])
     assert (image.size, image.mode) == ((shown, shown), "L" if channels == 1 else "RGB")
     assert np.unique(np.asarray(image)).tolist() == [140]
+
+
+def test_every_image_that_the_report_shows_has_its_picture(tmp_path: Path) -> None:
+    """Though a file holds fewer digits of probabilities than the runtime gave, and their order differs by it."""
+    labels = np.arange(4000) % 5
+    pixels = torch.zeros(4000, 1, 8, 8, dtype=torch.uint8)
+    images = ImageSet(pixels, torch.from_numpy(labels))
+    data = ImageData("made", images, images, images, NAMES, (0.5,), (0.2,), AugmentConfig(), folders=FOLDERS)
+    rng = np.random.default_rng(0)
+    for wrong in (0.02, 0.5):
+        answered = np.where(rng.random(4000) < wrong, rng.integers(0, 5, 4000), labels)
+        near_one = 1 - 1e-6 * rng.random(4000)
+        files = write_predictions(tmp_path, {"t": Predictions(labels, answered, near_one)}, data)
+        write_pictures(tmp_path, files, data)
+        read = read_predictions(tmp_path / files["t"], class_labels(data))
+        (one,) = predicted_of([read], 5)
+        shown = [one.images[row] for row in shown_images([one])]
+        assert len(shown) > 10
+        assert set(find_pictures(tmp_path, shown)) == set(shown)
