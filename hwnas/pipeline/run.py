@@ -118,7 +118,8 @@ def _prepared(asked: RunStep, folder: Path, names: Sequence[str], reporter: Repo
         if ahead or before != settings:
             check_run(config, folder, names, reporter)
         seconds = forecast(config, folder, ahead)
-    write_json(known, to_plain(config))
+    if before != (settings := json.loads(json.dumps(to_plain(config)))):
+        write_json(known, settings)
     itinerary = Itinerary(reporter, {name: seconds.get(name, 0.0) for name in names})
     if ahead:
         itinerary.announce()

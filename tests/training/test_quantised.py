@@ -171,7 +171,7 @@ def test_the_teacher_is_the_network_as_it_was(
         ({"network": "supernet", "quantisation": "int8"}, "needs training.network=subnet"),
         ({"network": "subnet", "quantisation": "int8", "precision": "bf16-mixed"}, "precision=32-true"),
         ({"quantisation": "int4"}, "'int4'.*none, int8"),
-        ({"phases": (PHASE,)}, "teacher=start needs training.start=checkpoint"),
+        ({"phases": (PHASE,), "start": "fresh"}, "teacher=start needs checkpoint=PATH"),
     ],
 )
 def test_what_does_not_go_together(changes: dict[str, Any], message: str) -> None:
