@@ -3,7 +3,7 @@
     python benchmarks/photos.py --data-root FOLDER --checkpoint FILE --hours 2 --json F [--sides nothing weights]
 
 Two sides. From `nothing`: `hwnas run data=image_folder data.root=FOLDER hours=H`; beside it MobileNetV3-Small, scaled
-in width until its measured latency is that of each chosen network, at that network's resolution, and trained from nothing.
+in width until its measured latency is that of each chosen network, at that network's resolution, trained from nothing.
 From `weights`: the same run with `checkpoint=FILE`; beside it the one network in FILE, trained on alone, at the images'
 size. Peers train with the run's batch, augmentation, weight decay and first learning rate, in the CPU time of the whole
 run, each one an equal part of it where several share it. All files of a runtime are measured in turns in the end.

@@ -192,7 +192,7 @@ class TrainingConfig:
                 f" {self.network}, {self.precision}"
             )
         if self.start == "fresh":
-            self._check_fresh()
+            self.check_fresh()
         if self.network == "subnet":
             drawing = [phase.name for phase in self.phases if phase.sampler != "uniform" or phase.subnets_per_step > 1]
             if drawing:
@@ -217,7 +217,8 @@ class TrainingConfig:
         """The steps of one of a phase's epochs where there are so many training images, a batch or more."""
         return max(images, self.epoch_images) // self.batch_size
 
-    def _check_fresh(self) -> None:
+    def check_fresh(self) -> None:
+        """Raise ConfigError where something is to be learnt, or kept, of weights that training starts from."""
         if taught := [phase.name for phase in self.phases if phase.teacher == "start"]:
             raise ConfigError(f"training.phases {taught}: teacher=start needs checkpoint=PATH to learn from")
         if self.freeze_epochs:

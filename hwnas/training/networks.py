@@ -45,6 +45,7 @@ def make_network(
         raise ConfigError("arch: training.network=supernet trains all archs; choose training=single or finetune")
     config = config.started(checkpoint)
     if checkpoint is None:
+        config.check_fresh()
         return _fresh(config, space, seed, genotype)
     exact = is_exact(checkpoint, space, labels)
     loaded = load_any(checkpoint, space) if exact else None
