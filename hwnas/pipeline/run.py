@@ -27,6 +27,7 @@ from hwnas.pipeline.config import (
 from hwnas.pipeline.evaluate import evaluate
 from hwnas.pipeline.export.step import export
 from hwnas.pipeline.finetune import finetune
+from hwnas.pipeline.plan.fit import in_its_space
 from hwnas.pipeline.plan.forecast import forecast
 from hwnas.pipeline.plan.itinerary import Itinerary
 from hwnas.pipeline.plan.make import DAY_S, in_time, make_plan, too_long
@@ -109,7 +110,7 @@ def _prepared(asked: RunStep, folder: Path, names: Sequence[str], reporter: Repo
     known = folder / "inputs.json"
     before = read_or_none(known)
     if config is None:
-        check_run(asked, folder, names, reporter)
+        check_run(in_its_space(asked), folder, names, reporter)
         config, seconds = make_plan(asked, folder, names, reporter)
         ahead = list(names)
     else:

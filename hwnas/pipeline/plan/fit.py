@@ -24,7 +24,7 @@ from hwnas.spaces import Space, SpaceConfig
 from hwnas.training.config import PhaseConfig
 from hwnas.training.speed import Speed
 
-__all__ = ["Fitted", "fit", "is_given", "with_epochs"]
+__all__ = ["Fitted", "fit", "in_its_space", "is_given", "with_epochs"]
 
 HOUR_S = 3600.0
 _SPARE = 0.03  # of the time: what no forecast knows
@@ -80,6 +80,16 @@ def described(config: RunStep) -> str:
 def is_given(config: RunStep, *keys: str) -> bool:
     """Whether the user set one of `keys`, or anything below it."""
     return any(own == key or own.startswith(f"{key}.") for own in config.given for key in keys)
+
+
+def in_its_space(config: RunStep) -> RunStep:
+    """`config` in the space of its checkpoint, where it has one and the space is left to the plan.
+
+    Raises CheckpointError where the file tells no space.
+    """
+    if not config.checkpoint or is_given(config, "space", "experiment"):
+        return config
+    return replace(config, space=space_of(config.checkpoint))
 
 
 def epochs_wanted(images: int, pretrained: bool = False) -> float:
@@ -211,7 +221,7 @@ def _candidates(config: RunStep, facts: DataFacts) -> list[RunStep]:
         return [suited(config, facts)]
     spaces: list[SpaceConfig] = [*ladder(facts.shorter_side, facts.channels)]
     if config.checkpoint:
-        spaces = [*_sizes_of(space_of(config.checkpoint), facts.shorter_side)]
+        spaces = [*_sizes_of(in_its_space(config).space, facts.shorter_side)]
     if is_given(config, "data.image_size"):
         most = config.images.image_size
         spaces = [space for space in spaces if space.resolution[-1] <= most] or spaces[:1]
