@@ -12,6 +12,8 @@ __all__ = ["Itinerary"]
 
 _TELLING_S = 10.0  # done steps that took less say nothing about the machine's pace
 
+_TELLING_SHARE = 0.02  # of a step: what less of it took says more of how it begins than of how long it is
+
 
 class Itinerary(Reporter):
     """A reporter that says of each step which of how many it is, and how long the whole will still take.
@@ -91,7 +93,7 @@ class Itinerary(Reporter):
             def tell(share: float, status: str) -> None:
                 ahead = self.left_s - self._current_s()
                 taken = self._clock() - began
-                own = taken * (1 - share) / share if 0 < share < 1 else 0.0
+                own = taken * (1 - share) / share if _TELLING_SHARE <= share < 1 else 0.0
                 left_s = ahead + max(own, self._current_s())
                 progress(share, f"{status}  ({time_in_words(left_s)} left in all)")
 

@@ -70,6 +70,16 @@ def test_a_step_says_its_place_and_the_time_left(heard: Heard) -> None:
         assert heard.last == "90% loss 1  (50 s left in all)"
 
 
+def test_a_slow_beginning_says_nothing_of_the_whole(heard: Heard) -> None:
+    plan = itinerary(heard, train=100.0)
+    with plan.at("train"), plan.step("train: a supernet") as progress:
+        heard.now = 5.0
+        progress(0.001, "loss 4")
+        assert heard.last == "0% loss 4  (2 min left in all)"
+        progress(0.02, "loss 4")
+        assert heard.last == "2% loss 4  (4 min left in all)"
+
+
 def test_the_pace_of_what_is_done_is_that_of_what_is_ahead(heard: Heard) -> None:
     plan = itinerary(heard, train=100.0, profile=40.0)
     with plan.at("train"):
