@@ -25,6 +25,7 @@ _FILE_S = 3.0  # one file exported and checked
 _FILE_LATENCY_S = 1.5
 _FIT_S = 3.0  # the accuracy predictor
 _LOADED_S = 2.0  # a data set read
+_CALIBRATED = 2.5  # times the time of an answer: an image on which BatchNorm is calibrated, which is not folded then
 
 
 def forecast(
@@ -66,8 +67,8 @@ def _learning_s(config: RunStep, images: ImageCounts, speed: Speed, left_s: floa
     """Of the steps that are made of networks' training and answers."""
     training, measure = config.training, config.evaluation.measure
     per_epoch = max(images.train, training.epoch_images)
-    judged = min(training.calibration_images, images.train) + images.held_out  # images, for a subnet's accuracy
-    calibrated = min(measure.calibration_images, images.held_out)
+    judged = _CALIBRATED * min(training.calibration_images, images.train) + images.held_out  # for a subnet's accuracy
+    calibrated = _CALIBRATED * min(measure.calibration_images, images.held_out)
     evaluated = calibrated + (min(measure.images, images.held_out) or images.held_out)
     tested = calibrated + images.test
     subnets = 2 + training.random_subnets
