@@ -70,6 +70,7 @@ def run(config: RunStep, folder: Path, reporter: Reporter = SILENT) -> RunResult
         for name in names:
             if name == "finetune" and asked.hours is not None:
                 config = in_time(asked, config, folder, names, itinerary, began)
+                _keep(config, folder)
             kind, step = ORDER[name]
             own = config.part(kind)
             if name != "train" and hasattr(own, "checkpoint"):
@@ -119,8 +120,7 @@ def _prepared(asked: RunStep, folder: Path, names: Sequence[str], reporter: Repo
         if ahead or before != settings:
             check_run(config, folder, names, reporter)
         seconds = forecast(config, folder, ahead)
-    if before != (settings := json.loads(json.dumps(to_plain(config)))):
-        write_json(known, settings)
+    _keep(config, folder)
     itinerary = Itinerary(reporter, {name: seconds.get(name, 0.0) for name in names})
     if ahead:
         itinerary.announce()
@@ -130,6 +130,13 @@ def _prepared(asked: RunStep, folder: Path, names: Sequence[str], reporter: Repo
         rounded = {name: round(value, 1) for name, value in seconds.items()}
         write_json(folder / PLAN, {**(planned if isinstance(planned, dict) else {}), **rounded})
     return config, itinerary
+
+
+def _keep(config: RunStep, folder: Path) -> None:
+    """The settings of the run, which the next one is held against; written where they are others."""
+    settings, path = json.loads(json.dumps(to_plain(config))), folder / "inputs.json"
+    if read_or_none(path) != settings:
+        write_json(path, settings)
 
 
 def _ahead(settings: Mapping[str, Any], before: Mapping[str, Any], folder: Path, names: Sequence[str]) -> list[str]:
