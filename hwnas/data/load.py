@@ -69,10 +69,6 @@ class ImageData:
         """How stored images become network inputs."""
         return Preprocessing(self.mean, self.std, self.image_size, self.crop_pct)
 
-    def class_counts(self, name: str) -> tuple[int, ...]:
-        """How many images each class has in `train`, `held_out` or `test`, in the order of `classes`."""
-        return self.split(name).class_counts(len(self.classes))
-
     def split(self, name: str) -> LabelledImages:
         """`train`, `held_out` or `test`."""
         parts: Mapping[str, LabelledImages] = {"train": self.train, "held_out": self.held_out, "test": self.test}
@@ -82,8 +78,8 @@ class ImageData:
 
     def images_by_class(self) -> dict[str, list[int]]:
         """How many images of each class, in the order of labels, the parts have."""
-        parts = {name: self.split(name).labels for name in ("train", "held_out", "test")}
-        return {name: labels.bincount(minlength=len(self.classes)).tolist() for name, labels in parts.items()}
+        parts = ("train", "held_out", "test")
+        return {name: list(self.split(name).class_counts(len(self.classes))) for name in parts}
 
     def summary(self) -> dict[str, Any]:
         """What a result says of the data, JSON-able."""

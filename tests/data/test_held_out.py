@@ -74,12 +74,12 @@ def test_classes_that_val_lacks_are_told(tmp_path: Path) -> None:
     for path in (root / "val" / "red").iterdir():
         path.unlink()
     data = load(root)
-    assert data.class_counts("held_out") == (10, 10, 0)
+    assert data.images_by_class()["held_out"] == [10, 10, 0]
     assert data.notes == (
         "val/ has images of 2 of 3 classes: how well the other 1 (red) are told is not seen on held-out images",
     )
     (root / "val" / "red").rmdir()
-    assert load(root).class_counts("held_out") == (10, 10, 0)
+    assert load(root).images_by_class()["held_out"] == [10, 10, 0]
     assert describe(ImageFolderConfig(root=str(root))).classes == ("blue", "green", "red")
 
 
@@ -116,8 +116,8 @@ def test_a_thousand_classes_of_three_images(tmp_path: Path) -> None:
     make_classes(tmp_path / "all", {f"c{number:03}": 3 for number in range(1000)})
     data = load(tmp_path / "all", in_memory=False, mean=(0.5,) * 3, std=(0.2,) * 3)
     assert lengths(data) == [1700, 300, 1000]
-    assert min(data.class_counts("train")) == 1
-    held = np.flatnonzero(data.class_counts("held_out"))
+    assert min(data.images_by_class()["train"]) == 1
+    held = np.flatnonzero(data.images_by_class()["held_out"])
     assert len(held) == 300
     assert 400 < held.mean() < 600  # of all the alphabet
 
@@ -127,13 +127,13 @@ def test_a_thousand_classes_of_three_images_with_a_test_set(tmp_path: Path) -> N
     make_classes(tmp_path / "test", {f"c{number:03}": 1 for number in range(1000)})
     data = load(tmp_path, in_memory=False, mean=(0.5,) * 3, std=(0.2,) * 3)
     assert lengths(data) == [2000, 1000, 1000]
-    assert set(data.class_counts("held_out")) == {1}
+    assert set(data.images_by_class()["held_out"]) == {1}
 
 
 def test_classes_of_one_image_are_learned_from_alone(tmp_path: Path) -> None:
     data = load(make_classes(tmp_path, {"a": 20, "b": 20, "c": 1, "d": 1}))
-    assert data.class_counts("train")[2:] == (1, 1)
-    assert data.class_counts("held_out")[2:] == data.class_counts("test")[2:] == (0, 0)
+    assert data.images_by_class()["train"][2:] == [1, 1]
+    assert data.images_by_class()["held_out"][2:] == data.images_by_class()["test"][2:] == [0, 0]
     assert data.notes[0] == (
         "classes have 1 to 20 images (median 10.5): the largest 20 times the smallest; balanced accuracy stands beside"
         " accuracy"
