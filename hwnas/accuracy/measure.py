@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -183,7 +184,7 @@ class _Images:
         """One pass over the images for all of `subnets`."""
         right: list[RightByClass] = []
         for images, labels in self._inputs(split, resolution, self._config.batch_size):
-            found = list(pool.map(lambda subnet: right_by_class(subnet, images, labels), subnets))  # noqa: B023
+            found = list(pool.map(partial(right_by_class, images=images, labels=labels), subnets))
             right = [one + more for one, more in zip(right, found, strict=True)] if right else found
         if not right:
             raise DataError(f"{split}: expected at least one image that can be decoded, got none")
