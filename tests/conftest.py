@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -52,6 +53,15 @@ def pytest_configure() -> None:
     except ImportError:
         return
     absl_logging.get_absl_handler().python_handler.stream = sys.__stderr__
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: garbage is not looked for among 700,000 objects again and again.
+
+    Composing a configuration takes three quarters of the time.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
