@@ -18,18 +18,18 @@ from hwnas.errors import ConfigError, DeviceError
 from hwnas.pipeline.config import SearchStep
 from hwnas.pipeline.search.sources import latency_targets
 from hwnas.spaces import OfaMbv3Config, make_space
-from tests.running import run_hwnas
+from tests.running import run_hwnas, start_hwnas
 
 
 def test_output_that_knows_ascii_alone_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
-    done = run_hwnas("devices")
+    done = start_hwnas("devices")
     assert done.returncode == 0, done.stderr
     assert "raspberry_pi_5" in done.stdout
 
 
 def test_devices_lists_every_profile() -> None:
-    done = run_hwnas("devices")
+    done = start_hwnas("devices")
     assert done.returncode == 0, done.stderr
     assert len(profile_names()) >= 20
     for name in profile_names():

@@ -14,13 +14,13 @@ import pytest
 from hwnas.cli.commands import doctor
 from hwnas.devices.config import TRANSPORTS
 from hwnas.profiling.runtimes import RUNTIMES
-from tests.running import run_hwnas
+from tests.running import start_hwnas
 
 
 def test_doctor_answers_for_every_runtime_and_transport_in_seconds() -> None:
     assert doctor.RUNTIME_MODULES.keys() == RUNTIMES.keys()
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = run_hwnas("doctor")
+    done = start_hwnas("doctor")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.returncode == 0, done.stderr
     # 28 s with every package imported, 2 s now; a busy machine may take twice as long.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,6 +35,15 @@ SMALL = OfaMbv3Config(
     classes=10,
 )
 SPACES = {"small": SMALL, "full": OfaMbv3Config(resolution=(160, 176))}
+
+
+def in_both(cases: Iterable[Any], tflite: Collection[Any]) -> list[Any]:
+    """Each case as ONNX and as TFLite. Converting takes seconds: with TFLite, others than `tflite` are slow tests."""
+    return [
+        pytest.param(case, name, marks=[pytest.mark.slow] if name == "tflite" and case not in tflite else [])
+        for case in cases
+        for name in ("onnx", "tflite")
+    ]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -96,7 +96,7 @@ def test_an_interrupted_run_ends_with_the_same_weights(
     assert rows[0] == rows[1]
 
 
-@pytest.mark.parametrize("method", ["progressive_shrinking", "bignas"])
+@pytest.mark.parametrize("method", [pytest.param("progressive_shrinking", marks=pytest.mark.slow), "bignas"])
 def test_a_killed_process_resumes(
     method: str, whole: Callable[[str], TrainResult], space: OfaMbv3Space, data: ImageData, tmp_path: Path
 ) -> None:

@@ -62,6 +62,10 @@ def test_coreutils_agree(onnx_bundle: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+# Importing ExecuTorch takes four seconds, and each case does it.
+@pytest.mark.parametrize(
+    "bundle", [pytest.param(n, marks=pytest.mark.slow) if n == "executorch" else n for n in FORMATS], indirect=True
+)
 def test_example_needs_only_the_runtime_and_numpy(bundle: Path) -> None:
     # ExecuTorch's runtime for Python is built on torch.
     blocked = ("hwnas",) if verify_files(bundle).format == "executorch" else ("torch", "torchvision", "hwnas")

@@ -20,6 +20,7 @@ from hwnas.export.module.copies import copied
 from hwnas.export.module.load import load_module
 from hwnas.progress import no_progress
 from tests.export.bundles import CLASSES, examples
+from tests.export.conftest import in_both
 from tests.narrow import present
 
 HEAD = """import torch
@@ -92,8 +93,10 @@ def test_other_fixed_batch_than_one_is_told(size: int, code: str, tmp_path: Path
         subject_of(module)
 
 
-@pytest.mark.parametrize("name", ["onnx", "tflite"])
-@pytest.mark.parametrize("code", ["x.view(1, -1)", "x.reshape(1, 144)", "x.flatten()[None]", "x.view(x.size(0), -1)"])
+ALONE = ["x.view(1, -1)", "x.reshape(1, 144)", "x.flatten()[None]", "x.view(x.size(0), -1)"]
+
+
+@pytest.mark.parametrize(("code", "name"), in_both(ALONE, ALONE[::3]))
 def test_fixed_batch_of_one_is_worked_image_by_image(code: str, name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     module = own(tmp_path, f"def forward(self, x):\n    x = self.conv(x)\n    return self.linear({code})")

@@ -15,6 +15,7 @@ from hwnas.errors import ExportError
 from hwnas.export.formats import model_format
 from hwnas.export.preflight import check_file
 from hwnas.export.request import ExportRequest
+from tests.export.conftest import in_both
 from tests.narrow import present
 
 
@@ -107,23 +108,30 @@ def made(kind: type[nn.Module]) -> nn.Module:
     return module
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
-@pytest.mark.parametrize("name", ["onnx", "tflite"])
-@pytest.mark.parametrize("kind", NETS)
-def test_file_computes_what_the_network_does(kind: type[nn.Module], name: str, precision: str, tmp_path: Path) -> None:
+def check_answers(kind: type[nn.Module], name: str, precision: str, folder: Path) -> None:
     module, chosen = made(kind), model_format(name)
     images = CALIBRATION[:4]
     expected = module(torch.from_numpy(images)).detach().numpy()
     request = ExportRequest(module, torch.from_numpy(images[:1]), precision, CALIBRATION, plain_layout=False)
-    found = chosen.load_runner(chosen.export(request, tmp_path / f"a{chosen.suffix}"))(images)
+    found = chosen.load_runner(chosen.export(request, folder / f"a{chosen.suffix}"))(images)
     np.testing.assert_allclose(found, expected, atol=1e-5 if precision == "fp32" else 0.05)
+
+
+@pytest.mark.parametrize(("kind", "name"), in_both(NETS, NETS))
+def test_file_computes_what_the_network_does(kind: type[nn.Module], name: str, tmp_path: Path) -> None:
+    check_answers(kind, name, "fp32", tmp_path)
+
+
+@pytest.mark.parametrize(("kind", "name"), in_both(NETS, {PreActivation, ChannelShuffle}))
+def test_int8_file_computes_what_the_network_does(kind: type[nn.Module], name: str, tmp_path: Path) -> None:
+    check_answers(kind, name, "int8", tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["tvm", "executorch"])
 @pytest.mark.parametrize("kind", NETS)
 def test_compiled_file_computes_what_the_network_does(kind: type[nn.Module], name: str, tmp_path: Path) -> None:
-    test_file_computes_what_the_network_does(kind, name, "fp32", tmp_path)
+    check_answers(kind, name, "fp32", tmp_path)
 
 
 class DropsAlways(nn.Module):

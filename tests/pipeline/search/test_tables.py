@@ -20,7 +20,6 @@ from hwnas.pipeline.search.step import search
 from hwnas.pipeline.space import resolve_space
 from hwnas.search.config import SEARCHERS
 from hwnas.spaces import Space
-from tests.running import run_hwnas
 
 
 def written_table(space: Space, path: Path, runtime: str, slowdown: float, device: str = "localhost") -> None:
@@ -81,11 +80,10 @@ def test_every_method_finds_a_network_for_each_runtime_and_budget(inputs: list[s
     assert all(steps["evaluations"][-1] <= result["evaluations"] for steps in result["history"])
 
 
-def test_bananas_learns_with_its_ensemble(inputs: list[str], tmp_path: Path) -> None:
+def test_bananas_learns_with_its_ensemble(inputs: list[str]) -> None:
     short = ("search.bananas.evaluations=60", "search.budget_quantiles=[0.5]", "runtime=litert")
-    done = run_hwnas("search", *inputs, "search.method=bananas", *short)
-    assert done.returncode == 0, done.stderr
-    result = json.loads((tmp_path / "search" / "result.json").read_text())["result"]
+    folder = in_process(inputs, "search.method=bananas", *short)
+    result = json.loads((folder / "result.json").read_text())["result"]
     assert result["evaluations"] == 60
     (entry,) = result["selected"]
     assert entry["latency_ms"] < entry["budget_ms"]
