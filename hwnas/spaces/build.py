@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import Any, Protocol, TypeVar
 
 from hwnas.errors import ConfigError, choices
+from hwnas.spaces.mobile import BOUNDS
 from hwnas.spaces.nasbench201 import NasBench201Space
 from hwnas.spaces.ofa_mbv3 import OfaMbv3Config
 from hwnas.spaces.ofa_proxyless import OfaProxylessConfig
@@ -55,8 +56,9 @@ def space_from_dict(values: dict[str, Any]) -> Space:
         raise ConfigError(f"space config: missing or unknown family {family!r}; {choices(family, FAMILIES)}")
     kind = FAMILIES[family]
     names = {"family", *(field.name for field in fields(kind))}
-    if set(values) != names:
-        raise ConfigError(f"space config: missing {sorted(names - set(values))}, unknown {sorted(set(values) - names)}")
+    missing, unknown = sorted(names - set(values) - set(BOUNDS)), sorted(set(values) - names)
+    if missing or unknown:
+        raise ConfigError(f"space config: missing {missing}, unknown {unknown}")
     given: dict[str, Any] = {
         key: tuple(v) if isinstance(v, list) else v for key, v in values.items() if key != "family"
     }

@@ -6,7 +6,8 @@ A stem, a static first block, stages of elastic blocks, and a head. Lists per st
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import product
 from typing import Any, ClassVar
@@ -21,7 +22,10 @@ from hwnas.spaces.slots import Slot, SlotTables
 from hwnas.spaces.space import Space
 from hwnas.spaces.words import BlockGenes
 
-__all__ = ["MobileConfig", "MobileSpace", "check_common"]
+__all__ = ["BOUNDS", "MobileConfig", "MobileSpace", "check_common"]
+
+BOUNDS = ("largest_kernels", "largest_expands", "largest_depths")
+"""Settings that a space's description has only where they are given."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,9 @@ class MobileConfig:
     `widths`: stem, first block, each elastic stage, and the head's; multiplied by `width_mult` and made divisible by
     8. `strides`: first block, then each stage. Each block chooses of `kernel_sizes` and `expand_ratios`, each stage of
     `depths` (blocks), the network of `resolution`. `in_channels` and `classes` may be 0, "as the data set has".
+
+    `largest_kernels` and `largest_expands` (of each block) and `largest_depths` (of each stage that has a choice) bound
+    these choices where they are given, so that the largest network may be any one. Empty: the last of the lists.
     """
 
     family: ClassVar[str]
@@ -48,6 +55,9 @@ class MobileConfig:
     depths: tuple[int, ...] = (2, 3, 4)
     in_channels: int = 3
     classes: int = 1000
+    largest_kernels: tuple[int, ...] = ()
+    largest_expands: tuple[int | float, ...] = ()
+    largest_depths: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         self.check_lengths(widths=len(self.strides) + 1 + self.head_widths)
@@ -60,6 +70,16 @@ class MobileConfig:
             raise ConfigError(f"space.activations: {sorted(wrong)} unknown; valid: {', '.join(ACTIVATIONS)}")
         if self.width_mult <= 0 or min(self.widths) < 1:
             raise ConfigError(f"space.width_mult and widths must be positive, got {self.width_mult}, {self.widths}")
+        self._check_largest("depths", self.elastic_stages, "stages", self.depths)
+        self._check_largest("kernels", self.blocks, "blocks", self.kernel_sizes)
+        self._check_largest("expands", self.blocks, "blocks", self.expand_ratios)
+
+    def _check_largest(self, key: str, count: int, what: str, valid: Sequence[float]) -> None:
+        values = getattr(self, f"largest_{key}")
+        if values and (len(values) != count or not set(values) <= set(valid)):
+            raise ConfigError(
+                f"space.largest_{key}: expected one of {list(valid)} for each of {count} {what}, got {list(values)}"
+            )
 
     def check_lengths(self, **expected: int) -> None:
         """Raise ConfigError for a list of another length than `strides` implies."""
@@ -69,6 +89,10 @@ class MobileConfig:
                     f"space.{key}: expected {length} entries for {len(self.strides) - 1} stages (space.strides has"
                     f" {len(self.strides)}), got {len(getattr(self, key))}"
                 )
+
+    @abstractmethod
+    def space(self) -> MobileSpace:
+        """The space of these settings. Raises ConfigError where its classes or channels are 0."""
 
     @property
     @abstractmethod
@@ -81,9 +105,27 @@ class MobileConfig:
         return tuple(make_divisible(width * self.width_mult) for width in self.widths)
 
     @property
+    def elastic_stages(self) -> int:
+        """How many stages, the first ones, choose of `depths`."""
+        return len(self.strides) - 1
+
+    @property
     def stage_depths(self) -> tuple[tuple[int, ...], ...]:
         """The depths that each stage may have."""
-        return (self.depths,) * (len(self.strides) - 1)
+        most = self.largest_depths or (self.depths[-1],) * self.elastic_stages
+        return tuple(tuple(depth for depth in self.depths if depth <= largest) for largest in most)
+
+    @property
+    def block_kernels(self) -> tuple[tuple[int, ...], ...]:
+        """The kernel sizes that each block may have."""
+        most = self.largest_kernels or (self.kernel_sizes[-1],) * self.blocks
+        return tuple(tuple(kernel for kernel in self.kernel_sizes if kernel <= largest) for largest in most)
+
+    @property
+    def block_expands(self) -> tuple[tuple[int | float, ...], ...]:
+        """The expand ratios that each block may have."""
+        most = self.largest_expands or (self.expand_ratios[-1],) * self.blocks
+        return tuple(tuple(ratio for ratio in self.expand_ratios if ratio <= largest) for largest in most)
 
     @property
     def blocks(self) -> int:
@@ -111,10 +153,10 @@ class MobileSpace(Space):
         self.name = config.name
         self.in_channels, self.classes, self.resolutions = config.in_channels, config.classes, config.resolution
         blocks = range(config.blocks)
-        elastic = [stage for stage, depths in enumerate(config.stage_depths) if len(depths) > 1]
+        elastic = range(config.elastic_stages if len(config.depths) > 1 else 0)
         self.genes = (
-            *(Gene(f"ks{block}", config.kernel_sizes, f"block{block}") for block in blocks),
-            *(Gene(f"e{block}", config.expand_ratios, f"block{block}") for block in blocks),
+            *(Gene(f"ks{block}", config.block_kernels[block], f"block{block}") for block in blocks),
+            *(Gene(f"e{block}", config.block_expands[block], f"block{block}") for block in blocks),
             *(Gene(f"d{stage}", config.stage_depths[stage], f"depth{stage}") for stage in elastic),
             Gene("r", config.resolution, "resolution"),
         )
@@ -126,7 +168,22 @@ class MobileSpace(Space):
 
     def config(self) -> dict[str, Any]:
         values = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self.settings).items()}
+        values = {key: value for key, value in values.items() if key not in BOUNDS or value}  # as before there were any
         return {"family": self.settings.family, **values}
+
+    def within(self, genotype: Genotypes) -> MobileConfig:
+        """The settings of a space whose largest network is `genotype` `[G]` of this one: what is smaller everywhere."""
+        row = self.canonical(genotype[None])[0]
+        chosen = {gene.name: gene.choices[int(choice)] for gene, choice in zip(self.genes, row, strict=True)}
+        depths = [int(chosen.get(f"d{stage}", options[-1])) for stage, options in enumerate(self.settings.stage_depths)]
+        firsts = np.cumsum([0, *(options[-1] for options in self.settings.stage_depths)])
+        blocks = [first + place for first, depth in zip(firsts, depths, strict=False) for place in range(depth)]
+        return replace(
+            self.settings,
+            largest_kernels=tuple(int(chosen[f"ks{block}"]) for block in blocks),
+            largest_expands=tuple(chosen[f"e{block}"] for block in blocks),
+            largest_depths=tuple(depths[: self.settings.elastic_stages]),
+        )
 
     def active(self, genotypes: Genotypes) -> NDArray[np.bool_]:
         gates, least = self._gates
@@ -183,7 +240,7 @@ def _build_slots(space: MobileSpace) -> tuple[tuple[Operator, ...], tuple[Slot, 
                 stride = config.strides[stage + 1] if position == 0 else 1
                 reached = {f"d{stage}": np.array(depths) > position} if f"d{stage}" in space.gene_index else {}
                 for (k, kernel), (e, expand) in product(
-                    enumerate(config.kernel_sizes), enumerate(config.expand_ratios)
+                    enumerate(config.block_kernels[number]), enumerate(config.block_expands[number])
                 ):
                     block = Operator(
                         "mbconv", size, size, width, out_width,

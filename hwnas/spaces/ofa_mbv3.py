@@ -37,7 +37,6 @@ class OfaMbv3Config(MobileConfig):
         return tuple(zip(self.activations, self.se, strict=True))
 
     def space(self) -> OfaMbv3Space:
-        """The space of these settings. Raises ConfigError where its classes or channels are 0."""
         return OfaMbv3Space(self)
 
 

@@ -34,10 +34,13 @@ class OfaProxylessConfig(MobileConfig):
 
     @property
     def stage_depths(self) -> tuple[tuple[int, ...], ...]:
-        return (*super().stage_depths[:-1], (1,))
+        return (*super().stage_depths, (1,))
+
+    @property
+    def elastic_stages(self) -> int:
+        return len(self.strides) - 2
 
     def space(self) -> OfaProxylessSpace:
-        """The space of these settings. Raises ConfigError where its classes or channels are 0."""
         return OfaProxylessSpace(self)
 
 

@@ -82,11 +82,12 @@ def own_arch(source: Source, space: Space) -> Genotypes | None:
         depths[int(place.removeprefix("stage").partition(".")[0]) - 1] += 1
         inputs = layer["expansion.conv.weight"].shape[1] if "expansion.conv.weight" in layer else 0
         mid, *_, kernel = layer["depthwise.conv.weight"].shape
-        ratios = [make_divisible(round(inputs * ratio)) for ratio in settings.expand_ratios]
-        if kernel not in settings.kernel_sizes or mid not in ratios:
+        kernels, expands = (space.gene_index[f"{kind}{number}"] for kind in ("ks", "e"))
+        ratios = [make_divisible(round(inputs * ratio)) for ratio in space.genes[expands].choices]
+        if kernel not in space.genes[kernels].choices or mid not in ratios:
             return None
-        row[space.gene_index[f"ks{number}"]] = settings.kernel_sizes.index(kernel)
-        row[space.gene_index[f"e{number}"]] = ratios.index(mid)
+        row[kernels] = space.genes[kernels].choices.index(kernel)
+        row[expands] = ratios.index(mid)
     if len(depths) != len(_most_blocks(source.settings)) or sum(depths) != sum("." in name for name in source.layers):
         return None
     for stage, (depth, options) in enumerate(zip(depths, settings.stage_depths, strict=True)):

@@ -41,6 +41,18 @@ TINY = OfaMbv3Config(
     classes=4,
 )
 
+BOUNDED = OfaProxylessConfig(
+    resolution=(64, 96),
+    widths=(16, 8, 16, 24, 32, 64),
+    strides=(1, 2, 2, 2),
+    depths=(1, 2, 3),
+    largest_kernels=(5, 3, 7, 3, 5, 7),
+    largest_expands=(3, 3, 6, 3, 4, 6),
+    largest_depths=(2, 3),
+    in_channels=3,
+    classes=7,
+)
+
 
 SPACES = [
     OfaMbv3Config(),
@@ -48,6 +60,7 @@ SPACES = [
     SMALL,
     TINY,
     OfaProxylessConfig(),
+    BOUNDED,
     OfaResNet50Config(resolution=(128, 224)),
     OfaResNet50Config(widths=(32, 48), strides=(1, 2), base_depths=(1, 1), depths=(0, 1), resolution=(32,), classes=5),
 ]

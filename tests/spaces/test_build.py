@@ -7,10 +7,12 @@ import subprocess
 import sys
 from typing import Any
 
+import numpy as np
 import pytest
 
 from hwnas.errors import ConfigError
-from hwnas.spaces import OfaMbv3Config, Space, make_space, space_from_dict
+from hwnas.spaces import OfaMbv3Config, OfaProxylessConfig, Space, make_space, space_from_dict
+from hwnas.spaces.mobile import MobileConfig
 
 
 def test_a_space_comes_back_from_its_config(space: Space) -> None:
@@ -42,6 +44,10 @@ def test_widths_are_the_published_ones() -> None:
         {"resolution": (224, 160)},
         {"width_mult": 0.0},
         {"classes": -1},
+        {"largest_depths": (4, 4, 4, 4)},
+        {"largest_depths": (4, 4, 4, 4, 5)},
+        {"largest_depths": (2, 2, 2, 2, 2), "largest_kernels": (7,) * 20},
+        {"largest_expands": (5,) * 20},
     ],
 )
 def test_bad_configs_are_refused_in_one_line(change: dict[str, Any]) -> None:
@@ -70,3 +76,32 @@ def test_stored_configs_with_unknown_or_missing_keys_are_refused(space: Space, c
 def test_spaces_need_no_torch() -> None:
     code = "import sys, hwnas.spaces; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "config", [OfaMbv3Config(), OfaProxylessConfig(), OfaProxylessConfig(largest_depths=(2, 3, 4, 4, 2))]
+)
+def test_a_bounded_space_s_largest_network_is_the_one_that_bounds_it(config: MobileConfig) -> None:
+    space = make_space(config)
+    rng = np.random.default_rng(0)
+    drawn = space.sample(1, rng)[0]
+    within = make_space(space.within(drawn))
+    largest = within.extreme(largest=True)
+    drawn[-1] = len(space.resolutions) - 1
+    assert within.operators_of(largest) == space.operators_of(drawn)
+    assert within.arch(largest).to_dict()["d"] == space.arch(drawn).to_dict()["d"]
+    assert within.macs(within.sample(50, rng)).max() <= space.macs(drawn[None])[0]
+    assert make_space(within.within(largest)).config() == within.config()
+
+
+def test_bounds_stand_in_a_space_s_description_only_where_they_are_given() -> None:
+    assert "largest_depths" not in make_space(OfaMbv3Config()).config()
+    assert make_space(OfaMbv3Config(largest_depths=(2, 3, 3, 4, 2))).config()["largest_depths"] == [2, 3, 3, 4, 2]
+
+
+def test_a_bounded_space_has_no_choice_beyond_its_bounds() -> None:
+    space = make_space(OfaMbv3Config(largest_depths=(2, 3, 2, 2, 2), largest_kernels=(3, 5, *(7,) * 9)))
+    choices = {gene.name: gene.choices for gene in space.genes}
+    assert (choices["ks0"], choices["ks1"], choices["ks2"]) == ((3,), (3, 5), (3, 5, 7))
+    assert (choices["d0"], choices["d1"]) == ((2,), (2, 3))
+    assert sum(name.startswith("ks") for name in choices) == 11

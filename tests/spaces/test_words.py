@@ -10,7 +10,14 @@ from hwnas.spaces.categorical import CategoricalSpace
 from hwnas.spaces.nasbench201 import NasBench201Space
 
 
-@pytest.mark.parametrize("config", [OfaMbv3Config(resolution=(160, 224)), OfaProxylessConfig()])
+@pytest.mark.parametrize(
+    "config",
+    [
+        OfaMbv3Config(resolution=(160, 224)),
+        OfaProxylessConfig(),
+        OfaMbv3Config(largest_depths=(2, 3, 4, 4, 2), largest_kernels=(3, 5, *(7,) * 13)),
+    ],
+)
 def test_a_word_says_block_kernel_and_expansion(config: OfaMbv3Config | OfaProxylessConfig) -> None:
     space = make_space(config)
     blocks = space.blocks
