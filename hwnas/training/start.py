@@ -15,7 +15,14 @@ from hwnas.supernet.published_layers import published_source
 from hwnas.supernet.source import Source, own_arch, source_of
 from hwnas.training.checkpoint import describe_difference, load_supernet, read_checkpoint
 
-__all__ = ["arch_of_checkpoint", "check_start", "is_exact", "read_source", "space_of_checkpoint", "space_within_checkpoint"]
+__all__ = [
+    "arch_of_checkpoint",
+    "check_start",
+    "is_exact",
+    "read_source",
+    "space_of_checkpoint",
+    "space_within_checkpoint",
+]
 
 
 def read_source(path: Path) -> Source:
