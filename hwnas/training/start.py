@@ -7,8 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hwnas.errors import CheckpointError
-from hwnas.spaces import Genotypes, Space, SpaceConfig, space_from_dict
-from hwnas.spaces.mobile import MobileConfig
+from hwnas.spaces import Genotypes, OfaResNet50Config, Space, SpaceConfig, space_from_dict
 from hwnas.supernet.fit import check_family
 from hwnas.supernet.published import is_ofa_checkpoint, load_ofa_checkpoint
 from hwnas.supernet.published_layers import published_source
@@ -59,12 +58,14 @@ def space_within_checkpoint(path: Path | str) -> SpaceConfig:
     """
     source = read_source(Path(path).expanduser())
     around = replace(source.settings, in_channels=3, classes=2)
-    if not isinstance(around, MobileConfig):
+    if isinstance(around, OfaResNet50Config):
         return space_of_checkpoint(path)
     around = replace(around, expand_ratios=tuple(sorted({2, *around.expand_ratios})))
     space = around.space()
     genotype = own_arch(source, space)
-    return space_of_checkpoint(path) if genotype is None else replace(space.within(genotype), in_channels=0, classes=0)
+    if genotype is None:
+        return space_of_checkpoint(path)
+    return replace(around, in_channels=0, classes=0, **space.bounds(genotype))
 
 
 def arch_of_checkpoint(path: Path | str, space: Space) -> Genotypes | None:
