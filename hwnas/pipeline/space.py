@@ -65,10 +65,13 @@ def resolve_space(config: SpaceStep) -> Space:
 
 
 def space_of(checkpoint: str) -> SpaceConfig:
-    """The space of the network in a file; its classes and channels are 0, the data's. Raises CheckpointError."""
-    from hwnas.training.start import space_of_checkpoint
+    """The space of the supernet in a file, or of one network's parts; its classes and channels are 0, the data's.
 
-    return space_of_checkpoint(Path(checkpoint))
+    Raises CheckpointError.
+    """
+    from hwnas.training.start import space_within_checkpoint
+
+    return space_within_checkpoint(Path(checkpoint))
 
 
 def check_fit(space: Space | SpaceConfig, data_name: str, classes: int, channels: int) -> None:

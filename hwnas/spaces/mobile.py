@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import product
 from typing import Any, ClassVar
@@ -171,19 +171,18 @@ class MobileSpace(Space):
         values = {key: value for key, value in values.items() if key not in BOUNDS or value}  # as before there were any
         return {"family": self.settings.family, **values}
 
-    def within(self, genotype: Genotypes) -> MobileConfig:
-        """The settings of a space whose largest network is `genotype` `[G]` of this one: what is smaller everywhere."""
+    def bounds(self, genotype: Genotypes) -> dict[str, Any]:
+        """Settings that make `genotype` `[G]` the largest network of the space, which then holds its parts."""
         row = self.canonical(genotype[None])[0]
         chosen = {gene.name: gene.choices[int(choice)] for gene, choice in zip(self.genes, row, strict=True)}
         depths = [int(chosen.get(f"d{stage}", options[-1])) for stage, options in enumerate(self.settings.stage_depths)]
         firsts = np.cumsum([0, *(options[-1] for options in self.settings.stage_depths)])
         blocks = [first + place for first, depth in zip(firsts, depths, strict=False) for place in range(depth)]
-        return replace(
-            self.settings,
-            largest_kernels=tuple(int(chosen[f"ks{block}"]) for block in blocks),
-            largest_expands=tuple(chosen[f"e{block}"] for block in blocks),
-            largest_depths=tuple(depths[: self.settings.elastic_stages]),
-        )
+        return {
+            "largest_kernels": tuple(chosen[f"ks{block}"] for block in blocks),
+            "largest_expands": tuple(chosen[f"e{block}"] for block in blocks),
+            "largest_depths": tuple(depths[: self.settings.elastic_stages]),
+        }
 
     def active(self, genotypes: Genotypes) -> NDArray[np.bool_]:
         gates, least = self._gates

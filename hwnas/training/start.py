@@ -7,14 +7,21 @@ from dataclasses import replace
 from pathlib import Path
 
 from hwnas.errors import CheckpointError
-from hwnas.spaces import Genotypes, Space, SpaceConfig, space_from_dict
+from hwnas.spaces import Genotypes, OfaResNet50Config, Space, SpaceConfig, space_from_dict
 from hwnas.supernet.fit import check_family
 from hwnas.supernet.published import is_ofa_checkpoint, load_ofa_checkpoint
 from hwnas.supernet.published_layers import published_source
 from hwnas.supernet.source import Source, own_arch, source_of
 from hwnas.training.checkpoint import describe_difference, load_supernet, read_checkpoint
 
-__all__ = ["arch_of_checkpoint", "check_start", "is_exact", "read_source", "space_of_checkpoint"]
+__all__ = [
+    "arch_of_checkpoint",
+    "check_start",
+    "is_exact",
+    "read_source",
+    "space_of_checkpoint",
+    "space_within_checkpoint",
+]
 
 
 def read_source(path: Path) -> Source:
@@ -43,6 +50,22 @@ def space_of_checkpoint(path: Path | str) -> SpaceConfig:
         raise CheckpointError(f"{path} holds {metadata.get('kind')!r}, expected a network of hwnas train")
     settings: SpaceConfig = space_from_dict(metadata["space"]).settings  # type: ignore[attr-defined]
     return replace(settings, in_channels=0, classes=0)
+
+
+def space_within_checkpoint(path: Path | str) -> SpaceConfig:
+    """The space whose largest network is the one in `path`: its parts, down to an expansion of 2 and stages of half its
+    blocks. Of a supernet, and of a family without bounds, what `space_of_checkpoint` gives. Raises as that does.
+    """
+    source = read_source(Path(path).expanduser())
+    around = replace(source.settings, in_channels=3, classes=2)
+    if isinstance(around, OfaResNet50Config):
+        return space_of_checkpoint(path)
+    around = replace(around, expand_ratios=tuple(sorted({2, *around.expand_ratios})))
+    space = around.space()
+    genotype = own_arch(source, space)
+    if genotype is None:
+        return space_of_checkpoint(path)
+    return replace(around, in_channels=0, classes=0, **space.bounds(genotype))
 
 
 def arch_of_checkpoint(path: Path | str, space: Space) -> Genotypes | None:

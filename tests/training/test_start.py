@@ -26,7 +26,7 @@ from hwnas.training.checkpoint import load_supernet, save_supernet
 from hwnas.training.config import PhaseConfig, TrainingConfig
 from hwnas.training.engine import train
 from hwnas.training.networks import make_network
-from hwnas.training.start import arch_of_checkpoint, check_start, space_of_checkpoint
+from hwnas.training.start import arch_of_checkpoint, check_start, space_of_checkpoint, space_within_checkpoint
 from tests.supernet.published_w03 import Published, images, weights_file
 
 
@@ -114,6 +114,20 @@ def test_the_space_of_the_published_file(published: Path, described: bool, tmp_p
     expected = packaged()
     usual = expected.resolution if described else OfaProxylessConfig().resolution
     assert settings == replace(expected, name="proxyless_w0.3_r176_imagenet", resolution=usual)
+
+
+def test_the_space_within_the_published_network(published: Path) -> None:
+    settings = space_within_checkpoint(published)
+    space = make_space(replace(settings, in_channels=3, classes=1000))
+    largest = space.extreme(largest=True)
+    assert own_row(published, space) == largest.tolist()
+    around = w03(1000)
+    (given,) = around.macs(np.array([own_row(published, around)]))
+    assert space.macs(largest[None]) == given  # both at 176 pixels
+    supernet = make_network(TrainingConfig(), space, 0, None, published).eval()
+    expected = Published(published).logits(images())
+    with torch.no_grad():
+        torch.testing.assert_close(supernet(images(), largest), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_weights_that_are_sorted_for_smaller_expansions(published: Path) -> None:
@@ -277,6 +291,7 @@ def test_one_network_of_a_run_starts_a_supernet(base: Path, tmp_path: Path) -> N
 
 def test_own_files_say_their_space(base: Path) -> None:
     assert space_of_checkpoint(base) == replace(BASE, in_channels=0, classes=0)
+    assert space_within_checkpoint(base) == space_of_checkpoint(base)  # of a supernet, all of it
 
 
 # ---- training ------------------------------------------------------------------------------------------------------

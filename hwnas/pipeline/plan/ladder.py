@@ -36,9 +36,9 @@ def ladder(shorter_side: int, channels: int) -> list[OfaMbv3Config]:
     return [_space(pixels, width) for pixels, width in fitting]
 
 
-def resolutions_up_to(largest: int) -> tuple[int, ...]:
-    """Three resolutions of networks, `largest` the last."""
-    step = 16 if largest >= 96 else 8
+def resolutions_up_to(largest: int, step: int = 0) -> tuple[int, ...]:
+    """Three resolutions of networks, `largest` the last, `step` pixels apart; 0: as their size suggests."""
+    step = step or (16 if largest >= 96 else 8)
     return (largest - 2 * step, largest - step, largest)
 
 
