@@ -23,7 +23,7 @@ SPLITS = ("train", "val", "test")
 def load(root: Path, seed: int = 0, **settings: object) -> ImageData:
     config = ImageFolderConfig(**{"root": str(root), "image_size": 8, "workers": 0, **settings})  # type: ignore[arg-type]
     data = load_data(config, seed, no_progress)
-    assert count_images(config) == tuple(len(data.split(name)) for name in ("train", "held_out", "test"))
+    assert count_images(config)[:3] == tuple(len(data.split(name)) for name in ("train", "held_out", "test"))
     return data
 
 
