@@ -244,8 +244,8 @@ def _below(largest: int) -> tuple[int, ...]:
     """Once-for-all's five resolutions, or those of them from `_LEAST_SIZE` on.
 
     Fewer pixels cost a trained network less than fewer of its blocks: ProxylessNAS w0.3 on 2,478 photographs, trained
-    on alone, had .748 of the test images at 128 pixels with 19 million MACs, and networks of its parts .72 to .75 at 160
-    with 20 to 23 million, as long in latency or longer.
+    on alone, had .748 of the test images at 128 pixels with 19 million MACs, and networks of its parts .72 to .75 at
+    160 with 20 to 23 million, as long in latency or longer.
     """
     return tuple(size for size in range(largest - 64, largest + 1, 16) if size >= _LEAST_SIZE)
 
