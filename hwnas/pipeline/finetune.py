@@ -6,6 +6,7 @@ one's. `result.json` is the search's `selected`, each entry with the `checkpoint
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,14 +22,14 @@ from hwnas.pipeline.train import Scored, Trained, train
 from hwnas.progress import SILENT, Reporter
 from hwnas.training.torchrun import process_counts
 
-__all__ = ["Finetuned", "finetune"]
+__all__ = ["Finetuned", "finetune", "has_lost"]
 
 
 @dataclass(frozen=True)
 class Finetuned:
-    """What a search chose, trained on. `checkpoint` is a path below the step's folder; a network that lost by it has
-    none, and keeps the supernet's weights. Accuracies are held-out ones, of int8 for int8 files. `searched`: the
-    SHA-256 of the search's result.
+    """What a search chose, trained on. `checkpoint` is a path below the step's folder; a network that lost more than a
+    standard error of its accuracy by it has none, and keeps the supernet's weights. Accuracies are held-out ones, of
+    int8 for int8 files. `searched`: the SHA-256 of the search's result.
     """
 
     selected: tuple[SearchEntry, ...]
@@ -41,7 +42,7 @@ def finetune(config: FinetuneStep, folder: Path, reporter: Reporter = SILENT) ->
 
     >>> config = hwnas.load_config(["experiment=smoke"])
     >>> tuned = hwnas.finetune(config, "runs/mine/finetune").selected
-    >>> all(one.checkpoint is None or one.accuracy_finetuned >= one.accuracy_inherited for one in tuned)
+    >>> all(one.checkpoint or one.accuracy_finetuned < one.accuracy_inherited for one in tuned)
     True
     """
     if not config.finetune.epochs:
@@ -76,8 +77,17 @@ def _tuned(entry: SearchEntry, place: Path, trained: Trained, folder: Path) -> S
     if subnet is None or subnet.before is None:
         raise TypeError("a training of one network from a checkpoint says what it was before")
     before, after = _deployed(subnet.before), _deployed(subnet)
-    checkpoint = None if after < before else str((place / trained.checkpoint).relative_to(folder))
+    lost = has_lost(before, after, trained.data["images"]["held_out"])
+    checkpoint = None if lost else str((place / trained.checkpoint).relative_to(folder))
     return replace(entry, accuracy_inherited=before, accuracy_finetuned=after, checkpoint=checkpoint)
+
+
+def has_lost(before: float, after: float, images: int) -> bool:
+    """Whether an accuracy on so many images fell by more than its standard error.
+
+    Less is chance: of 296 held-out photographs a network lost one by fine-tuning, and won 6.4 points on 2,485 others.
+    """
+    return after < before - math.sqrt(before * (1 - before) / max(images, 1))
 
 
 def _deployed(scored: Scored) -> float:
