@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hwnas.spaces.arch import Arch
-from hwnas.spaces.build import FAMILIES, SpaceConfig, make_space, space_from_dict
+from hwnas.spaces.build import FAMILIES, SpaceConfig, make_space, settings_of, space_from_dict
 from hwnas.spaces.genes import Gene, Genotypes
 from hwnas.spaces.ofa_mbv3 import OfaMbv3Config, OfaMbv3Space
 from hwnas.spaces.ofa_proxyless import OfaProxylessConfig, OfaProxylessSpace
@@ -29,5 +29,6 @@ __all__ = [
     "SpaceConfig",
     "make_divisible",
     "make_space",
+    "settings_of",
     "space_from_dict",
 ]

@@ -9,12 +9,12 @@ from typing import Any, Protocol, TypeVar
 from hwnas.errors import ConfigError, choices
 from hwnas.spaces.mobile import BOUNDS
 from hwnas.spaces.nasbench201 import NasBench201Space
-from hwnas.spaces.ofa_mbv3 import OfaMbv3Config
-from hwnas.spaces.ofa_proxyless import OfaProxylessConfig
-from hwnas.spaces.ofa_resnet50 import OfaResNet50Config
+from hwnas.spaces.ofa_mbv3 import OfaMbv3Config, OfaMbv3Space
+from hwnas.spaces.ofa_proxyless import OfaProxylessConfig, OfaProxylessSpace
+from hwnas.spaces.ofa_resnet50 import OfaResNet50Config, OfaResNet50Space
 from hwnas.spaces.space import Space
 
-__all__ = ["FAMILIES", "PUBLISHED_ON", "SpaceConfig", "make_space", "space_from_dict"]
+__all__ = ["FAMILIES", "PUBLISHED_ON", "SpaceConfig", "make_space", "settings_of", "space_from_dict"]
 
 SpaceConfig = OfaMbv3Config | OfaProxylessConfig | OfaResNet50Config
 """A space, by its family's settings."""
@@ -44,6 +44,13 @@ class _Config(Protocol[Made]):
 def make_space(config: _Config[Made]) -> Made:
     """The space that `config` describes. Raises ConfigError where its classes or channels are 0."""
     return config.space()
+
+
+def settings_of(space: Space) -> SpaceConfig:
+    """What a space of one of the families was made of. Raises TypeError for others, which no supernet is made for."""
+    if isinstance(space, OfaMbv3Space | OfaProxylessSpace | OfaResNet50Space):
+        return space.settings
+    raise TypeError(f"space {space.name}: expected one of {', '.join(FAMILIES)}, got {type(space).__name__}")
 
 
 def space_from_dict(values: dict[str, Any]) -> Space:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from hwnas.errors import CheckpointError
-from hwnas.spaces import Space
+from hwnas.spaces import Space, settings_of
 from hwnas.supernet.elastic import ElasticInvertedResidual, ElasticLayer, centre_crop
 from hwnas.supernet.layers import Bottleneck, InvertedResidual, ResidualConvBlock
 from hwnas.supernet.single import SingleNetwork, TrainedNetwork
@@ -46,7 +46,7 @@ def fit(network: TrainedNetwork, source: Source, labels: Sequence[tuple[str, ...
     where their number is the same. Raises CheckpointError, before anything is loaded, for a source of another family.
     """
     check_family(source, network.space)
-    where = places(network.space.settings)  # type: ignore[attr-defined]
+    where = places(settings_of(network.space))
     inner = network.network if isinstance(network, SingleNetwork) else network.layers
     prefix = "network." if isinstance(network, SingleNetwork) else "layers."
     used, new_parameters, new_layers = 0, set[str](), list[str]()

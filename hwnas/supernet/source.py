@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from hwnas.spaces import Genotypes, OfaResNet50Config, Space, SpaceConfig, make_divisible
+from hwnas.spaces import Genotypes, OfaResNet50Config, Space, SpaceConfig, make_divisible, settings_of
 from hwnas.spaces.mobile import MobileSpace
 from hwnas.supernet.single import SingleNetwork, TrainedNetwork
 
@@ -53,7 +53,7 @@ def places(settings: SpaceConfig) -> dict[str, str]:
 
 def source_of(network: TrainedNetwork, name: str, classes: frozenset[tuple[str, ...]] = frozenset()) -> Source:
     """What `network`, a supernet or one network, gives to start from."""
-    settings: SpaceConfig = network.space.settings  # type: ignore[attr-defined]  # of every space with a supernet
+    settings = settings_of(network.space)
     elastic = not isinstance(network, SingleNetwork)
     tensors = network.network.state_dict() if isinstance(network, SingleNetwork) else network.state_dict()
     where, layers = places(settings), dict[str, dict[str, Tensor]]()
@@ -70,8 +70,10 @@ def own_arch(source: Source, space: Space) -> Genotypes | None:
 
     None for a supernet, and where the space has no such network.
     """
-    settings = space.settings  # type: ignore[attr-defined]
-    if source.elastic or not isinstance(space, MobileSpace) or source.settings.family != settings.family:
+    if source.elastic or not isinstance(space, MobileSpace):
+        return None
+    settings = settings_of(space)
+    if isinstance(settings, OfaResNet50Config) or source.settings.family != settings.family:
         return None
     row = space.extreme(largest=True)
     depths = [0] * len(settings.stage_depths)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hwnas.errors import CheckpointError
-from hwnas.spaces import Genotypes, OfaResNet50Config, Space, SpaceConfig, space_from_dict
+from hwnas.spaces import Genotypes, OfaResNet50Config, Space, SpaceConfig, settings_of, space_from_dict
 from hwnas.supernet.fit import check_family
 from hwnas.supernet.published import is_ofa_checkpoint, load_ofa_checkpoint
 from hwnas.supernet.published_layers import published_source
@@ -48,8 +48,7 @@ def space_of_checkpoint(path: Path | str) -> SpaceConfig:
     _, metadata = read_checkpoint(path)
     if "space" not in metadata:
         raise CheckpointError(f"{path} holds {metadata.get('kind')!r}, expected a network of hwnas train")
-    settings: SpaceConfig = space_from_dict(metadata["space"]).settings  # type: ignore[attr-defined]
-    return replace(settings, in_channels=0, classes=0)
+    return replace(settings_of(space_from_dict(metadata["space"])), in_channels=0, classes=0)
 
 
 def space_within_checkpoint(path: Path | str) -> SpaceConfig:

@@ -9,6 +9,7 @@ import torch
 from hwnas.spaces import OfaMbv3Config, OfaMbv3Space
 from hwnas.supernet.build import build_supernet
 from hwnas.supernet.supernet import Supernet
+from tests.supernet.randomised import randomised
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -33,13 +34,7 @@ def space() -> OfaMbv3Space:
 @pytest.fixture
 def supernet(space: OfaMbv3Space) -> Supernet:
     generator = torch.Generator().manual_seed(0)
-    network = build_supernet(space, generator=generator)
-    with torch.no_grad():
-        for name, value in network.state_dict().items():
-            if value.is_floating_point():
-                noise = torch.rand(value.shape, generator=generator)
-                value.add_(noise * 0.3 if name.endswith("running_var") else (noise - 0.5) * 0.3)
-    return network.eval()
+    return randomised(build_supernet(space, generator=generator), generator)
 
 
 @pytest.fixture

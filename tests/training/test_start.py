@@ -28,6 +28,7 @@ from hwnas.training.engine import train
 from hwnas.training.networks import make_network
 from hwnas.training.start import arch_of_checkpoint, check_start, space_of_checkpoint, space_within_checkpoint
 from tests.supernet.published_w03 import Published, images, weights_file
+from tests.supernet.randomised import randomised
 
 
 @pytest.fixture(scope="module")
@@ -147,21 +148,15 @@ BASE = OfaMbv3Config(
 PIXELS = torch.randn(3, 1, 12, 12, generator=torch.Generator().manual_seed(3))
 
 
-def randomised(network: torch.nn.Module) -> torch.nn.Module:
-    generator = torch.Generator().manual_seed(11)
-    with torch.no_grad():
-        for name, value in network.state_dict().items():
-            if value.is_floating_point():
-                noise = torch.rand(value.shape, generator=generator)
-                value.add_(noise * 0.3 if name.endswith("running_var") else (noise - 0.5) * 0.3)
-    return network.eval()
+def noise() -> torch.Generator:
+    return torch.Generator().manual_seed(11)
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    supernet = randomised(build_supernet(BASE.space(), generator=torch.Generator().manual_seed(5)))
+    supernet = randomised(build_supernet(BASE.space(), generator=torch.Generator().manual_seed(5)), noise())
     path = tmp_path_factory.mktemp("base") / "supernet.safetensors"
-    return save_supernet(path, supernet, {"classes": ["a", "b", "c"]})  # type: ignore[arg-type]
+    return save_supernet(path, supernet, {"classes": ["a", "b", "c"]})
 
 
 LARGER: dict[str, Any] = {
@@ -280,8 +275,8 @@ def test_a_classifier_is_loaded_where_the_classes_are_the_same(
 def test_one_network_of_a_run_starts_a_supernet(base: Path, tmp_path: Path) -> None:
     space = BASE.space()
     genotype = space.genotype({"ks": [3, 5, 3, 3], "e": [2, 4, 4, 2], "d": [2, 1], "r": 12})
-    network = randomised(SingleNetwork(space, genotype, build_subnet(space, genotype)))
-    path = save_supernet(tmp_path / "subnet.safetensors", network, {})  # type: ignore[arg-type]
+    network = randomised(SingleNetwork(space, genotype, build_subnet(space, genotype)), noise())
+    path = save_supernet(tmp_path / "subnet.safetensors", network, {})
     assert own_row(path, space) == genotype.tolist()
     supernet = make_network(TrainingConfig(), space, 0, None, path).eval()
     with torch.no_grad():
