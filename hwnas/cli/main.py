@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return app.run_command(command, arguments[1:], _say_error)
     except KeyboardInterrupt as error:
         interrupted = error if isinstance(error, Interrupted) else Interrupted()
-        return _fail(interrupted.line, interrupted.status) if is_first_process() else interrupted.status
+        return _fail(interrupted.line, interrupted.status, is_lost=True) if is_first_process() else interrupted.status
     except HwnasError as error:
         if show_traceback:
             raise

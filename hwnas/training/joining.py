@@ -22,7 +22,7 @@ __all__ = ["is_said_here", "join", "lost_said"]
 
 _FAILED = "failed"
 _COMES_WITHIN_S = 300.0  # before they meet, all of them compose settings and look at the data
-_AGAIN_WITHIN_S = 30.0  # one that failed is perhaps being started again
+_AGAIN_WITHIN_S = 120.0  # one that failed is perhaps being started again
 _SAID_WITHIN_S = 10.0  # the same by several processes; torchrun ends them all soon after the first
 _POLL_S = 0.05
 
@@ -72,7 +72,8 @@ def join(rank: int, count: int) -> Store:
 def is_said_here(message: str, is_lost: bool = False) -> bool:
     """Whether this process is the one that says an error: the first of those that have the same one to say.
 
-    That the others were lost (`is_lost`) is not said where one of them has just said why it ended.
+    What only follows (`is_lost`: the others were lost, torchrun ended this one) is not said where one of them has just
+    said why it ended.
     """
     try:
         store = _agents_store(timeout_s=3)
