@@ -6,14 +6,12 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
-__all__ = ["ROOT", "errors_said", "free_port", "launch", "machines", "torchrun", "wait_listening", "workers"]
+__all__ = ["ROOT", "errors_said", "free_port", "launch", "machines", "torchrun", "workers"]
 
 ROOT = Path(__file__).parents[2]
 
@@ -49,16 +47,6 @@ def free_port() -> int:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
     return port
-
-
-def wait_listening(port: int, within_s: float = 60) -> None:
-    """Until a launcher holds the meeting place."""
-    end = time.monotonic() + within_s
-    while True:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return
-        assert time.monotonic() < end
-        time.sleep(0.1)
 
 
 def workers(launcher: subprocess.Popen[str]) -> list[psutil.Process]:
