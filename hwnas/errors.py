@@ -17,6 +17,7 @@ __all__ = [
     "HwnasError",
     "InfeasibleBudgetError",
     "MissingExtraError",
+    "ProcessLostError",
     "StorageError",
     "TableError",
     "TrainingError",
@@ -46,6 +47,10 @@ class CheckpointError(HwnasError):
 
 class TrainingError(HwnasError):
     """Training can't go on, for instance after a loss that is not a number."""
+
+
+class ProcessLostError(TrainingError):
+    """Another of the processes that share a training ended or does not answer: restarted, the training goes on."""
 
 
 class TableError(HwnasError):

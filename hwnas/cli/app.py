@@ -31,7 +31,7 @@ from hwnas.cli.experiments import with_experiment
 from hwnas.cli.sweeps import sweep_settings
 from hwnas.errors import ConfigError, HwnasError
 from hwnas.pipeline.store.steps import held
-from hwnas.training.torchrun import is_first_process
+from hwnas.training.torchrun import check_alone, is_first_process
 
 __all__ = ["run_command"]
 
@@ -49,6 +49,8 @@ def run_command(name: str, arguments: Sequence[str], tell: Callable[[str], None]
     if parsed.help:
         print(command_help(name))  # noqa: T201
         return 0
+    if parsed.multirun:
+        check_alone("a sweep")
     overrides = list(parsed.overrides)
     runs = not (parsed.cfg or parsed.info or parsed.hydra_help or parsed.shell_completion)
     # Composed once before Hydra makes a folder, so that an error costs nothing and reads as one line.
