@@ -62,7 +62,7 @@ class Part:
             text = (self.folder / _TABLE).read_text()
         except OSError:
             return []
-        found = []
+        found: list[tuple[str, Row]] = []
         for row in csv.DictReader(text[: text.rfind("\n") + 1].splitlines()):
             values = {key: _number(value) for key, value in row.items() if key not in _PLACES}
             known = {key: value for key, value in values.items() if value is not None}

@@ -103,7 +103,7 @@ class WandbRun:
         self._run.finish(exit_code={"finished": 0, "failed": 1}.get(status, 255))
 
 
-def _mode(config: TrackingConfig) -> str:
+def _mode(config: TrackingConfig) -> Any:  # one of W&B's literals
     if config.mode != "auto":
         return config.mode
     import wandb

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from hwnas.errors import StorageError
 from hwnas.files import LOCK_NAME, locked, read_json, write_json
 from hwnas.pipeline.store.plain import from_plain, to_plain
 from hwnas.pipeline.tracking.config import TrackingConfig
-from hwnas.pipeline.tracking.content import Row
+from hwnas.pipeline.tracking.tracker import Row
 
 __all__ = ["Sent", "SentPart"]
 
@@ -23,7 +24,7 @@ class SentPart:
     step: int = -1
     events: tuple[str, ...] = ()
 
-    def after(self, rows: list[tuple[str, Row]]) -> list[tuple[str, Row]]:
+    def after(self, rows: Sequence[tuple[str, Row]]) -> list[tuple[str, Row]]:
         """Those of `rows` that were not sent: a training that goes on from a checkpoint writes some again."""
         return [
             (event, row)
@@ -31,7 +32,7 @@ class SentPart:
             if row[0] > self.step or (row[0] == self.step and event not in self.events)
         ]
 
-    def with_rows(self, rows: list[tuple[str, Row]]) -> SentPart:
+    def with_rows(self, rows: Sequence[tuple[str, Row]]) -> SentPart:
         """This, and `rows` of `after`."""
         if not rows:
             return self
