@@ -213,7 +213,7 @@ class _Images:
     def _part(self, name: str) -> LabelledImages:
         if name not in self._parts:  # kept, since images decoded lazily may keep what they have decoded
             if name == "calibration":
-                self._parts[name] = self._data.held_out.first(self._config.calibration_images)
+                self._parts[name] = self._data.calibration.first(self._config.calibration_images)
             else:
                 part = self._data.split(name)
                 self._parts[name] = part.first(self._config.images) if self._config.images else part

@@ -11,8 +11,9 @@ __all__ = ["EvaluationConfig", "MeasureConfig"]
 
 @dataclass(frozen=True)
 class MeasureConfig:
-    """BatchNorm is calibrated on the first `calibration_images` of the held-out part, in batches of
-    `calibration_batch`, whatever split is then evaluated; labels play no part in it. `images` limits the evaluated
+    """BatchNorm is calibrated on the first `calibration_images` held-out images, or training images where the held-out
+    ones are a folder's (see `ImageData.calibration`), in batches of `calibration_batch`, whatever split is then
+    evaluated; labels play no part in it. `images` limits the evaluated
     images to the first so many; 0 takes all. For int8 the ranges of activations are read off the first `range_images`
     of the calibration images. Prepared images are kept where they need at most `memory_limit_mib`.
     """

@@ -14,11 +14,17 @@ __all__ = ["ImageCounts", "count_images"]
 
 
 class ImageCounts(NamedTuple):
-    """Images to learn from, those held out of them, and those to test on."""
+    """Images to learn from, those held out, of them or of a folder (`held_out_drawn`), and those to test on."""
 
     train: int
     held_out: int
     test: int
+    held_out_drawn: bool = True
+
+    @property
+    def calibration(self) -> int:
+        """How many there are to calibrate BatchNorm on (see `ImageData.calibration`)."""
+        return self.held_out if self.held_out_drawn else self.train
 
 
 def count_images(config: DataConfig) -> ImageCounts:
@@ -35,7 +41,7 @@ def count_images(config: DataConfig) -> ImageCounts:
             sizes = sizes - tested
         learn, test = int(sizes.sum()), int(tested.sum())
         if files.held_out:
-            return ImageCounts(learn, int(files.sizes("held_out").sum()), test)
+            return ImageCounts(learn, int(files.sizes("held_out").sum()), test, held_out_drawn=False)
         if config.held_out is None:
             held_out = int(held_out_sizes(sizes).sum())
             return ImageCounts(learn - held_out, held_out, test)

@@ -14,7 +14,7 @@ from tests.data.trees import make_tree
 
 
 @pytest.mark.parametrize("held_out", [None, 4])
-@pytest.mark.parametrize("splits", [("train", "test"), ("",)])
+@pytest.mark.parametrize("splits", [("train", "test"), ("train", "val", "test"), ("",)])
 def test_a_folder(tmp_path: Path, splits: tuple[str, ...], held_out: int | None) -> None:
     check(ImageFolderConfig(root=str(make_tree(tmp_path, splits)), image_size=8, held_out=held_out))
 
@@ -31,4 +31,6 @@ def test_fashion_mnist() -> None:
 def check(config: DataConfig) -> None:
     data = load_data(config, 0, no_progress)
     counted = count_images(config)
-    assert counted == tuple(len(data.split(name)) for name in ("train", "held_out", "test"))
+    assert counted[:3] == tuple(len(data.split(name)) for name in ("train", "held_out", "test"))
+    assert counted.held_out_drawn == data.held_out_drawn
+    assert counted.calibration == len(data.calibration)

@@ -68,7 +68,7 @@ def _learning_s(config: RunStep, images: ImageCounts, speed: Speed, left_s: floa
     training, measure = config.training, config.evaluation.measure
     per_epoch = max(images.train, training.epoch_images)
     judged = _CALIBRATED * min(training.calibration_images, images.train) + images.held_out  # for a subnet's accuracy
-    calibrated = _CALIBRATED * min(measure.calibration_images, images.held_out)
+    calibrated = _CALIBRATED * min(measure.calibration_images, images.calibration)
     evaluated = calibrated + (min(measure.images, images.held_out) or images.held_out)
     tested = calibrated + images.test
     subnets = 2 + training.random_subnets

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from hwnas.spaces.ofa_mbv3 import OfaMbv3Config
 
-__all__ = ["ladder", "resolutions_up_to"]
+__all__ = ["ladder"]
 
 _RUNGS = ((48, 0.35), (64, 0.35), (64, 0.5))
 _PHOTO_RUNGS = ((96, 0.25), (96, 0.35), (96, 0.5), (128, 0.35), (128, 0.5), (160, 0.5), (160, 0.75), (192, 0.75),
@@ -36,9 +36,9 @@ def ladder(shorter_side: int, channels: int) -> list[OfaMbv3Config]:
     return [_space(pixels, width) for pixels, width in fitting]
 
 
-def resolutions_up_to(largest: int, step: int = 0) -> tuple[int, ...]:
-    """Three resolutions of networks, `largest` the last, `step` pixels apart; 0: as their size suggests."""
-    step = step or (16 if largest >= 96 else 8)
+def _resolutions_up_to(largest: int) -> tuple[int, ...]:
+    """Three resolutions of networks, `largest` the last."""
+    step = 16 if largest >= 96 else 8
     return (largest - 2 * step, largest - step, largest)
 
 
@@ -47,7 +47,7 @@ def _space(pixels: int, width: float) -> OfaMbv3Config:
     name = f"ofa_mbv3_{pixels}_w{width:g}"
     return replace(
         OfaMbv3Config(in_channels=0, classes=0), name=name, width_mult=width, strides=strides,
-        resolution=resolutions_up_to(pixels),
+        resolution=_resolutions_up_to(pixels),
     )  # fmt: skip
 
 
