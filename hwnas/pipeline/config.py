@@ -16,6 +16,8 @@ from hwnas.export.config import ExportConfig, VerifyConfig
 from hwnas.latency.config import OnboardConfig, ProtocolConfig
 from hwnas.latency.predictors.dataset_config import LatencyDataConfig
 from hwnas.pipeline.estimates import AccuracyConfig, LatencyConfig
+from hwnas.pipeline.store.plain import to_plain
+from hwnas.pipeline.tracking.config import TrackingConfig
 from hwnas.profiling.config import ProfilingConfig
 from hwnas.runtimes import RUNTIMES
 from hwnas.search.config import SearchConfig
@@ -23,6 +25,7 @@ from hwnas.spaces import SpaceConfig
 from hwnas.training.config import FinetuneConfig, TrainingConfig
 
 __all__ = [
+    "BESIDE",
     "REQUIRED",
     "DeviceStep",
     "EvaluateLatencyStep",
@@ -50,18 +53,22 @@ REQUIRED = "???"
 Arch = Mapping[str, Any] | str
 """A network of the space: a mapping with the space's keys, JSON text, or the path of a JSON file."""
 
+BESIDE = ("tracking",)
+"""Settings that no result depends on."""
+
 S = TypeVar("S", bound="Step")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """What every step is asked for: the `seed` of all that is random.
+    """What every step is asked for: the `seed` of all that is random, and what follows it, by `tracking`.
 
     Paths that are None are looked for where the step before writes, beside the folder. Raises ConfigError, one
     line, for a value that is not valid.
     """
 
     seed: int = 0
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
     def __post_init__(self) -> None:
         for one in fields(self):
@@ -72,6 +79,11 @@ class Step:
         """What of this a step of `kind` is asked for, by name; of what this does not say the default."""
         names = [one.name for one in fields(kind) if hasattr(self, one.name)]
         return kind(**{name: getattr(self, name) for name in names})
+
+    def settings(self) -> dict[str, Any]:
+        """What a result may depend on, JSON-able: all but `BESIDE`."""
+        values: dict[str, Any] = to_plain(self)
+        return {key: value for key, value in values.items() if key not in BESIDE}
 
 
 @dataclass(frozen=True, kw_only=True)

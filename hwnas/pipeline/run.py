@@ -114,7 +114,7 @@ def _prepared(asked: RunStep, folder: Path, names: Sequence[str], reporter: Repo
         config, seconds = make_plan(asked, folder, names, reporter)
         ahead = list(names)
     else:
-        settings = json.loads(json.dumps(to_plain(config)))
+        settings = json.loads(json.dumps(config.settings()))
         ahead = _ahead(settings, before if isinstance(before, dict) else {}, folder, names)
         if ahead or before != settings:
             check_run(config, folder, names, reporter)
@@ -133,7 +133,7 @@ def _prepared(asked: RunStep, folder: Path, names: Sequence[str], reporter: Repo
 
 def _keep(config: RunStep, folder: Path) -> None:
     """The settings of the run, which the next one is held against; written where they are others."""
-    settings, path = json.loads(json.dumps(to_plain(config))), folder / "inputs.json"
+    settings, path = json.loads(json.dumps(config.settings())), folder / "inputs.json"
     if read_or_none(path) != settings:
         write_json(path, settings)
 
