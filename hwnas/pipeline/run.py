@@ -115,7 +115,7 @@ def _prepared(asked: RunStep, folder: Path, names: Sequence[str], reporter: Repo
         config, seconds = make_plan(asked, folder, names, reporter)
         ahead = list(names)
     else:
-        settings = json.loads(json.dumps(to_plain(config)))
+        settings = _settings(config)
         ahead = _ahead(settings, before if isinstance(before, dict) else {}, folder, names)
         if ahead or before != settings:
             check_run(config, folder, names, reporter)
@@ -134,9 +134,14 @@ def _prepared(asked: RunStep, folder: Path, names: Sequence[str], reporter: Repo
 
 def _keep(config: RunStep, folder: Path) -> None:
     """The settings of the run, which the next one is held against; written where they are others."""
-    settings, path = json.loads(json.dumps(to_plain(config))), folder / "inputs.json"
+    settings, path = _settings(config), folder / "inputs.json"
     if read_or_none(path) != settings:
         write_json(path, settings)
+
+
+def _settings(config: RunStep) -> dict[str, Any]:
+    """As JSON holds them; without the executor, which changes nothing but the time taken."""
+    return {key: value for key, value in json.loads(json.dumps(to_plain(config))).items() if key != "executor"}
 
 
 def _ahead(settings: Mapping[str, Any], before: Mapping[str, Any], folder: Path, names: Sequence[str]) -> list[str]:

@@ -26,6 +26,7 @@ __all__ = ["PLAN_FILE", "read_plan", "write_plan"]
 PLAN_FILE = "plan.yaml"
 
 _ASKED = "# asked: "
+_ELSEWHERE = "executor"  # changes nothing but the time taken, and may be another when the plan is run again
 _PARTS = {
     "training": TrainingConfig, "evaluation": EvaluationConfig, "profiling": ProfilingConfig, "search": SearchConfig,
     "finetune": FinetuneConfig,
@@ -37,7 +38,7 @@ def write_plan(config: RunStep, asked: RunStep, folder: Path) -> Path:
     same again, in a folder of its own if it is given a name.
     """
     settings: dict[str, Any] = {
-        **{field.name: to_plain(getattr(config, field.name)) for field in fields(RunStep)},
+        **{one.name: to_plain(getattr(config, one.name)) for one in fields(RunStep) if one.name != _ELSEWHERE},
         "hours": None,
         "given": [],
     }
@@ -73,7 +74,7 @@ def read_plan(asked: RunStep, folder: Path) -> RunStep | None:
 
 
 def _digest(asked: RunStep) -> str:
-    return sha256_of_json({key: value for key, value in to_plain(asked).items() if key != "name"})
+    return sha256_of_json({key: value for key, value in to_plain(asked).items() if key not in ("name", _ELSEWHERE)})
 
 
 def _schema_of(data: DataConfig) -> str:
