@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable
 from contextlib import ExitStack
 from functools import partial
 from itertools import islice
@@ -63,7 +63,7 @@ class Executor(ABC):
         make: Callable[[Item], Result],
         items: Iterable[Item],
         begin: Callable[[], object] = nothing,
-    ) -> Iterator[tuple[int, Result]]:
+    ) -> Generator[tuple[int, Result], None, None]:
         """The number of each of `items`, counted from 0, and `make(item)`, in the order in which they are completed.
 
         `make` and `begin` are called in worker processes, in copies: they are picklable, and what they change is seen

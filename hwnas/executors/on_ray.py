@@ -186,11 +186,13 @@ def _check_nodes(ray: ModuleType) -> None:
     def about(folder: str) -> tuple[str | None, bool]:
         # Inside a function it is sent as it is: a node without hwnas could not import it.
         import os
+        from contextlib import suppress
 
-        try:
-            from hwnas.version import __version__ as version
-        except ImportError:
-            version = None
+        version: str | None = None
+        with suppress(ImportError):
+            from hwnas.version import __version__ as found
+
+            version = found
         return version, os.path.isdir(folder)  # noqa: PTH112
 
     here = str(Path.cwd())

@@ -118,7 +118,7 @@ def test_ctrl_c_ends_what_is_under_way(executor: Executor, tmp_path: Path) -> No
 
 
 def _alive(process: int) -> bool:
-    return psutil.pid_exists(process) and psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+    return psutil.pid_exists(process) and bool(psutil.Process(process).status() != psutil.STATUS_ZOMBIE)
 
 
 def test_a_worker_that_always_dies_is_one_line(executor: Executor) -> None:
