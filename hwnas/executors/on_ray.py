@@ -210,6 +210,8 @@ def _check_nodes(ray: ModuleType) -> None:
     for one in answered:
         try:
             version, has_folder = ray.get(one)
+        except (ray.exceptions.TaskUnschedulableError, ray.exceptions.NodeDiedError):
+            continue  # it has left the cluster, which notices that late
         except ray.exceptions.RayError as error:
             raise ExecutorError(f"executor=ray: {asked[one]} can't work ({_first_line(error)})") from error
         if version != __version__:
