@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 __all__ = [
     "ArchError",
@@ -13,6 +14,7 @@ __all__ = [
     "CoverageError",
     "DataError",
     "DeviceError",
+    "ExecutorError",
     "ExportError",
     "HwnasError",
     "InfeasibleBudgetError",
@@ -28,9 +30,19 @@ __all__ = [
 class HwnasError(Exception):
     """Base of every error that input, files or hardware can cause. The message is one line."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exceptions are copied to other processes by a call with their message; some of these take other arguments.
+        return _again, (type(self), self.args), vars(self)
+
 
 class ConfigError(HwnasError):
     """A configuration key or value is not valid."""
+
+
+def _again(kind: type[HwnasError], arguments: tuple[Any, ...]) -> HwnasError:
+    error = kind.__new__(kind)
+    error.args = arguments
+    return error
 
 
 class ArchError(HwnasError):
@@ -67,6 +79,10 @@ class InfeasibleBudgetError(HwnasError):
 
 class ExportError(HwnasError):
     """A network could not be written, or the written file differs from it."""
+
+
+class ExecutorError(HwnasError):
+    """A worker died, or a cluster of workers does not answer or can't do the work."""
 
 
 class DeviceError(HwnasError):

@@ -12,6 +12,7 @@ from hwnas.accuracy.measure_config import EvaluationConfig
 from hwnas.data.config import DataConfig, DigitsConfig, FashionMnistConfig, ImageFolderConfig, NoDataConfig
 from hwnas.devices.config import DeviceConfig
 from hwnas.errors import ConfigError, choices
+from hwnas.executors.config import ExecutorConfig
 from hwnas.export.config import ExportConfig, VerifyConfig
 from hwnas.latency.config import OnboardConfig, ProtocolConfig
 from hwnas.latency.predictors.dataset_config import LatencyDataConfig
@@ -53,7 +54,7 @@ REQUIRED = "???"
 Arch = Mapping[str, Any] | str
 """A network of the space: a mapping with the space's keys, JSON text, or the path of a JSON file."""
 
-BESIDE = ("tracking",)
+BESIDE = ("executor", "tracking")
 """Settings that no result depends on."""
 
 S = TypeVar("S", bound="Step")
@@ -133,6 +134,7 @@ class EvaluateStep(SpaceStep):
     checkpoint: str | None = None
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     predictor: PredictorConfig = field(default_factory=PredictorConfig)
+    executor: ExecutorConfig = field(default_factory=ExecutorConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,6 +212,7 @@ class ExportStep(SpaceStep, DeviceStep):
     precisions: tuple[str, ...] = ()
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
+    executor: ExecutorConfig = field(default_factory=ExecutorConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,6 +273,7 @@ class RunStep(SpaceStep, DeviceStep):
     export: ExportConfig = field(default_factory=ExportConfig)
     formats: tuple[str, ...] = ()
     precisions: tuple[str, ...] = ()
+    executor: ExecutorConfig = field(default_factory=ExecutorConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
