@@ -19,8 +19,8 @@ from tests.running import run_hwnas
 needs_ssh = pytest.mark.skipif(lacking("ssh") is not None, reason=str(lacking("ssh")))
 TINY = (
     "experiment=smoke", "runtime=onnxruntime", "space.depths=[1]", "space.kernel_sizes=[3,5]",
-    "space.expand_ratios=[3]", "profiling.networks=0", "profiling.rounds=2", "profiling.max_rounds=2", "profiling.slice_ms=0.2",
-    "profiling.warm_up_ms=1", "profiling.reference_copies=1",
+    "space.expand_ratios=[3]", "profiling.networks=0", "profiling.rounds=2", "profiling.max_rounds=2",
+    "profiling.slice_ms=0.2", "profiling.warm_up_ms=1", "profiling.reference_copies=1",
 )  # fmt: skip
 
 
