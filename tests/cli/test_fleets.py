@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from hwnas.latency.tables.table import read_table
-from tests.devices.servers import Sshd, lacking, sshd
+from tests.devices.servers import Sshd, lacking, small_disk, sshd
 from tests.running import run_hwnas
 
 needs_ssh = pytest.mark.skipif(lacking("ssh") is not None, reason=str(lacking("ssh")))
@@ -107,6 +107,19 @@ def test_a_unit_that_is_not_there_is_left_out(boards: list[Sshd], tmp_path: Path
     done = run_hwnas("profile", *TINY, f"fleet={fleet}", f"hydra.run.dir={tmp_path / 'profile'}")
     assert done.returncode == 0, done.stderr
     assert "local at 127.0.0.1:1 is left out: " in done.stdout
+    [table] = profiled(tmp_path / "profile")["tables"]
+    assert [unit["models"] for unit in table["units"]] == [table["operators"], 0]
+
+
+@needs_ssh
+def test_a_unit_whose_disk_is_full_is_left_out(boards: list[Sshd], tmp_path: Path) -> None:
+    full = boards[1].home / "full"
+    fleet = written(tmp_path / "rack.yaml", [entry(boards[0]), entry(boards[1], folder=str(full))])
+    with small_disk(full, "100k"):
+        done = run_hwnas("profile", *TINY, f"fleet={fleet}", f"hydra.run.dir={tmp_path / 'profile'}")
+    assert done.returncode == 0, done.stderr
+    assert f"{boards[1].port} is left out: " in done.stdout
+    assert "is full there" in done.stdout
     [table] = profiled(tmp_path / "profile")["tables"]
     assert [unit["models"] for unit in table["units"]] == [table["operators"], 0]
 
