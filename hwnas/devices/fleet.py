@@ -67,14 +67,10 @@ def read_fleet(path: Path | str, defaults: DeviceConfig) -> tuple[Unit, ...]:
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        raise DeviceError(
-            f"fleet={path}: no such file: expected a YAML list of units, such as - device: raspberry_pi_5"
-        )
+        raise DeviceError(f"fleet={path}: no such file: expected a YAML list of units, each such as - device: local")
     entries = read_profile(path, ("silence_s",))
     if not isinstance(entries, list) or not entries:
-        raise DeviceError(
-            f"{path}: expected a list of units, each such as - device: raspberry_pi_5, got {_kind(entries)}"
-        )
+        raise DeviceError(f"{path}: expected a list of units, each such as - device: local, got {_kind(entries)}")
     units = tuple(_unit(f"{path}: unit {number}", entry, defaults) for number, entry in enumerate(entries, 1))
     check_units(units, str(path))
     return units

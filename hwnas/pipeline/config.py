@@ -248,6 +248,7 @@ class ValidateTableStep(DeviceStep):
 
     table: str | None = None
     n: int = 50
+    executor: ExecutorConfig = field(default_factory=ExecutorConfig)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,6 +14,9 @@ from hwnas.data.image_stamp import images_stamp
 from hwnas.devices.config import DeviceConfig
 from hwnas.devices.profile import is_profile_file, profile_path
 from hwnas.errors import StorageError
+from hwnas.executors.choose import open_executor
+from hwnas.executors.config import ExecutorConfig
+from hwnas.executors.executor import Executor
 from hwnas.files import sha256_of_file
 from hwnas.latency.tables.table import table_path
 from hwnas.pipeline.config import DeviceStep, SpaceStep
@@ -22,6 +26,7 @@ from hwnas.pipeline.store.folders import step_folder
 from hwnas.pipeline.store.plain import from_plain, to_plain
 from hwnas.pipeline.store.steps import read_result
 from hwnas.pipeline.trained_on import as_imagenet, read_trained_on
+from hwnas.profiling.config import ProfilingConfig
 from hwnas.progress import Progress, no_progress
 from hwnas.spaces import Space
 
@@ -46,6 +51,7 @@ __all__ = [
     "table_files",
     "tables_of",
     "trained_checkpoint",
+    "writers",
 ]
 
 
@@ -183,3 +189,14 @@ def device_inputs(config: DeviceConfig) -> dict[str, Any]:
     if is_profile_file(config.name):
         values |= {"name": Path(config.name).stem, "profile": sha256_of_file(profile_path(config.name))}
     return values
+
+
+def writers(config: ExecutorConfig, profiling: ProfilingConfig) -> AbstractContextManager[Executor | None]:
+    """What writes models to be measured, None for this process: compiling takes seconds each; other files are written
+    before a worker has started.
+    """
+    from hwnas.profiling.runtimes import runtime_named
+
+    if runtime_named(profiling.runtime).model_format.compiles_for_target or config.is_asked:
+        return open_executor(config)
+    return nullcontext()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -15,10 +15,9 @@ from hwnas.devices.fleet import Unit, check_units, read_fleet
 from hwnas.devices.profile import load_profile
 from hwnas.errors import ConfigError
 from hwnas.executors.choose import open_executor
-from hwnas.executors.executor import Executor
 from hwnas.latency.tables.table import LatencyTable
 from hwnas.pipeline.config import ProfileStep
-from hwnas.pipeline.inputs import device_inputs
+from hwnas.pipeline.inputs import device_inputs, writers
 from hwnas.pipeline.space import resolve_space
 from hwnas.pipeline.store.plain import optional, to_plain
 from hwnas.pipeline.store.steps import run_step, step_of
@@ -169,7 +168,7 @@ def _alone(config: ProfileStep, units: Sequence[Unit], reporter: Reporter, works
     with (
         reporter.step(_title(work, unit.profile.name)) as progress,
         connect(unit.profile, unit.device) as transport,
-        _writers(config, work) as executor,
+        writers(config.executor, work.config) as executor,
     ):
         measure_table(work, transport, progress, executor)
 
@@ -186,7 +185,7 @@ def _together(config: ProfileStep, units: Sequence[Unit], reporter: Reporter, wo
     models = ", ".join(f"{len(own)} × {name}" for name, own in of_model.items())
     with reporter.step(_title(open_works[0], models)) as progress:
         for number, work in enumerate(open_works):
-            with _writers(config, work) as executor:
+            with writers(config.executor, work.config) as executor:
                 work.models.write(part(progress_of_writing(progress), number, len(open_works)), executor)
         workers = replace(config.executor, workers=sum(map(len, of_model.values())))
         with open_executor(workers if config.executor.kind == "local" else config.executor) as executor:
@@ -196,13 +195,6 @@ def _together(config: ProfileStep, units: Sequence[Unit], reporter: Reporter, wo
         for work, measured in zip(open_works, found, strict=True):
             work.finish(measured)
         progress(1.0, "done")
-
-
-def _writers(config: ProfileStep, work: TableWork) -> AbstractContextManager[Executor | None]:
-    """Who writes the models: compiling takes seconds each; others are written faster than a worker starts."""
-    if work.models.compiles or config.executor.is_asked:
-        return open_executor(config.executor)
-    return nullcontext()
 
 
 def _title(work: TableWork, where: str) -> str:

@@ -19,7 +19,7 @@ import numpy as np
 
 from hwnas.devices.connect import connect
 from hwnas.devices.fleet import Unit
-from hwnas.errors import DeviceError, ExecutorError
+from hwnas.errors import DeviceError, ExecutorError, HwnasError, StorageError
 from hwnas.executors.executor import Executor
 from hwnas.profiling.agent import REFERENCE
 from hwnas.profiling.build import TableWork
@@ -92,7 +92,7 @@ def measure_tables(
     return [fleet.measured() for fleet in fleets]
 
 
-def _measured(order: _Order) -> DeviceError | ExecutorError | None:
+def _measured(order: _Order) -> HwnasError | None:
     """Measures into the order's journal; what the device failed with."""
     try:
         with (
@@ -103,7 +103,7 @@ def _measured(order: _Order) -> DeviceError | ExecutorError | None:
                 transport, order.models, order.reference, order.config, seed=order.seed, journal=journal,
                 progress=no_progress, shapes=order.shapes,
             )  # fmt: skip
-    except DeviceError as error:
+    except (DeviceError, StorageError) as error:  # StorageError: the device is full
         return error
     return None
 
@@ -152,7 +152,7 @@ class _Fleet:
             if own[id(share)] and not self._settled(share, own[id(share)])
         ]
 
-    def note(self, order: _Order, problem: DeviceError | ExecutorError | None) -> None:
+    def note(self, order: _Order, problem: HwnasError | None) -> None:
         """What came of an order, where it was one of this table's."""
         for share in self._shares:
             if share.journal != order.journal:

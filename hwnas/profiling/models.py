@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from hwnas.progress import Progress
 from hwnas.spaces import Operator, Space
 from hwnas.version import __version__
 
-__all__ = ["TableModels"]
+__all__ = ["TableModels", "write_models"]
 
 
 class TableModels:
@@ -31,7 +32,6 @@ class TableModels:
 
     def __init__(self, space: Space, device: DeviceProfile, config: ProfilingConfig, folder: Path, seed: int) -> None:
         runtime = runtime_named(config.runtime)
-        self.compiles = runtime.model_format.compiles_for_target
         self.genotypes = nested_networks(space, config.networks, np.random.default_rng(seed))
         self._parts: dict[str, Sequence[Operator]] = {f"o{i}": [one] for i, one in enumerate(space.operators)}
         self._parts |= {f"n{i}": space.operators_of(genotype) for i, genotype in enumerate(self.genotypes)}
@@ -40,22 +40,34 @@ class TableModels:
         of = [space.config(), runtime.format, runtime.installed_version, config.precision, config.batch,
               len(self.genotypes), target, seed, __version__]  # fmt: skip
         self.folder = folder / sha256_of_json(of)[:16]
-        self._write = partial(_written, model_writer(config, device.tvm_target), seed)
+        self._writer, self._seed = model_writer(config, device.tvm_target), seed
         self.files = {name: self.folder / f"{name}{runtime.suffix}" for name in self._parts}
         self.reference = self.files.pop(REFERENCE)
         self.shapes = {name: input_shape(operators[0], config.batch) for name, operators in self._parts.items()}
 
     def write(self, progress: Progress, executor: Executor | None = None) -> None:
-        """Writes the files that are not there yet, with `executor` or one after another."""
+        """Writes the files that are not there yet (see `write_models`)."""
         paths = {**self.files, REFERENCE: self.reference}
-        items = [(list(self._parts[name]), path) for name, path in paths.items() if not path.exists()]
-        done = len(paths) - len(items)
-        written = enumerate(map(self._write, items)) if executor is None else executor.each(
-            "writing models", self._write, items
-        )  # fmt: skip
-        progress(done / len(paths), f"writing models {done}/{len(paths)}")
-        for number, _ in enumerate(written, done + 1):
-            progress(number / len(paths), f"writing models {number}/{len(paths)}")
+        models = {path: self._parts[name] for name, path in paths.items()}
+        write_models(models, self._writer, self._seed, progress, executor)
+
+
+def write_models(
+    models: Mapping[Path, Sequence[Operator]],
+    write: ModelWriter,
+    seed: int,
+    progress: Progress,
+    executor: Executor | None = None,
+) -> None:
+    """Writes the file of each chain of operators that is not there yet: with `executor`, or one after another."""
+    items = [(list(operators), path) for path, operators in models.items() if not path.exists()]
+    make, done = partial(_written, write, seed), len(models) - len(items)
+    if executor is None:
+        written: Iterable[object] = map(make, items)
+    else:
+        written = executor.each("writing models", make, items)
+    for number, _ in enumerate(chain([None], written), done):
+        progress(number / len(models), f"writing models {number}/{len(models)}")
 
 
 def _written(write: ModelWriter, seed: int, item: tuple[Sequence[Operator], Path]) -> Path:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import stat
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Any
 import pytest
 
 from hwnas.latency.tables.table import read_table
-from tests.devices.servers import Sshd, lacking, sshd
+from tests.devices.servers import Sshd, lacking, small_disk, sshd
 from tests.running import run_hwnas
 
 needs_ssh = pytest.mark.skipif(lacking("ssh") is not None, reason=str(lacking("ssh")))
@@ -107,6 +109,58 @@ def test_a_unit_that_is_not_there_is_left_out(boards: list[Sshd], tmp_path: Path
     assert "local at 127.0.0.1:1 is left out: " in done.stdout
     [table] = profiled(tmp_path / "profile")["tables"]
     assert [unit["models"] for unit in table["units"]] == [table["operators"], 0]
+
+
+@needs_ssh
+def test_a_unit_whose_disk_is_full_is_left_out(boards: list[Sshd], tmp_path: Path) -> None:
+    full = boards[1].home / "full"
+    fleet = written(tmp_path / "rack.yaml", [entry(boards[0]), entry(boards[1], folder=str(full))])
+    with small_disk(full, "100k"):
+        done = run_hwnas("profile", *TINY, f"fleet={fleet}", f"hydra.run.dir={tmp_path / 'profile'}")
+    assert done.returncode == 0, done.stderr
+    assert f"{boards[1].port} is left out: " in done.stdout
+    assert "is full there" in done.stdout
+    [table] = profiled(tmp_path / "profile")["tables"]
+    assert [unit["models"] for unit in table["units"]] == [table["operators"], 0]
+
+
+@needs_ssh
+@pytest.mark.slow
+def test_a_node_that_leaves_takes_its_unit_along(boards: list[Sshd], tmp_path: Path) -> None:
+    """Devices hang on nodes of a cluster; the table is whole without the node that is gone."""
+    utilities = pytest.importorskip("ray.cluster_utils", reason="ray is not installed: pip install 'hwnas[ray]'")
+    node = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 100 * 2**20}
+    cluster = utilities.Cluster(initialize_head=True, head_node_args={**node, "resources": {"rack1": 1}})
+    try:
+        second = cluster.add_node(**node, resources={"rack2": 1})
+        hosts = [entry(boards[0], host="rack1"), entry(boards[1], host="rack2")]
+        rounds = ("profiling.rounds=60", "profiling.max_rounds=60")
+        command = [
+            sys.executable, "-m", "hwnas.cli.main", "profile", *TINY, *rounds, "fleet.tolerance=9", "executor=ray",
+            f"executor.address={cluster.address}", f"fleet={written(tmp_path / 'rack.yaml', hosts)}",
+            f"hydra.run.dir={tmp_path / 'profile'}",
+        ]  # fmt: skip
+        running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + 120
+        while not any(path.stat().st_size > 10_000 for path in journals(tmp_path)[1:]):
+            assert time.monotonic() < deadline
+            assert running.poll() is None, running.communicate()
+            time.sleep(0.2)
+        cluster.remove_node(second, allow_graceful=False)
+        printed, errors = running.communicate(timeout=300)
+        assert running.returncode == 0, errors
+        assert "is left out: profile: rack2 is no longer a node of the cluster" in printed
+        [table] = profiled(tmp_path / "profile")["tables"]
+        assert sum(unit["models"] for unit in table["units"]) == table["operators"]
+        nobody = written(tmp_path / "other.yaml", [entry(boards[0], host="rack3")])
+        done = run_hwnas(*command[3:-2], f"fleet={nobody}", f"hydra.run.dir={tmp_path / 'other'}")
+        assert "no node with the resource 'rack3': did you mean 'rack1'" in done.stderr
+    finally:
+        cluster.shutdown()
+
+
+def journals(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("units/*.jsonl"))
 
 
 @pytest.mark.parametrize(
