@@ -15,10 +15,10 @@ import numpy as np
 import hwnas
 from hwnas.accuracy.config import PredictorConfig
 from hwnas.accuracy.predictor import AccuracyPredictor
-from hwnas.latency.tables.table import LatencyTable, table_path, write_table
+from hwnas.latency.tables.table import LatencyTable, NetworkRows, OperatorRows, table_path, write_table
 from hwnas.spaces import Space
 
-__all__ = ["SETTING", "write_devices", "write_predictor"]
+__all__ = ["SETTING", "write_by_macs", "write_devices", "write_predictor"]
 
 SETTING = "onnxruntime-fp32-1t"
 _MEASURED = "ofa_mbv3_32/emerald_rapids_2_cores"
@@ -42,6 +42,21 @@ def write_predictor(path: Path, space: Space, rows: int = 150, seed: int = 0) ->
     by_choice = features @ rng.normal(0, 0.004, features.shape[1])
     accuracies = 0.85 + 0.03 * (macs - macs.mean()) / macs.std() + by_choice + rng.normal(0, 0.003, rows)
     return AccuracyPredictor.fit(space, genotypes, accuracies, PredictorConfig(), rng).save(path)
+
+
+def write_by_macs(path: Path, space: Space) -> Path:
+    """A table of any space, whose operators take a ms for a million multiplications and a hundredth of one more."""
+    count = len(space.operators)
+    cost = np.array([operator.macs / 1e6 + 0.01 for operator in space.operators])
+    samples, none = np.ones(count, dtype=np.int64), np.zeros(0)
+    operators = OperatorRows(space.operators, cost, cost, cost, samples, cost, ("",) * count)
+    networks = NetworkRows((), none, none, none, none.astype(np.int64), none, none)
+    arch = space.arch(space.extreme(largest=True)).to_dict()
+    provenance = {
+        "device": "local", "runtime": "onnxruntime", "runtime_version": "none", "precision": "fp32", "threads": 1,
+        "reference": {"arch": arch, "seed": 0, "latency_ms": 1.0},
+    }  # fmt: skip
+    return write_table(LatencyTable(operators, networks, provenance), path)
 
 
 def _scaled(table: LatencyTable, device: str, rng: np.random.Generator) -> LatencyTable:

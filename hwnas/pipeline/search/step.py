@@ -94,7 +94,7 @@ def _evaluate(
     folder: Path,
     space: Space,
     checkpoint: Path,
-    settings: Sequence[Setting],
+    targets: Sequence[Setting],
     found: Sequence[Found],
     reporter: Reporter,
 ) -> dict[tuple[bool, bytes], float]:
@@ -108,7 +108,7 @@ def _evaluate(
 
     measured: dict[tuple[bool, bytes], float] = {}
     for int8 in (False, True):
-        own = [one for setting, one in zip(settings, found, strict=True) if setting.is_int8 == int8]
+        own = [one for target, one in zip(targets, found, strict=True) if target.is_int8 == int8]
         if not own:
             continue
         genotypes = space.unique(np.array([row for one in own for best in one.best for row in best], dtype=np.int64))
