@@ -17,6 +17,7 @@ import argparse
 import statistics
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ import hwnas
 from hwnas.executors.choose import open_executor
 from hwnas.executors.config import ExecutorConfig
 from hwnas.executors.executor import Executor
-from hwnas.files import write_json, write_text
+from hwnas.files import read_json, write_json, write_text
 
 DEVICES, ITEMS = 1000, (10_000, 100_000)
 
@@ -38,21 +39,28 @@ DEVICES, ITEMS = 1000, (10_000, 100_000)
 def main() -> None:
     arguments = parse()
     kinds = ["local", *(["ray"] if find_spec("ray") else [])]
-    found: dict[str, Any] = {"about": about("ray", "torch")}
-    found |= speedups(arguments)
-    found |= ray_overhead(arguments.workers, arguments.items, arguments.repeats) if "ray" in kinds else {
-        "ray_overhead": None
-    }  # fmt: skip
-    found["devices_1000"] = searched(DEVICES, arguments.workers)
-    found["devices_1000_s"] = found["devices_1000"]["wall_s"]
-    found["driver_memory_mib"] = {kind: {str(items): growth_mib(kind, items) for items in ITEMS} for kind in kinds}
-    write_json(arguments.json, found)
+    parts: dict[str, Callable[[], dict[str, Any]]] = {
+        "speedups": lambda: speedups(arguments),
+        "ray": lambda: ray_overhead(arguments.workers, arguments.items, arguments.repeats, kinds),
+        "devices": lambda: many_devices(arguments.workers),
+        "memory": lambda: {
+            "driver_memory_mib": {kind: {str(items): growth_mib(kind, items) for items in ITEMS} for kind in kinds}
+        },
+    }
+    found: dict[str, Any] = read_json(arguments.json) if arguments.only and arguments.json.exists() else {}
+    for name in arguments.only or parts:
+        found |= {"about": about("ray", "torch"), **parts[name]()}
+        write_json(arguments.json, found)
     write_text(arguments.json.with_suffix(".md"), page(found))
     print(page(found))
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--only", nargs="+", choices=("speedups", "ray", "devices", "memory"),
+        help="these parts alone; the others stay in the JSON file as they are",
+    )  # fmt: skip
     parser.add_argument("--run", type=Path, help="a folder of hwnas run; without it a small run is made")
     parser.add_argument("--experiment", default="quickstart", help="that run's")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="that run's other settings")
@@ -76,11 +84,19 @@ def speedups(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"speedup_2_workers": {step: ratio(one) for step, one in times.items()}, "times_s": times}
 
 
-def ray_overhead(workers: int, items: int, repeats: int) -> dict[str, Any]:
+def many_devices(workers: int) -> dict[str, Any]:
+    """One search of all of them."""
+    found = searched(DEVICES, workers)
+    return {"devices_1000_s": found["wall_s"], "devices_1000": found}
+
+
+def ray_overhead(workers: int, items: int, repeats: int, kinds: Sequence[str]) -> dict[str, Any]:
     """The share by which `items` of a second take longer on Ray."""
+    if "ray" not in kinds:
+        return {"ray_overhead": None}
     seconds: dict[str, list[float]] = {}
     started = 0.0
-    for kind in ("local", "ray"):
+    for kind in kinds:
         began = time.monotonic()
         with open_executor(ExecutorConfig(kind, workers)) as executor:
             started = time.monotonic() - began
@@ -101,19 +117,22 @@ def timed(executor: Executor, items: int) -> float:
 
 
 def page(found: dict[str, Any]) -> str:
-    """The result for people."""
-    devices = found["devices_1000"]
-    rows = [(f"{step}, two workers beside one", f"{value:.2f} ×") for step, value in found["speedup_2_workers"].items()]
-    if found["ray_overhead"] is not None:
+    """The result for people, of the parts that there are."""
+    rows = [
+        (f"{step}, two workers beside one", f"{value:.2f} ×")
+        for step, value in found.get("speedup_2_workers", {}).items()
+    ]
+    if found.get("ray_overhead") is not None:
         rows.append(("Ray beside processes, items of 1 s", f"{100 * found['ray_overhead']:+.1f} %"))
         rows.append(("Ray's start", f"{found['ray_start_s']:.1f} s"))
-    rows.append((
-        f"search of {devices['devices']:,} devices", f"{devices['wall_s']:.0f} s (CPU {devices['cpu_s']:.0f} s)"
-    ))  # fmt: skip
+    if devices := found.get("devices_1000"):
+        figure = f"{devices['wall_s']:.0f} s (CPU {devices['cpu_s']:.0f} s)"
+        rows.append((f"search of {devices['devices']:,} devices", figure))
     rows += [
         (f"memory of the driver over {int(items):,} items, {kind}", f"{grown:+.1f} MiB")
-        for kind, one in found["driver_memory_mib"].items() for items, grown in one.items()
-    ]  # fmt: skip
+        for kind, one in found.get("driver_memory_mib", {}).items()
+        for items, grown in one.items()
+    ]
     lines = ["# Workers", "", described(found["about"]), "", "| what | figure |", "|---|---|"]
     return "\n".join([*lines, *(f"| {what} | {figure} |" for what, figure in rows), ""])
 

@@ -132,7 +132,7 @@ def _photographs(quickstart: Load) -> Load:
         "measure_s": f"the same: {settings['rounds']} slices of {settings['slice_ms']:g} ms or"
         f" {settings['min_repeats']} inferences, whichever is longer",
         "search_core_s": quickstart.sources["search_core_s"] + " (of the smaller space)",
-        "finetune_s": "one epoch at the supernet's speed",
+        "finetune_s": "assumed: one epoch, at the supernet's speed",
         "file_core_s": quickstart.sources["file_core_s"] + " (of smaller networks)",
         "validate_s": f"{test:,} images, the network and ten to compare it with, at the speed of evaluation",
     }

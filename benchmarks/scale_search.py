@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import subprocess
 import sys
@@ -41,6 +42,7 @@ def searched(devices: int, workers: int) -> dict[str, Any]:
         return {
             "devices": len({entry["device"] for entry in selected}),
             "networks": len(selected),
+            "distinct_networks": len({json.dumps(entry["arch"]) for entry in selected}),
             "workers": workers,
             "wall_s": round(wall_s, 1),
             "cpu_s": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1),

@@ -4,9 +4,9 @@
 
 Seconds of each piece of work (a model written, a network measured, a subnet evaluated, an image trained on, a file
 exported) are read from committed results, all of them from two CPU cores. No GPU was measured: what one is taken to do
-is in `ASSUMED`, with all else that is not measured. The model divides each step's work by the places for it; the
-simulation gives every piece a place, a start and a time that varies, and every training step its barrier. A markdown
-page is written beside the JSON file.
+is in `ASSUMED`, with all else that is not measured. The model counts the turns that a step's pieces
+take on its places; the simulation gives every piece a place, a start and a time that varies, and every training step
+its barrier. A markdown page is written beside the JSON file.
 """
 
 from __future__ import annotations
@@ -33,29 +33,34 @@ _TRAINING_STEPS = 12_800  # of all GPUs together; the rest goes like these
 
 
 def expected(load: Load, given: Assumed, site: Site, split: bool) -> dict[str, float]:
-    """Seconds of each step: its work over its places. `split`: networks are handed to all GPUs, not to one."""
+    """Seconds of each step: as many turns as its places need for its pieces, each as long as the mean piece.
+
+    `split`: networks are handed to all GPUs, not to one.
+    """
     cores, networks = given.cores_per_gpu * site.gpus, load.networks * site.devices
-    places = min(site.gpus if split else 1, networks)
+    files, gpus = networks * load.files, site.gpus if split else 1
     written_s, measured_s = load.models * load.write_core_s, load.models * load.measure_s
-    files = networks * load.files
     return {
         "train": load.images / (given.batch * site.gpus) * max(_step_s(load, given, site).values()),
-        "evaluate": given.worker_start_s + load.subnets * load.subnet_core_s / min(cores, load.subnets),
+        "evaluate": given.worker_start_s + _turns(load.subnets, cores) * load.subnet_core_s,
         "profile": max(
             load.runtimes * (written_s + measured_s),  # of one device, one after the other
-            site.devices * load.runtimes * written_s / cores + measured_s,
+            _turns(site.devices * load.runtimes, cores) * written_s + measured_s,
         ),
-        "search": (site.devices > 1) * given.worker_start_s
-        + site.devices * load.search_core_s / min(cores, site.devices),
-        "finetune": networks * load.finetune_s / given.gpu_over_cpu / places,
-        "export": given.worker_start_s + files * load.file_core_s / min(cores, _processes(files)),
-        "validate": networks * load.validate_s / given.gpu_over_cpu / places,
-    }  # fmt: skip
+        "search": (site.devices > 1) * given.worker_start_s + _turns(site.devices, cores) * load.search_core_s,
+        "finetune": _turns(networks, gpus) * load.finetune_s / given.gpu_over_cpu,
+        "export": given.worker_start_s + _turns(files, min(cores, _processes(files))) * load.file_core_s,
+        "validate": _turns(networks, gpus) * load.validate_s / given.gpu_over_cpu,
+    }
+
+
+def _turns(pieces: int, places: int) -> int:
+    return -(-pieces // places)
 
 
 def _processes(files: int) -> int:
     """The most that an export starts."""
-    return -(-files // _FILES_PER_PROCESS)
+    return _turns(files, _FILES_PER_PROCESS)
 
 
 def _step_s(load: Load, given: Assumed, site: Site) -> dict[str, float]:

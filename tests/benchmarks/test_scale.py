@@ -49,11 +49,9 @@ def test_a_small_site_by_hand() -> None:
     by_hand = {"train": 320.0, "evaluate": 6.0, "profile": 20.0, "search": 2.0, "finetune": 12.0, "export": 9.0,
                "validate": 6.0}  # fmt: skip
     assert simulated(load, given, site, split=False) == pytest.approx(by_hand, rel=0.01)
-    # The model divides by the places, and knows no turns: never more than what happens, and near it here.
-    model = expected(load, given, site, split=False)
-    assert model.keys() == by_hand.keys() == set(STEPS)
-    assert all(model[step] <= by_hand[step] * 1.01 for step in STEPS)
-    assert model["train"] == pytest.approx(320.0)
+    assert set(by_hand) == set(STEPS)
+    # Where pieces take equally long, the model is what happens.
+    assert expected(load, given, site, split=False) == pytest.approx(by_hand)
     # Split over two GPUs, networks are trained on two at a time.
     two = simulated(load, given, Site(devices=3, gpus=2), split=True)
     assert two["finetune"] == pytest.approx(6.0)
