@@ -141,7 +141,7 @@ def load_images(
 def tables_of(config: DeviceStep, folder: Path) -> dict[str, Path]:
     """Each runtime's latency table of the configured device in `folder`, whether it exists or not."""
     settings = {runtime: replace(config.profiling, runtime=runtime).setting for runtime in config.runtimes}
-    return {runtime: table_path(folder, config.device.name, setting) for runtime, setting in settings.items()}
+    return {runtime: table_path(folder, config.device.profile_name, setting) for runtime, setting in settings.items()}
 
 
 def table_files(path: Path) -> dict[str, Path]:
@@ -178,6 +178,6 @@ def data_inputs(config: DataConfig) -> dict[str, Any]:
 def device_inputs(config: DeviceConfig) -> dict[str, Any]:
     """What a step's inputs say of the device: how it is reached; of a profile of the user's own what it says."""
     values: dict[str, Any] = to_plain(config)
-    if (path := Path(config.name)).suffix in (".yaml", ".yml"):
-        values |= {"name": path.stem, "profile": sha256_of_file(profile_path(config.name))}
+    if config.profile_name != config.name:
+        values |= {"name": config.profile_name, "profile": sha256_of_file(profile_path(config.name))}
     return values
