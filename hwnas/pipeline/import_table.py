@@ -45,7 +45,7 @@ def import_published(config: ImportTableStep, folder: Path, reporter: Reporter =
         raise ConfigError("path: which table is to be imported? give path=FILE, or path=FOLDER for format=ofa")
     kind, path, space = config.format, Path(config.path), resolve_space(config)
     files = source_files(path, kind)
-    device = "" if config.device.name == DeviceConfig().name else config.device.name
+    device = "" if config.device.name == DeviceConfig().name else config.device.profile_name
     inputs = {"format": kind, "device": device, "space": space.config(),
               "files": files_digest({file.name: file for file in files})}  # fmt: skip
 

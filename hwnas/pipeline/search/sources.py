@@ -213,7 +213,7 @@ def _tables(config: SearchStep, given: Path) -> dict[str, Path]:
     """
     if given.is_file():
         return {given.stem: given}
-    devices = config.devices or (config.device.name,)
+    devices = tuple(DeviceConfig(name).profile_name for name in config.devices or (config.device.name,))
     if not config.devices and config.device.name == DeviceConfig().name and not (given / config.device.name).exists():
         devices = tuple(sorted({path.parent.name for path in _tables_in(given, "*")})) or devices
     found: dict[str, Path] = {}
