@@ -197,3 +197,22 @@ def test_two_boards_are_two(boards: tuple[Board, Board]) -> None:
     assert not (second.home / "which").exists()
     assert first.config().address != second.config().address
     assert [one.say("uname -m; ls /sys").split() for one in boards] == [[MACHINE]] * 2
+
+
+def test_two_boards_are_a_fleet(boards: tuple[Board, Board], tmp_path: Path) -> None:
+    """Every operator is measured on one of them. Emulation's times differ by anything: nobody is left out for that."""
+    units = [
+        {"device": str(board.profile), **{key: getattr(board.config(), key) for key in
+                                          ("address", "folder", "key_file", "known_hosts")}}
+        for board in boards
+    ]  # fmt: skip
+    (tmp_path / "rack.yaml").write_text(json.dumps(units))  # JSON is YAML
+    fleet = (f"fleet={tmp_path / 'rack.yaml'}", "fleet.tolerance=1000", "device.silence_s=300")
+    done = run_hwnas("profile", *SMALL, "runtime=onnxruntime", *fleet, f"hydra.run.dir={tmp_path / 'profile'}")
+    assert done.returncode == 0, done.stderr
+    [table] = result_of(tmp_path / "profile")["tables"]
+    shares = [unit["models"] for unit in table["units"]]
+    assert sum(shares) == table["operators"] + table["measured_networks"]
+    assert abs(shares[0] - shares[1]) <= 1
+    facts = read_table(tmp_path / "profile" / table["file"]).provenance
+    assert (facts["device"], facts["machine"]["machine"]) == ("emulated", MACHINE)
