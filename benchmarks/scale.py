@@ -2,7 +2,7 @@
 
     python benchmarks/scale.py --json F
 
-`speedup_2_workers`: `hwnas evaluate` of 64 subnets and `hwnas export` of 20 files with one worker and with two, turn
+`speedup_2_workers`: `hwnas evaluate` of 128 subnets and `hwnas export` of 40 files with one worker and with two, turn
 by turn; the ratio of the medians of the whole step's time, the start of the workers included. Of a run that is made
 first, or of `--run`, a folder of `hwnas run`, with a supernet and a search. `ray_overhead`: so many items of one
 second each, `--workers` at once, on Ray and in processes; the extra time's share, with workers that have started, and
@@ -64,7 +64,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--run", type=Path, help="a folder of hwnas run; without it a small run is made")
     parser.add_argument("--experiment", default="quickstart", help="that run's")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="that run's other settings")
-    parser.add_argument("--subnets", type=int, default=64)
+    parser.add_argument("--subnets", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--items", type=int, default=20, help="of one second each")
