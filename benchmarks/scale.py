@@ -2,8 +2,9 @@
 
     python benchmarks/scale.py --json F
 
-`speedup_2_workers`: `hwnas evaluate` of 128 subnets and `hwnas export` of 40 files with one worker and with two, turn
-by turn; the ratio of the medians of the whole step's time, the start of the workers included. Of a run that is made
+`speedup_2_workers`: `hwnas evaluate` of 128 subnets, `hwnas export` of 40 files, and the models that TVM compiles for a
+table, with one worker and with two, turn by turn; the ratio of the medians of the whole step's time, the start of the
+workers included. One worker uses both cores where torch does: while images are prepared and networks examined. Of a run that is made
 first, or of `--run`, a folder of `hwnas run`, with a supernet and a search. `ray_overhead`: so many items of one
 second each, `--workers` at once, on Ray and in processes; the extra time's share, with workers that have started, and
 `ray_start_s` beside; null without Ray. `devices_1000_s`: one `hwnas search` of so many simulated devices.
@@ -25,7 +26,7 @@ from typing import Any
 from machine import about, described
 from scale_memory import growth_mib
 from scale_search import searched
-from scale_steps import made_run, ratio, step_times
+from scale_steps import made_run, model_times, ratio, step_times
 
 import hwnas
 from hwnas.executors.choose import open_executor
@@ -81,6 +82,7 @@ def speedups(arguments: argparse.Namespace) -> dict[str, Any]:
         else:
             run, config = arguments.run, hwnas.load_config([f"experiment={arguments.experiment}", *arguments.set])
         times = step_times(config, run, arguments.subnets, arguments.repeats)
+        times["models"] = model_times(config, arguments.repeats)
     return {"speedup_2_workers": {step: ratio(one) for step, one in times.items()}, "times_s": times}
 
 

@@ -1,4 +1,6 @@
-"""Seconds of `hwnas evaluate` and `hwnas export` with one worker and with two, on a run that is made here or given."""
+"""Seconds of what is handed to workers, with one and with two: evaluation and export, on a run that is made here or given,
+and the writing of models that TVM compiles for a table.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +15,19 @@ from pathlib import Path
 from simulated_devices import write_by_macs
 
 import hwnas
+from hwnas.devices.profile import load_profile
+from hwnas.executors.choose import open_executor
 from hwnas.executors.config import ExecutorConfig
 from hwnas.pipeline.config import PipelineConfig
 from hwnas.pipeline.space import resolve_space
+from hwnas.profiling.models import TableModels
+from hwnas.progress import no_progress
 
-__all__ = ["OWN", "made_run", "ratio", "step_times"]
+__all__ = ["OWN", "made_run", "model_times", "ratio", "step_times"]
 
 Times = dict[int, list[float]]
+
+_NETWORKS = 20  # beside the operators
 
 OWN = (
     "experiment=smoke", "space=ofa_mbv3_32", "space.resolution=[64]", "data.image_size=64",
@@ -64,6 +72,24 @@ def step_times(config: PipelineConfig, run: Path, subnets: int, repeats: int) ->
                 step(one, folder / name)
                 times[name][workers].append(round(time.monotonic() - began, 2))
                 shutil.rmtree(folder)
+    return times
+
+
+def model_times(config: PipelineConfig, repeats: int) -> Times:
+    """Seconds in which the models of a table in TVM are written, turn by turn."""
+    times: Times = {1: [], 2: []}
+    settings = replace(config.profiling, runtime="tvm", networks=_NETWORKS)
+    for _ in range(repeats):
+        for workers in (1, 2):
+            with tempfile.TemporaryDirectory(prefix="hwnas-scale-") as folder:
+                models = TableModels(resolve_space(config), load_profile("local"), settings, Path(folder), 0)
+                began = time.monotonic()
+                if workers == 1:
+                    models.write(no_progress)
+                else:
+                    with open_executor(ExecutorConfig(workers=workers)) as executor:
+                        models.write(no_progress, executor)
+                times[workers].append(round(time.monotonic() - began, 2))
     return times
 
 
