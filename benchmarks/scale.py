@@ -4,10 +4,10 @@
 
 `speedup_2_workers`: `hwnas evaluate` of 128 subnets, `hwnas export` of 40 files, and the models that TVM compiles for a
 table, with one worker and with two, turn by turn; the ratio of the medians of the whole step's time, the start of the
-workers included. One worker uses both cores where torch does: while images are prepared and networks examined. Of a run that is made
-first, or of `--run`, a folder of `hwnas run`, with a supernet and a search. `ray_overhead`: so many items of one
-second each, `--workers` at once, on Ray and in processes; the extra time's share, with workers that have started, and
-`ray_start_s` beside; null without Ray. `devices_1000_s`: one `hwnas search` of so many simulated devices.
+workers included. One worker uses both cores where torch does: while images are prepared and networks examined. Of a
+run that is made first, or of `--run`, a folder of `hwnas run`, with a supernet and a search. `ray_overhead`: so many
+items of one second each, `--workers` at once, on Ray and in processes; the extra time's share, with workers that have
+started, and `ray_start_s` beside; null without Ray. `devices_1000_s`: one `hwnas search` of 1,000 simulated devices.
 `driver_memory_mib`: by how much the memory of the process that hands out 10,000 and 100,000 items grows. Other work on
 the machine spoils all of them. A markdown page is written beside F.
 """

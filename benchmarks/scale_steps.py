@@ -1,5 +1,5 @@
-"""Seconds of what is handed to workers, with one and with two: evaluation and export, on a run that is made here or given,
-and the writing of models that TVM compiles for a table.
+"""Seconds of what is handed to workers, with one and with two: evaluation and export, on a run that is made here or
+given, and the writing of models that TVM compiles for a table.
 """
 
 from __future__ import annotations
