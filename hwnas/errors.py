@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 __all__ = [
     "ArchError",
@@ -13,10 +14,12 @@ __all__ = [
     "CoverageError",
     "DataError",
     "DeviceError",
+    "ExecutorError",
     "ExportError",
     "HwnasError",
     "InfeasibleBudgetError",
     "MissingExtraError",
+    "ProcessLostError",
     "StorageError",
     "TableError",
     "TrainingError",
@@ -27,9 +30,19 @@ __all__ = [
 class HwnasError(Exception):
     """Base of every error that input, files or hardware can cause. The message is one line."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exceptions are copied to other processes by a call with their message; some of these take other arguments.
+        return _again, (type(self), self.args), vars(self)
+
 
 class ConfigError(HwnasError):
     """A configuration key or value is not valid."""
+
+
+def _again(kind: type[HwnasError], arguments: tuple[Any, ...]) -> HwnasError:
+    error = kind.__new__(kind)
+    error.args = arguments
+    return error
 
 
 class ArchError(HwnasError):
@@ -48,6 +61,10 @@ class TrainingError(HwnasError):
     """Training can't go on, for instance after a loss that is not a number."""
 
 
+class ProcessLostError(TrainingError):
+    """Another of the processes that share a training ended or does not answer: restarted, the training goes on."""
+
+
 class TableError(HwnasError):
     """A latency table is truncated, malformed or contradicts itself."""
 
@@ -62,6 +79,10 @@ class InfeasibleBudgetError(HwnasError):
 
 class ExportError(HwnasError):
     """A network could not be written, or the written file differs from it."""
+
+
+class ExecutorError(HwnasError):
+    """A worker died, or a cluster of workers does not answer or can't do the work."""
 
 
 class DeviceError(HwnasError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -148,7 +149,9 @@ def _digest(file: Any) -> str:
     return digest.hexdigest()
 
 
+@functools.cache
 def _umask() -> int:
+    # Once: it can only be read by setting it, and between the two another thread would make files that all may write.
     current = os.umask(0)
     os.umask(current)
     return current

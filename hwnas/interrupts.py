@@ -44,8 +44,11 @@ def interrupts_raised() -> Iterator[None]:
 
 
 @contextmanager
-def finished_first() -> Iterator[None]:
-    """What is within is finished before a signal is heeded; a second signal is not waited with."""
+def finished_first() -> Iterator[list[int]]:
+    """What is within is finished before a signal is heeded; a second signal is not waited with.
+
+    Yields the signals so far. One that is added to them is heeded like one that came.
+    """
     noted: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
@@ -54,7 +57,7 @@ def finished_first() -> Iterator[None]:
             raise Interrupted(number)
 
     with _handled(note):
-        yield
+        yield noted
     if noted:
         raise Interrupted(noted[0])
 

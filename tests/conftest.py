@@ -28,6 +28,9 @@ threadpool_limits(1, user_api="blas")
 _kept_images = tempfile.TemporaryDirectory(prefix="hwnas-images-")
 os.environ["HWNAS_IMAGE_CACHE"] = _kept_images.name
 
+# Ray stays on the loopback interface, whichever test imports it first.
+os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+
 
 @pytest.fixture(scope="session")
 def reference_data() -> Path:

@@ -32,7 +32,7 @@ def commands_of(text: str) -> Iterator[str]:
     """The lines of fenced sh blocks, each one command; continued lines are joined."""
     for block in re.findall(r"^[ ]*```(?:sh|bash|console)\n(.*?)^[ ]*```", text, flags=re.M | re.S):
         for line in block.replace("\\\n", " ").splitlines():
-            line = re.sub(r"^torchrun \S+ -m hwnas\.cli\.main", "hwnas", line.strip()).replace(MODULE, "hwnas ")
+            line = re.sub(r"^torchrun .+? -m hwnas\.cli\.main", "hwnas", line.strip()).replace(MODULE, "hwnas ")
             if line.startswith("hwnas "):
                 yield line
 

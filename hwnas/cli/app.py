@@ -9,6 +9,7 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NoReturn
 
 import hydra
@@ -31,7 +32,7 @@ from hwnas.cli.experiments import with_experiment
 from hwnas.cli.sweeps import sweep_settings
 from hwnas.errors import ConfigError, HwnasError
 from hwnas.pipeline.store.steps import held
-from hwnas.training.torchrun import is_first_process
+from hwnas.training.torchrun import check_alone, is_first_process
 
 __all__ = ["run_command"]
 
@@ -49,6 +50,8 @@ def run_command(name: str, arguments: Sequence[str], tell: Callable[[str], None]
     if parsed.help:
         print(command_help(name))  # noqa: T201
         return 0
+    if parsed.multirun:
+        check_alone("a sweep")
     overrides = list(parsed.overrides)
     runs = not (parsed.cfg or parsed.info or parsed.hydra_help or parsed.shell_completion)
     # Composed once before Hydra makes a folder, so that an error costs nothing and reads as one line.
@@ -65,30 +68,48 @@ def run_command(name: str, arguments: Sequence[str], tell: Callable[[str], None]
     if parsed.multirun:
         added += sweep_settings(overrides, given, root, own)
     alone = runs and not parsed.multirun and is_first_process()
-    failures: list[Exception] = []
-
-    def task(config: DictConfig) -> None:
-        logging.raiseExceptions = False  # a full disk is reported once, by what could not be written
-        folder = Path(HydraConfig.get().runtime.output_dir)
-        try:
-            with held(folder) if is_first_process() else nullcontext():
-                command.load()(to_pipeline_config(config), folder)
-        except (HwnasError, OSError) as error:
-            failures.append(error)  # raised below: Hydra would print lines of its own around it
-            if parsed.multirun:
-                tell(f"{HydraConfig.get().job.override_dirname}: {error}")
-
     # The folder is held before Hydra writes settings and log into it, which may be those of another process.
     with (
         held(run_folder(name, [*overrides, *added])) if alone else nullcontext(),
         _hydras_environment(name, arguments, added),
+        TemporaryDirectory(prefix="hwnas-sweep-") as failed,
     ):
+        task = _Task(name, tell, Path(failed) if parsed.multirun else None)
         hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name="config")(task)()
-    if failures and parsed.multirun:
-        raise HwnasError(f"{len(failures)} of {len(jobs)} runs failed: mend what is said above, and run the same again")
+        failures = len(list(Path(failed).iterdir()))
     if failures:
-        raise failures[0]
+        raise HwnasError(f"{failures} of {len(jobs)} runs failed: mend what is said above, and run the same again")
+    if task.error is not None:
+        raise task.error
     return 0
+
+
+class _Task:
+    """What Hydra calls with the configuration of a run. A launcher may do so in another process, by a copy of this.
+
+    Of a sweep, each run that fails leaves a file in the folder `failed`, which the first process counts.
+    """
+
+    def __init__(self, command: str, tell: Callable[[str], None], failed: Path | None) -> None:
+        self.command, self.tell, self.failed = command, tell, failed
+        self.error: Exception | None = None
+
+    def __call__(self, config: DictConfig) -> None:
+        logging.raiseExceptions = False  # a full disk is reported once, by what could not be written
+        logging.captureWarnings(True)
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        try:
+            with held(folder) if is_first_process() else nullcontext():
+                COMMANDS[self.command].load()(to_pipeline_config(config), folder)
+        except (HwnasError, OSError) as error:
+            if self.failed is None:
+                self.error = error  # raised by who made this: Hydra would print lines of its own around it
+                return
+            job = HydraConfig.get().job
+            self.tell(f"{job.override_dirname}: {error}")
+            if not self.failed.is_dir():  # on another machine: what the launcher makes of it is all there is
+                raise HwnasError(f"{job.override_dirname}: {error}") from None
+            (self.failed / str(job.num)).touch()
 
 
 def _parsed(name: str, arguments: Sequence[str]) -> Namespace:

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -36,6 +37,8 @@ __all__ = [
 ]
 
 _PRESETS = "data/augment"
+_LAUNCHERS = "hydra/launcher"
+_INSTALLABLE = ("joblib", "ray", "submitit")
 
 
 def compose_config(command: str | None, overrides: Sequence[str]) -> DictConfig:
@@ -150,6 +153,12 @@ def _options(group: str) -> list[str]:
     return sorted(Path(file).stem for file in (CONFIG_FOLDER / group).glob("*.yaml"))
 
 
+def _launchers() -> list[str]:
+    """Which of Hydra's launchers are installed."""
+    with _initialised():
+        return list(GlobalHydra.instance().config_loader().get_group_options(_LAUNCHERS))
+
+
 def _is_option(group: str, choice: str | None) -> bool:
     return choice in _options(group) or (group == "experiment" and is_stored(choice or ""))
 
@@ -174,6 +183,11 @@ def _explain(overrides: Sequence[Override], error: Exception) -> str:
     """The first override whose key does not exist, with its siblings; else the innermost cause and its key."""
     if f"Could not override '{_PRESETS}'" in str(error):
         return "data.augment is for images to learn from: choose data=image_folder, imagenet, fashion_mnist or digits"
+    for override in overrides:
+        if override.key_or_group == _LAUNCHERS and (value := str(override.value())) not in (installed := _launchers()):
+            package = value.partition("_")[0]
+            install = f"; or pip install hydra-{package}-launcher" if package in _INSTALLABLE else ""
+            return f"{_LAUNCHERS}={value}: not one of Hydra's launchers here: {choices(value, installed)}{install}"
     groups = [f"{o.key_or_group}={o.value()}" for o in overrides if o.key_or_group in group_names()]
     try:
         known = tree(groups)

@@ -40,7 +40,7 @@ def with_experiment(command: str | None, arguments: Sequence[str]) -> list[str]:
         elif planned and not PHOTOS.isdisjoint(arguments):
             stored.insert(0, f"{_KEY}={'photos_from_checkpoint' if 'checkpoint' in given else 'photos'}")
     if planned and "given" not in given:
-        kept = [key for key in given if not key.startswith(("hydra.", "hours", "name", "seed"))]
+        kept = [key for key in given if not key.startswith(("hydra.", "hours", "name", "seed", "tracking"))]
         stored.append(f"given=[{','.join(kept)}]")
     return stored
 

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 from hwnas.cli.commands import COMMANDS
 from hwnas.cli.words import in_settings
-from hwnas.errors import HwnasError, choices
+from hwnas.errors import HwnasError, ProcessLostError, choices
 from hwnas.interrupts import Interrupted, interrupts_raised
+from hwnas.training.torchrun import check_alone, is_first_process, process_counts
 
 __all__ = ["main"]
 
@@ -42,6 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     show_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
+        if command != "train":
+            check_alone(f"hwnas {command}")
         if not COMMANDS[command].steps and not arguments[1:]:
             COMMANDS[command].load()()  # nothing to compose: it answers at once
             return 0
@@ -52,11 +55,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             return app.run_command(command, arguments[1:], _say_error)
     except KeyboardInterrupt as error:
         interrupted = error if isinstance(error, Interrupted) else Interrupted()
-        return _fail(interrupted.line, interrupted.status)
+        return _fail(interrupted.line, interrupted.status, is_lost=True) if is_first_process() else interrupted.status
     except HwnasError as error:
         if show_traceback:
             raise
-        return _fail(str(error))
+        return _fail(str(error), is_lost=isinstance(error, ProcessLostError))
     except BrokenPipeError:
         sys.stderr.close()  # the reader of a pipe is gone; there is nobody to tell
         return 1
@@ -77,7 +80,12 @@ def _print_help() -> None:
     print("\n".join(lines))  # noqa: T201
 
 
-def _fail(message: str, status: int = 1) -> int:
+def _fail(message: str, status: int = 1, is_lost: bool = False) -> int:
+    if process_counts()[1] > 1:
+        from hwnas.training.joining import is_said_here
+
+        if not is_said_here(message, is_lost):
+            return status
     _say_error(message)
     return status
 

@@ -27,7 +27,6 @@ def sweep_settings(overrides: Sequence[str], given: Collection[str], root: str, 
     if "hydra.sweep.subdir" not in given:
         swept = set(swept_keys(overrides)) - {"name"}
         fixed = sorted({override.partition("=")[0].lstrip("+") for override in overrides} - swept)
-        OmegaConf.register_new_resolver(_RESOLVER, _folder, replace=True)
         names.append(f"hydra.job.config.override_dirname.exclude_keys=[{SEPARATOR.join(fixed)}]")
         names.append(f"hydra.sweep.subdir='${{{_RESOLVER}:${{hydra.job.override_dirname}}}}{own}'")
     return names
@@ -36,3 +35,7 @@ def sweep_settings(overrides: Sequence[str], given: Collection[str], root: str, 
 def _folder(swept: str) -> str:
     plain = re.sub(r"[^\w.,=+-]+", "-", swept)
     return f"{MULTIRUN}/{plain}" if plain else "."
+
+
+# When this is imported: the processes that a launcher starts import it with what they run.
+OmegaConf.register_new_resolver(_RESOLVER, _folder, replace=True)

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 import torch
 
 from hwnas.errors import DataError
-from hwnas.workers import WorkerPool
+from hwnas.executors.pool import WorkerPool
 
 __all__ = ["MadeAhead"]
 
@@ -32,7 +32,7 @@ class MadeAhead(Generic[T]):
 
     def __init__(self, make: Callable[[int], T], workers: int, end: int | None = None) -> None:
         self._make, self._workers, self._end = make, workers, end
-        self._pool: WorkerPool[T] | None = None
+        self._pool: WorkerPool[int, T] | None = None
         self._waiting: deque[Future[T]] = deque()
         self._first = 0  # the number of the first one waiting
 

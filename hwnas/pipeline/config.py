@@ -11,11 +11,15 @@ from hwnas.accuracy.config import PredictorConfig
 from hwnas.accuracy.measure_config import EvaluationConfig
 from hwnas.data.config import DataConfig, DigitsConfig, FashionMnistConfig, ImageFolderConfig, NoDataConfig
 from hwnas.devices.config import DeviceConfig
+from hwnas.devices.fleet import FleetConfig
 from hwnas.errors import ConfigError, choices
+from hwnas.executors.config import ExecutorConfig
 from hwnas.export.config import ExportConfig, VerifyConfig
 from hwnas.latency.config import OnboardConfig, ProtocolConfig
 from hwnas.latency.predictors.dataset_config import LatencyDataConfig
 from hwnas.pipeline.estimates import AccuracyConfig, LatencyConfig
+from hwnas.pipeline.store.plain import to_plain
+from hwnas.pipeline.tracking.config import TrackingConfig
 from hwnas.profiling.config import ProfilingConfig
 from hwnas.runtimes import RUNTIMES
 from hwnas.search.config import SearchConfig
@@ -23,6 +27,7 @@ from hwnas.spaces import SpaceConfig
 from hwnas.training.config import FinetuneConfig, TrainingConfig
 
 __all__ = [
+    "BESIDE",
     "REQUIRED",
     "DeviceStep",
     "EvaluateLatencyStep",
@@ -50,18 +55,22 @@ REQUIRED = "???"
 Arch = Mapping[str, Any] | str
 """A network of the space: a mapping with the space's keys, JSON text, or the path of a JSON file."""
 
+BESIDE = ("executor", "tracking")
+"""Settings that no result depends on."""
+
 S = TypeVar("S", bound="Step")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """What every step is asked for: the `seed` of all that is random.
+    """What every step is asked for: the `seed` of all that is random, and what follows it, by `tracking`.
 
     Paths that are None are looked for where the step before writes, beside the folder. Raises ConfigError, one
     line, for a value that is not valid.
     """
 
     seed: int = 0
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
     def __post_init__(self) -> None:
         for one in fields(self):
@@ -72,6 +81,11 @@ class Step:
         """What of this a step of `kind` is asked for, by name; of what this does not say the default."""
         names = [one.name for one in fields(kind) if hasattr(self, one.name)]
         return kind(**{name: getattr(self, name) for name in names})
+
+    def settings(self) -> dict[str, Any]:
+        """What a result may depend on, JSON-able: all but `BESIDE`."""
+        values: dict[str, Any] = to_plain(self)
+        return {key: value for key, value in values.items() if key not in BESIDE}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,11 +135,28 @@ class EvaluateStep(SpaceStep):
     checkpoint: str | None = None
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     predictor: PredictorConfig = field(default_factory=PredictorConfig)
+    executor: ExecutorConfig = field(default_factory=ExecutorConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProfileStep(SpaceStep, DeviceStep):
-    """`hwnas profile`: a latency table for each of the runtimes."""
+    """`hwnas profile`: a latency table for each of the runtimes and numbers of `threads` (none: that of `profiling`).
+
+    Of `device`, of several `devices`, or of those of a `fleet`.
+    """
+
+    devices: tuple[str, ...] = ()
+    fleet: FleetConfig = field(default_factory=FleetConfig)
+    threads: tuple[int, ...] = ()
+    executor: ExecutorConfig = field(default_factory=ExecutorConfig)
+
+    @property
+    def settings_measured(self) -> tuple[ProfilingConfig, ...]:
+        """`profiling` for each runtime and number of threads."""
+        threads = self.threads or (self.profiling.threads,)
+        return tuple(
+            replace(self.profiling, runtime=runtime, threads=count) for runtime in self.runtimes for count in threads
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,6 +229,7 @@ class ExportStep(SpaceStep, DeviceStep):
     precisions: tuple[str, ...] = ()
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
+    executor: ExecutorConfig = field(default_factory=ExecutorConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,6 +248,7 @@ class ValidateTableStep(DeviceStep):
 
     table: str | None = None
     n: int = 50
+    executor: ExecutorConfig = field(default_factory=ExecutorConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,6 +291,7 @@ class RunStep(SpaceStep, DeviceStep):
     export: ExportConfig = field(default_factory=ExportConfig)
     formats: tuple[str, ...] = ()
     precisions: tuple[str, ...] = ()
+    executor: ExecutorConfig = field(default_factory=ExecutorConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,6 +302,8 @@ class PipelineConfig(RunStep):
     data: Any = REQUIRED
     accuracy: AccuracyConfig = field(default_factory=AccuracyConfig)
     devices: tuple[str, ...] = ()
+    fleet: FleetConfig = field(default_factory=FleetConfig)
+    threads: tuple[int, ...] = ()
     runtime: Any = ("onnxruntime", "litert")
     latency: LatencyConfig = field(default_factory=LatencyConfig)
     protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
@@ -297,6 +333,11 @@ def _check_devices(devices: tuple[str, ...]) -> None:
         raise ConfigError(f"devices: expected distinct names of devices, got {list(devices)}")
 
 
+def _check_threads(threads: tuple[int, ...]) -> None:
+    if len(set(threads)) < len(threads) or any(count < 1 for count in threads):
+        raise ConfigError(f"threads: expected distinct numbers of 1 or more, got {list(threads)}")
+
+
 def _check_runtime(runtime: str | tuple[str, ...]) -> None:
     names = (runtime,) if isinstance(runtime, str) else runtime
     unknown = [name for name in names if name not in RUNTIMES]
@@ -323,6 +364,7 @@ _CHECKS: dict[str, Callable[[Any], None]] = {
     "name": _check_name,
     "seed": _at_least("seed", 0),
     "devices": _check_devices,
+    "threads": _check_threads,
     "n": _at_least("n", 2, "networks to validate a table on"),
     "measurements": _at_least("measurements", 1),
     "seeds": _at_least("seeds", 1),

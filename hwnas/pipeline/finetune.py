@@ -20,7 +20,7 @@ from hwnas.pipeline.store.plain import to_plain
 from hwnas.pipeline.store.steps import read_result, step_of, write_result
 from hwnas.pipeline.train import Scored, Trained, train
 from hwnas.progress import SILENT, Reporter
-from hwnas.training.torchrun import process_counts
+from hwnas.training.torchrun import check_alone
 
 __all__ = ["Finetuned", "finetune", "has_lost"]
 
@@ -47,8 +47,7 @@ def finetune(config: FinetuneStep, folder: Path, reporter: Reporter = SILENT) ->
     """
     if not config.finetune.epochs:
         raise ConfigError("finetune.epochs: expected how long each network is trained on, got 0; try finetune.epochs=3")
-    if process_counts()[1] > 1:
-        raise ConfigError("torchrun is for hwnas train alone; hwnas finetune trains small networks, one after another")
+    check_alone("hwnas finetune")
     supernet = trained_checkpoint(config.checkpoint, config, folder)
     searched = input_path(config.targets, folder, "search", "result.json", "targets")
     trainings: dict[str, tuple[Path, Trained]] = {}

@@ -12,6 +12,7 @@ from hwnas.data.config import DataConfig, FashionMnistConfig, describe
 from hwnas.devices.connect import connect
 from hwnas.devices.profile import DeviceProfile, load_profile
 from hwnas.errors import StorageError
+from hwnas.executors.choose import open_executor
 from hwnas.export.formats import format_of_runtime
 from hwnas.export.passes import require
 from hwnas.memory import check_memory
@@ -27,12 +28,13 @@ def check_run(config: RunStep, folder: Path, steps: Sequence[str], reporter: Rep
     """Everything that `hwnas run` will ask of data, device, installation, memory and disk, found out within seconds.
 
     Data that are fetched are fetched here. Raises HwnasError for the first thing that is missing: images, a checkpoint
-    to start from, a device that
-    does not exist, does not run the runtime or does not answer, an extra that is not installed, a format that is not
-    written so, a folder that can't be written.
+    to start from, a device that does not exist, does not run the runtime or does not answer, a cluster of workers, an
+    extra that is not installed, a format that is not written so, a folder that can't be written.
     """
     check_memory()
     check_folders([folder / step for step in steps])
+    if config.executor.kind != "local":
+        open_executor(config.executor).close()
     require(("torch", "lightning_fabric", "kornia", "sklearn"), "train", "training")
     _check_formats(config)
     _check_data(config.images, reporter)

@@ -41,7 +41,7 @@ from hwnas.pipeline.store.steps import held, read_or_none, read_result, step_of,
 from hwnas.pipeline.train import train
 from hwnas.pipeline.validate import validate
 from hwnas.progress import SILENT, Reporter
-from hwnas.training.torchrun import process_counts
+from hwnas.training.torchrun import check_alone
 
 __all__ = ["run"]
 
@@ -58,8 +58,7 @@ def run(config: RunStep, folder: Path, reporter: Reporter = SILENT) -> RunResult
     """
     if config.training.network != "supernet":
         raise ConfigError("hwnas run searches a supernet: training.network=supernet; one network: hwnas train, export")
-    if process_counts()[1] > 1:
-        raise ConfigError("torchrun is for hwnas train alone: train with it, then hwnas run in the same folder")
+    check_alone("hwnas run")
     names = [name for name in ORDER if name != "finetune" or config.finetune.epochs]
     chosen: Path | None = None
     asked, began = config, time.monotonic()
@@ -115,7 +114,7 @@ def _prepared(asked: RunStep, folder: Path, names: Sequence[str], reporter: Repo
         config, seconds = make_plan(asked, folder, names, reporter)
         ahead = list(names)
     else:
-        settings = json.loads(json.dumps(to_plain(config)))
+        settings = json.loads(json.dumps(config.settings()))
         ahead = _ahead(settings, before if isinstance(before, dict) else {}, folder, names)
         if ahead or before != settings:
             check_run(config, folder, names, reporter)
@@ -134,7 +133,7 @@ def _prepared(asked: RunStep, folder: Path, names: Sequence[str], reporter: Repo
 
 def _keep(config: RunStep, folder: Path) -> None:
     """The settings of the run, which the next one is held against; written where they are others."""
-    settings, path = json.loads(json.dumps(to_plain(config))), folder / "inputs.json"
+    settings, path = json.loads(json.dumps(config.settings())), folder / "inputs.json"
     if read_or_none(path) != settings:
         write_json(path, settings)
 

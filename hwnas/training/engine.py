@@ -88,7 +88,7 @@ def train(
     keep_freed_memory(space, config.batch_size // (config.shards * config.accumulate * processes.count))
     check_step_fits(network, config, processes.count)
     with threads_per_shard(config.shards):
-        run = Run(config, network, data, folder, seed, progress, processes, new)
+        run = Run(config, network, data, folder, seed, progress, processes, new, say)
         run.run()
     metadata = {
         "classes": list(data.classes), "folders": list(data.folders), "preprocessing": data.preprocessing.to_dict(),

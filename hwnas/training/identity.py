@@ -14,7 +14,7 @@ from hwnas.errors import ConfigError
 from hwnas.spaces import Genotypes, Space
 from hwnas.training.config import PhaseConfig, TrainingConfig
 
-__all__ = ["check_fit", "completed", "fitted", "run_identity"]
+__all__ = ["as_continued", "check_fit", "completed", "fitted", "run_identity"]
 
 _log = logging.getLogger(__name__)
 
@@ -25,11 +25,11 @@ _PARTITION = ("shards", "accumulate")
 def run_identity(
     config: TrainingConfig, space: Space, data: ImageData, seed: int, single: Genotypes | None, processes: int
 ) -> dict[str, Any]:
-    """JSON-able. `parts`: how many a batch is divided into, whether among processes, threads or in time."""
+    """JSON-able. `parts`: how many a batch is divided into, whether among `processes`, threads or in time."""
     training = asdict(config)
     for key in (*_WITHOUT_EFFECT, *_PARTITION):
         del training[key]
-    training["parts"] = config.shards * config.accumulate * processes
+    training |= {"parts": config.shards * config.accumulate * processes, "processes": processes}
     parts: Mapping[str, Any] = {
         "seed": seed,
         "space": space.config(),
@@ -45,7 +45,7 @@ def run_identity(
 
 def completed(identity: Mapping[str, Any]) -> dict[str, Any]:
     """An identity that an earlier version wrote, with the settings that it didn't know yet at their defaults."""
-    training = {**_defaults(TrainingConfig), "start": "fresh", **identity.get("training", {})}
+    training = {**_defaults(TrainingConfig), "start": "fresh", "processes": 1, **identity.get("training", {})}
     training.setdefault("parts", training["shards"] * training["accumulate"])
     for key in (*_WITHOUT_EFFECT, *_PARTITION):
         training.pop(key, None)
@@ -53,6 +53,16 @@ def completed(identity: Mapping[str, Any]) -> dict[str, Any]:
     augment = {**_defaults(AugmentConfig), **identity.get("augment", {})}
     full: dict[str, Any] = json.loads(json.dumps({"arch": None, **identity, "augment": augment, "training": training}))
     return full
+
+
+def as_continued(found: Mapping[str, Any], identity: Mapping[str, Any]) -> dict[str, Any]:
+    """The complete identity `found` as the run of `identity` takes it up: another number of processes may go on with
+    it, each of which divides its share into as many parts as before.
+    """
+    before, now = found["training"], identity["training"]
+    same = before["parts"] * now["processes"] == now["parts"] * before["processes"]
+    parts = now["parts"] if same else before["parts"]
+    return {**found, "training": {**before, "parts": parts, "processes": now["processes"]}}
 
 
 def fitted(config: TrainingConfig, images: int, processes: int) -> TrainingConfig:
@@ -66,8 +76,8 @@ def fitted(config: TrainingConfig, images: int, processes: int) -> TrainingConfi
     if size < 2 * parts:
         raise ConfigError(
             f"expected at least {2 * parts} training images, 2 for each of {processes} processes × {config.shards}"
-            f" shards × {config.accumulate} accumulated parts, got {images}: add images, or set training.shards=1"
-            " training.accumulate=1"
+            f" shards × {config.accumulate} accumulated parts, got {images}: add images, start fewer processes, or set"
+            " training.shards=1 training.accumulate=1"
         )
     _log.warning("training.batch_size=%d is more than the %d training images: %d", config.batch_size, images, size)
     return replace(config, batch_size=size)
@@ -85,10 +95,18 @@ def check_fit(config: TrainingConfig, space: Space, data: ImageData, processes: 
         raise ConfigError(
             f"training.batch_size={config.batch_size}: expected a multiple of {processes} processes ×"
             f" {config.shards} shards × {config.accumulate} accumulated parts, with 2 images or more each, which"
-            " BatchNorm needs"
+            f" BatchNorm needs; it can be divided among {_valid_counts(config)} processes"
         )
     if len(data.train) < 2:
         raise ConfigError(f"data {data.name!r}: expected at least 2 training images, got {len(data.train)}")
+
+
+def _valid_counts(config: TrainingConfig) -> str:
+    """The numbers of processes that divide a batch, such as `1, 2 or 4`."""
+    parts = config.shards * config.accumulate
+    pieces = config.batch_size // parts
+    counts = [str(count) for count in range(1, pieces // 2 + 1) if pieces % count == 0]
+    return " or ".join(filter(None, [", ".join(counts[:-1]), counts[-1]]))
 
 
 def _defaults(kind: type) -> dict[str, Any]:

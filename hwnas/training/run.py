@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import signal
 import time
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ import torch
 from hwnas.data.load import ImageData
 from hwnas.errors import CheckpointError, TrainingError
 from hwnas.interrupts import Interrupted, finished_first
-from hwnas.progress import Progress
+from hwnas.progress import Progress, silent
 from hwnas.spaces import Genotypes
 from hwnas.supernet.layout import channels_last
 from hwnas.supernet.reorder import reorder_channels
@@ -32,12 +32,13 @@ from hwnas.training.loss import LossRule
 from hwnas.training.need import out_of_memory
 from hwnas.training.phases import PlannedPhase, plan_phases
 from hwnas.training.processes import Processes
-from hwnas.training.randomness import DROPOUT, EVALUATION, SUBNETS, numpy_generator, torch_generator
+from hwnas.training.randomness import EVALUATION, SUBNETS, dropout_drawn, numpy_generator
 from hwnas.training.records import ClassScores, Clock, Records
 from hwnas.training.samplers import draw_resolution
 from hwnas.training.scores import held_out_accuracies
 from hwnas.training.state import CheckpointFolder, SavedState
 from hwnas.training.teacher import Teacher
+from hwnas.training.together import change_of_processes, check_together
 
 __all__ = ["Run"]
 
@@ -47,7 +48,9 @@ _CHECKPOINT_S = 120.0
 
 
 class Run:
-    """The network, its teachers, and how far the run is. `new`: which parameters did not come from a checkpoint."""
+    """The network, its teachers, and how far the run is. `new`: which parameters did not come from a checkpoint. `say`
+    is told where another number of processes goes on.
+    """
 
     def __init__(
         self,
@@ -59,9 +62,10 @@ class Run:
         progress: Progress,
         processes: Processes,
         new: Collection[str] = (),
+        say: Callable[[str], None] = silent,
     ) -> None:
         self.config, self.data, self.folder, self.seed, self.processes = config, data, folder, seed, processes
-        self.space = network.space
+        self.space, self._say = network.space, say
         check_fit(config, self.space, data, processes.count)
         single = network.genotype if isinstance(network, SingleNetwork) else None
         self.batches = Batches(data, config.batch_size, seed, processes, self._resolution_at)
@@ -90,7 +94,8 @@ class Run:
             self.batches.close()
 
     def _run(self) -> None:
-        saved = self.checkpoints.latest()
+        check_together(self.processes, self.folder, self.identity)
+        saved = self._saved()
         if saved is not None:
             self._take_up(saved)
         if self.processes.is_first:
@@ -116,9 +121,18 @@ class Run:
 
     # ---- phases -------------------------------------------------------------------------------------------------
 
+    def _saved(self) -> SavedState | None:
+        """The checkpoint that the first process goes on from, in each of them."""
+        first = self.processes.is_first
+        saved = self.checkpoints.latest() if first else None
+        step = self.processes.agree(None if saved is None else saved.step)
+        return saved if first or step is None else self.checkpoints.at(step)
+
     def _take_up(self, saved: SavedState) -> None:
         self.step, self.history = saved.step, list(saved.history)
         self._saved_step = saved.step
+        if self.processes.is_first and saved.parts != self.identity["training"]["parts"]:
+            self._say(change_of_processes(saved, self.processes.count, self.config.batch_size))
         self.network.load_state_dict(part_of(saved.tensors, "model"))
         elapsed_s = saved.history[-1].get("elapsed_s", 0.0) if saved.history else 0.0
         self.clock.take_up(self.step, elapsed_s)
@@ -140,15 +154,10 @@ class Run:
             rate = phase.learning_rate(self.step)
             if self.freezing is not None:
                 self.freezing.at(self.step)
-            with finished_first():
+            with finished_first() as signals:
                 self._step(live, rate, scores)
-            shown = self.clock.step_done(self.step)
-            if self.step % self.config.log_every == 0 or self.step == phase.end:
-                self._record("steps", phase, {"learning_rate": rate, **scores.means(self.config.batch_size)})
-                scores = ClassScores(phase)
-            elif shown and self.records is not None:
-                row = {**scores.means(self.config.batch_size), "left_s": self.clock.left_s(self.step)}
-                self.clock.show(self.step, phase, row)
+                self.processes.heed(signals)
+                scores = self._told(phase, rate, scores)
             if evaluate_every and (self.step - phase.start) % evaluate_every == 0 and self.step < phase.end:
                 with live.average.applied() if live.average is not None else nullcontext():
                     self._record("evaluation", phase, self._judge(phase))
@@ -156,6 +165,17 @@ class Run:
             due = time.monotonic() - self._saved_at > _CHECKPOINT_S
             if (due or self.step % self.config.checkpoint_every == 0) and self.step < phase.end:
                 self._save(live)
+
+    def _told(self, phase: PlannedPhase, rate: float, scores: ClassScores) -> ClassScores:
+        """What the scores of further steps are added to: `scores`, or new ones where these were recorded."""
+        shown = self.clock.step_done(self.step)
+        if self.step % self.config.log_every == 0 or self.step == phase.end:
+            self._record("steps", phase, {"learning_rate": rate, **scores.means(self.config.batch_size)})
+            return ClassScores(phase)
+        if shown and self.records is not None:
+            row = {**scores.means(self.config.batch_size), "left_s": self.clock.left_s(self.step)}
+            self.clock.show(self.step, phase, row)
+        return scores
 
     def _step(self, live: LivePhase, rate: float, scores: ClassScores) -> None:
         genotypes = live.sampler.draw(numpy_generator(self.seed, SUBNETS, self.step))
@@ -180,7 +200,9 @@ class Run:
         except KeyboardInterrupt as error:
             number = error.number if isinstance(error, Interrupted) else signal.SIGINT
             if self._is_whole and live.phase.start < self.step < live.phase.end:
-                self._save(live)
+                # torchrun signals again where another process was the quicker to end.
+                with suppress(Interrupted), finished_first():
+                    self._save(live)
             step, of = self._saved_step, self.plan[-1].end
             kept = f"training is kept up to step {step} of {of}" if step else "no step of the training is kept yet"
             raise Interrupted(number, kept) from error
@@ -194,7 +216,7 @@ class Run:
         autocast = self.processes.autocast
         rule = LossRule(config.label_smoothing, config.distillation_weight, soften, in_place, autocast)
         place = self.step * self.processes.count + self.processes.rank
-        with _dropout_seed(self.seed, place) if config.dropout else nullcontext():
+        with dropout_drawn(self.seed, place) if config.dropout else nullcontext():
             return self.gradients(genotypes, images, labels, rule)
 
     def _leave(self, live: LivePhase) -> None:
@@ -204,7 +226,7 @@ class Run:
         if phase.index == 0 and self._first_phase_teaches:
             if self.processes.is_first:
                 save_supernet(self.folder / _TEACHER, self.network, {"identity": self.identity})
-            self.processes.agree(True)
+            self.processes.wait()
             self._load_teacher()
         self._record("phase_end", phase, self._judge(phase))
         self._save(live)
@@ -284,11 +306,3 @@ class Run:
             f" {phase.learning_rate(self.step):.3g}; the last good checkpoint stays in {self.folder / 'checkpoints'};"
             " lower the phase's learning_rate, or lengthen its warm-up, and start in another folder"
         )
-
-
-@contextmanager
-def _dropout_seed(seed: int, place: int) -> Iterator[None]:
-    # Dropout draws from torch's global generator, the only thing here that does.
-    with torch.random.fork_rng():
-        torch.manual_seed(torch_generator(seed, DROPOUT, place).initial_seed())
-        yield

@@ -12,7 +12,7 @@ from torch import Tensor
 from hwnas.errors import CheckpointError
 from hwnas.files import read_json
 from hwnas.training.checkpoint import describe_difference, read_checkpoint, write_checkpoint
-from hwnas.training.identity import completed
+from hwnas.training.identity import as_continued, completed
 
 __all__ = ["CheckpointFolder", "SavedState"]
 
@@ -22,11 +22,15 @@ _KIND = "training state"
 
 @dataclass(frozen=True)
 class SavedState:
-    """What a run continues from: `step` optimiser steps are done."""
+    """What a run continues from: `step` optimiser steps are done, the last by so many `processes`, the batch in so
+    many `parts`.
+    """
 
     step: int
     tensors: Mapping[str, Tensor]
     history: list[dict[str, Any]]
+    processes: int
+    parts: int
 
 
 class CheckpointFolder:
@@ -36,10 +40,10 @@ class CheckpointFolder:
         self._folder, self._identity = folder, identity
 
     def save(self, step: int, tensors: Mapping[str, Tensor], history: list[dict[str, Any]]) -> None:
-        """Write a checkpoint, then remove all but the last two."""
+        """Write a checkpoint, then remove all but the last two, and halves that a killed process left."""
         metadata = {"kind": _KIND, "step": step, "history": history, "identity": self._identity}
-        write_checkpoint(self._folder / f"step-{step:08d}.safetensors", tensors, metadata)
-        for old in self._files()[:-_KEPT]:
+        write_checkpoint(self._path(step), tensors, metadata)
+        for old in [*self._files()[:-_KEPT], *self._folder.glob(".step-*")]:
             old.unlink(missing_ok=True)
 
     def latest(self) -> SavedState | None:
@@ -54,19 +58,31 @@ class CheckpointFolder:
             except CheckpointError as error:
                 failure = failure or error
                 continue
-            if difference := self.difference(metadata.get("identity")):
-                raise CheckpointError(
-                    f"{path} is of another run: {difference}; go back to the former setting, or start afresh: choose"
-                    f" another folder, or delete {self._folder}"
-                )
-            return SavedState(metadata["step"], tensors, metadata["history"])
+            return self._checked(path, tensors, metadata)
         if failure is not None:
             raise failure
         return None
 
+    def at(self, step: int) -> SavedState:
+        """The checkpoint of `step`. Raises CheckpointError as `latest` does, and where there is none."""
+        path = self._path(step)
+        return self._checked(path, *read_checkpoint(path))
+
     def difference(self, identity: Mapping[str, Any] | None) -> str:
         """Where the run that `identity` is of differs from this one first; empty where it doesn't."""
-        return describe_difference(self._identity, completed(identity or {}), "run")
+        return describe_difference(self._identity, as_continued(completed(identity or {}), self._identity), "run")
+
+    def _checked(self, path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> SavedState:
+        if difference := self.difference(metadata.get("identity")):
+            raise CheckpointError(
+                f"{path} is of another run: {difference}; go back to the former setting, or start afresh: choose"
+                f" another folder, or delete {self._folder}"
+            )
+        training = completed(metadata["identity"])["training"]
+        return SavedState(metadata["step"], tensors, metadata["history"], training["processes"], training["parts"])
+
+    def _path(self, step: int) -> Path:
+        return self._folder / f"step-{step:08d}.safetensors"
 
     def _files(self) -> list[Path]:
         return sorted(self._folder.glob("step-*.safetensors"))

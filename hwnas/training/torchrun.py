@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 
-__all__ = ["is_first_process", "process_counts"]
+from hwnas.errors import ConfigError
+
+__all__ = ["check_alone", "is_first_process", "process_counts"]
 
 
 def process_counts() -> tuple[int, int]:
@@ -17,3 +19,12 @@ def process_counts() -> tuple[int, int]:
 def is_first_process() -> bool:
     """Whether this is the one process, or the first of torchrun's, which writes for all of them."""
     return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ["RANK"] == "0"
+
+
+def check_alone(work: str) -> None:
+    """Raise ConfigError where torchrun started several processes, and `work` is for one."""
+    if (count := process_counts()[1]) > 1:
+        raise ConfigError(
+            f"torchrun is for hwnas train alone, one training at a time, and started {count} processes for {work}:"
+            " start that without torchrun"
+        )

@@ -9,7 +9,10 @@ import pytest
 
 from hwnas.cli.main import main
 from hwnas.pipeline.store.folders import step_folder
+from hwnas.pipeline.store.steps import read_document
 from tests.running import held_by_another, run_hwnas
+
+TABLE = "kind,in_height,in_width,in_channels,out_channels,latency_ms\nlinear,1,1,16,10,0.1\n"
 
 
 def made(*folders: Path) -> None:
@@ -40,6 +43,13 @@ def import_table(tmp_path: Path, *arguments: str) -> list[str]:
     path = tmp_path / "table.csv"
     path.write_text("name,input,output,latency_ms\nx,1-1-1,1-1-1,1\n")
     return ["import-table", str(path), "format=csv", "experiment=smoke", *arguments]
+
+
+def imported_table(tmp_path: Path, *arguments: str) -> list[str]:
+    """The same with a table of a network's operators, in a space that has them."""
+    path = tmp_path / "operators.csv"
+    path.write_text(TABLE)
+    return ["import-table", str(path), "format=csv", "device=board", "experiment=smoke", *arguments]
 
 
 def test_a_sweep_has_a_folder_for_each_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,6 +84,39 @@ def test_each_failure_of_a_sweep_is_told(
     assert "run hwnas train first" in lines[0]
     assert "seed=1: " in lines[1]
     assert "2 of 2 runs failed" in lines[2]
+
+
+JOBLIB = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+
+
+def test_runs_of_a_sweep_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    monkeypatch.setenv("HWNAS_RUNS", str(tmp_path / "runs"))
+    done = run_hwnas(*imported_table(tmp_path, "-m", "seed=0,1", *JOBLIB))
+    assert done.returncode == 0, done.stderr
+    folders = sorted((tmp_path / "runs" / "smoke" / "multirun").iterdir())
+    assert [folder.name for folder in folders] == ["seed=0", "seed=1"]
+    assert [read_document(folder / "import-table" / "result.json")["seed"] for folder in folders] == [0, 1]
+    again = run_hwnas(*imported_table(tmp_path, "-m", "seed=0,1", *JOBLIB))
+    assert again.stdout.count("up to date") == 2
+
+
+def test_failures_side_by_side_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    monkeypatch.setenv("HWNAS_RUNS", str(tmp_path / "runs"))
+    arguments = imported_table(tmp_path, "-m", *JOBLIB)
+    arguments[1] = f"path={arguments[1]},{tmp_path}/none.csv"
+    done = run_hwnas(*arguments)
+    assert done.returncode == 1
+    lines = [line for line in done.stderr.splitlines() if line.startswith("hwnas: error: ")]
+    assert len(lines) == 2
+    assert "none.csv: no such file" in lines[0]
+    assert "1 of 2 runs failed" in lines[1]
+
+
+def test_a_launcher_that_is_not_installed_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "-m", "seed=0,1", "hydra/launcher=rayy"]) == 1
+    assert "hydra/launcher=rayy: not one of Hydra's launchers here: " in capsys.readouterr().err
 
 
 def test_a_wrong_value_in_a_sweep_is_told_before_the_first_run(

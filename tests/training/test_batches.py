@@ -41,10 +41,10 @@ def run(batches: Batches, steps: range) -> list[tuple[torch.Tensor, torch.Tensor
     return taken
 
 
-def half(rank: int) -> Processes:
-    """One of two processes, as far as batches are concerned."""
+def one_of(count: int, rank: int) -> Processes:
+    """One of so many processes, as far as batches are concerned."""
     processes = Processes()
-    processes.rank, processes.count = rank, 2
+    processes.rank, processes.count = rank, count
     return processes
 
 
@@ -71,9 +71,37 @@ def test_a_resumed_run_sees_the_same_images(tree: Path, workers: int, augment: A
 def test_the_parts_of_two_processes_are_the_batch_of_one(tree: Path, augment: AugmentConfig) -> None:
     data = load(tree, 0, augment)
     whole = run(Batches(data, 6, seed=0, processes=Processes()), range(4))
-    halves = [run(Batches(data, 6, seed=0, processes=half(rank)), range(4)) for rank in (0, 1)]
+    halves = [run(Batches(data, 6, seed=0, processes=one_of(2, rank)), range(4)) for rank in (0, 1)]
     joined = [tuple(torch.cat(parts) for parts in zip(*pair, strict=True)) for pair in zip(*halves, strict=True)]
     assert_equal(whole, joined)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("batch", [6, 12, 30, 42, 90])
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_an_epoch_takes_each_image_once_over_all_processes(count: int, batch: int) -> None:
+    images = torch.arange(90, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 8, 8).contiguous()
+    part = ImageSet(images, torch.arange(90) % 3)
+    none = AugmentConfig(flip=False, crop_padding=0)
+    data = ImageData("numbers", part, part, part, ("a", "b", "c"), (0.0,), (1.0,), none)
+    shares = [Batches(data, batch, 0, one_of(count, rank)) for rank in range(count)]
+    steps = shares[0].steps_per_epoch
+    epochs = []
+    for epoch in range(3):
+        taken = [
+            [
+                round(255 * float(image.mean()))
+                for step in range(epoch * steps, (epoch + 1) * steps)
+                for image in share(step, 8)[0]
+            ]
+            for share in shares
+        ]
+        assert {len(numbers) for numbers in taken} == {steps * batch // count}
+        numbers = [number for one in taken for number in one]
+        assert len(numbers) == len(set(numbers)) == 90 // batch * batch  # what fills no batch waits
+        epochs.append(numbers)
+    assert epochs[0] != epochs[1]
+    if 90 % batch:  # for another epoch, which leaves out others
+        assert set(range(90)) > set(epochs[0]) != set(epochs[1])
 
 
 def test_mixed_labels_are_shares_of_the_batch_s_classes(tree: Path) -> None:

@@ -85,7 +85,7 @@ def main(folder: str, method: str, changes: str, pause_s: str) -> None:
         time.sleep(float(pause_s))
 
     config = replace(METHODS[method](), **json.loads(changes))
-    train(config, make_space(), make_data(), Path(folder), 3, progress)
+    train(config, make_space(), make_data(), Path(folder), 3, progress, say=print)
 
 
 if __name__ == "__main__":

@@ -1,32 +1,29 @@
 """Planned files written and checked, each once: what was found before a kill is kept in `state/` and not done again.
 
-Several processes share the work where there is enough of it.
+Workers of the executor share the work where there is enough of it.
 """
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Sequence
-from concurrent.futures import as_completed
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hwnas.errors import ExportError, StorageError
+from hwnas.errors import StorageError
+from hwnas.executors.choose import open_executor
+from hwnas.executors.config import ExecutorConfig
 from hwnas.export.formats import model_format
 from hwnas.files import read_json, sha256_of_file, write_json
 from hwnas.pipeline.config import ExportStep
-from hwnas.pipeline.export.logged_work import LoggedWork, relay
 from hwnas.pipeline.export.plan import PlannedFile
 from hwnas.pipeline.export.preflight import preflight_file
 from hwnas.pipeline.export.subjects import Source
 from hwnas.pipeline.latencies import device_named
 from hwnas.progress import Progress, Reporter, no_progress, part
-from hwnas.workers import WorkerPool
 
 if TYPE_CHECKING:
     from hwnas.export.deploy import CheckedFile, Subject
@@ -78,13 +75,14 @@ def checked_files(
     held_out = source.examples.held_out
     images = "noise, for want of real images" if held_out is None else f"{len(held_out)} held-out images"
     pending = [number for number in range(len(planned)) if checker.kept(number) is None]
-    processes = min(config.export.processes or _cores(), -(-len(pending) // _FILES_PER_PROCESS))
+    worthwhile = -(-len(pending) // _FILES_PER_PROCESS)
+    executor = config.executor.limited(min(config.export.processes or worthwhile, worthwhile))
     with reporter.step(f"export: {len(planned)} files, checked against torch on {images}") as progress:
-        if processes > 1:
-            _check_in_processes(checker, pending, processes, progress)
-        else:
+        if executor.is_this_process:
             for done, number in enumerate(pending):
                 checker(number, part(progress, done, len(pending)))
+        elif pending:
+            _check_elsewhere(executor, checker, pending, progress)
     found = {file.key: checker.kept(number) for number, file in enumerate(planned)}
     if missing := [key for key, checked in found.items() if checked is None]:
         raise StorageError(f"{state}: {missing[0]} was changed while it was made; run hwnas export again")
@@ -103,22 +101,13 @@ def model_path(state: Path, file: PlannedFile) -> Path:
     return state / f"{file.key}{model_format(file.format).suffix}"
 
 
-def _check_in_processes(checker: FileChecker, pending: Sequence[int], processes: int, progress: Progress) -> None:
-    pool = WorkerPool(LoggedWork(checker), processes, "spawn", partial(_begin, max(1, _cores() // processes)))
-    try:
-        # A network's last files, ExecuTorch's and TVM's, take longest: begun first, they don't end last.
-        futures = {pool.submit(number): number for number in _longest_first(checker.planned, pending)}
-        for done, future in enumerate(as_completed(futures), 1):
-            relay(future.result())
-            progress(done / len(futures), checker.planned[futures[future]].key)
-        pool.close(wait=True)
-    except BrokenProcessPool as error:
-        raise ExportError(
-            "export: a process that writes files died, killed for want of memory or crashed in a runtime: give"
-            f" export.processes=1 (now {processes}), or free memory, and run again; what is finished is kept"
-        ) from error
-    finally:
-        pool.kill()
+def _check_elsewhere(config: ExecutorConfig, checker: FileChecker, pending: Sequence[int], progress: Progress) -> None:
+    # A network's last files, ExecuTorch's and TVM's, take longest: begun first, they don't end last.
+    order = _longest_first(checker.planned, pending)
+    with open_executor(config) as executor:
+        checked = executor.each("export", checker, order, partial(_begin, executor.threads))
+        for done, (place, _) in enumerate(checked, 1):
+            progress(done / len(order), checker.planned[order[place]].key)
 
 
 def _longest_first(planned: Sequence[PlannedFile], pending: Sequence[int]) -> list[int]:
@@ -135,7 +124,3 @@ def _begin(threads: int) -> None:
         from tqdm import tqdm
 
         tqdm.set_lock(threading.RLock())  # its own is a lock among processes, left behind by one that is killed
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from hwnas.data.config import DataConfig
 from hwnas.errors import StorageError
 from hwnas.files import sha256_of_json, write_text
 from hwnas.pipeline.config import RunStep
-from hwnas.pipeline.store.plain import from_plain, to_plain
+from hwnas.pipeline.store.plain import from_plain
 from hwnas.profiling.config import ProfilingConfig
 from hwnas.search.config import SearchConfig
 from hwnas.spaces import FAMILIES
@@ -37,7 +37,7 @@ def write_plan(config: RunStep, asked: RunStep, folder: Path) -> Path:
     same again, in a folder of its own if it is given a name.
     """
     settings: dict[str, Any] = {
-        **{field.name: to_plain(getattr(config, field.name)) for field in fields(RunStep)},
+        **config.settings(),
         "hours": None,
         "given": [],
     }
@@ -73,7 +73,7 @@ def read_plan(asked: RunStep, folder: Path) -> RunStep | None:
 
 
 def _digest(asked: RunStep) -> str:
-    return sha256_of_json({key: value for key, value in to_plain(asked).items() if key != "name"})
+    return sha256_of_json({key: value for key, value in asked.settings().items() if key != "name"})
 
 
 def _schema_of(data: DataConfig) -> str:

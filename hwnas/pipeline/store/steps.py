@@ -7,9 +7,10 @@ folder is written by one process at a time.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import update_wrapper
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
@@ -17,7 +18,12 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 from hwnas.errors import ConfigError, StorageError
 from hwnas.files import LOCK_NAME, locked, read_json, sha256_of_file, write_json
 from hwnas.pipeline.config import Step
+from hwnas.pipeline.store.folders import MULTIRUN
 from hwnas.pipeline.store.plain import from_plain, to_plain
+from hwnas.pipeline.tracking.follow import tracked
+from hwnas.pipeline.tracking.tracker import FOLDER as TRACKING
+from hwnas.progress import SILENT
+from hwnas.training.torchrun import is_first_process
 from hwnas.version import __version__
 
 __all__ = [
@@ -41,7 +47,11 @@ _Asked = Callable[Concatenate[Step, Path | str, P], T]
 
 
 def step_of(kind: type[S]) -> Callable[[_Own[S, P, T]], _Asked[P, T]]:
-    """For a function of its own config and a folder: takes all settings in its config's place, and a folder as text."""
+    """For a function of its own config and a folder: takes all settings in its config's place, and a folder as text.
+
+    What it writes is followed where its settings say so (see `hwnas.pipeline.tracking`).
+    """
+    command = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", kind.__name__.removesuffix("Step")).lower()
 
     def decorate(step: _Own[S, P, T]) -> _Asked[P, T]:
         def asked(config: Step, folder: Path | str, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -50,7 +60,11 @@ def step_of(kind: type[S]) -> Callable[[_Own[S, P, T]], _Asked[P, T]]:
                     f"config: expected a {kind.__name__}, or all settings as hwnas.load_config gives them, got"
                     f" {type(config).__name__}"
                 )
-            return step(config.part(kind), Path(folder).expanduser(), *args, **kwargs)
+            own, place = config.part(kind), Path(folder).expanduser()
+            reporter: Any = kwargs.get("reporter", args[0] if args else SILENT)
+            follows = tracked(own.tracking, command, place, own.settings(), reporter.say)
+            with follows if is_first_process() else nullcontext():
+                return step(own, place, *args, **kwargs)
 
         return update_wrapper(cast("_Asked[P, T]", asked), step)
 
@@ -160,7 +174,7 @@ def _supersede(command: str, folder: Path) -> Path:
     while (target := archive / f"{folder.name}-{number}").exists():
         number += 1
     target.mkdir(parents=True)
-    own = {LOCK_NAME, ".hydra", f"{command}.log", "multirun"}
+    own = {LOCK_NAME, ".hydra", f"{command}.log", MULTIRUN, TRACKING}
     # The inputs go last: where this is killed, what is left is moved by the next run.
     for path in sorted(folder.iterdir(), key=lambda path: path.name == "inputs.json"):
         if path.name not in own:

@@ -14,26 +14,27 @@ from typing import Any, Generic, TypeVar
 
 __all__ = ["WorkerPool"]
 
+Item = TypeVar("Item")
 T = TypeVar("T")
 
 _PARENT_CHECK_S = 1.0
 
 
-class WorkerPool(Generic[T]):
-    """`workers` processes that call `make(n)`, each with a copy of `make` of its own.
+class WorkerPool(Generic[Item, T]):
+    """`workers` processes that call `make(item)`, each with a copy of `make` of its own.
 
     `method` is how they are started: `fork`, which copies this process as it is, or `spawn`, for work that starts
     threads, which don't survive a fork; then `make` must be picklable. `begin` is called in each of them first.
     """
 
-    def __init__(self, make: Callable[[int], T], workers: int, method: str, begin: Callable[[], object]) -> None:
+    def __init__(self, make: Callable[[Item], T], workers: int, method: str, begin: Callable[[], object]) -> None:
         context = multiprocessing.get_context(method)
         self._executor = ProcessPoolExecutor(workers, context, _begin, (os.getpid(), make, begin))
 
-    def submit(self, number: int) -> Future[T]:
-        """`make(number)`, in time. Its result raises what that raises, and BrokenProcessPool where a worker died."""
+    def submit(self, item: Item) -> Future[T]:
+        """`make(item)`, in time. Its result raises what that raises, and BrokenProcessPool where a worker died."""
         with _interrupts_held():  # workers are started in here
-            return self._executor.submit(_call, number)
+            return self._executor.submit(_call, item)
 
     def close(self, wait: bool = False) -> None:
         """No more work; workers end with what they are at, and that may be waited for."""
@@ -47,10 +48,10 @@ class WorkerPool(Generic[T]):
             process.kill()
 
 
-_made_here: list[Callable[[int], Any]] = []  # of a worker process: what it was started for
+_made_here: list[Callable[[Any], Any]] = []  # of a worker process: what it was started for
 
 
-def _begin(parent: int, make: Callable[[int], Any], begin: Callable[[], object]) -> None:
+def _begin(parent: int, make: Callable[[Any], Any], begin: Callable[[], object]) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a forked one has the parent's handler
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
     if hasattr(signal, "pthread_sigmask"):
@@ -73,8 +74,8 @@ def _interrupts_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _call(number: int) -> Any:
-    return _made_here[0](number)
+def _call(item: Any) -> Any:
+    return _made_here[0](item)
 
 
 def _end_with(parent: int) -> None:

@@ -1,0 +1,1 @@
+"""What a run writes, also in a tracker: MLflow or Weights & Biases."""
