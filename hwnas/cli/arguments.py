@@ -30,8 +30,9 @@ def in_hydras_syntax(
     """`arguments`, each so that Hydra reads what was meant. `compose` gives the settings for choices of `groups`.
 
     An argument without a key is the value of `positional`; `device=NAME` is short for `device.name=NAME`, since
-    profiles are files of their own, and `data.augment=NAME` for Hydra's `data/augment=NAME`. Raises ConfigError for
-    what has no key, and for several values without brackets.
+    profiles are files of their own, `device=[…]` for `devices=[…]`, `fleet=FILE` for `fleet.file=FILE`, and
+    `data.augment=NAME` for Hydra's `data/augment=NAME`. Raises ConfigError for what has no key, and for several values
+    without brackets.
     """
     sweeps = any(argument in _SWEEPS for argument in arguments)
     plain = [
@@ -74,8 +75,12 @@ def _with_key(argument: str, before: str, positional: str | None) -> str:
         raise ConfigError(
             f"{argument!r} is no setting: expected key=value, such as seed=1; which key takes it is listed by --help"
         )
+    if key == "device" and value.startswith("["):
+        return f"devices={value}"
     if key == "device" and not value.startswith("{"):
         return f"device.name={value}"
+    if key == "fleet" and not value.startswith("{"):
+        return f"fleet.file={value}"
     if key == "data.augment" and not value.startswith("{"):
         return f"data/augment={value}"
     return argument

@@ -10,9 +10,10 @@ from itertools import islice
 from types import TracebackType
 from typing import Any, TypeVar
 
+from hwnas.errors import ExecutorError
 from hwnas.executors.task import Outcome, Task, relay
 
-__all__ = ["Crew", "Executor", "nothing"]
+__all__ = ["Crew", "Executor", "anywhere", "nothing"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -22,12 +23,17 @@ def nothing() -> None:
     """For workers that need no preparation."""
 
 
+def anywhere(item: object) -> str | None:  # noqa: ARG001
+    """For items that any worker can work on."""
+    return None
+
+
 class Crew(ABC):
     """Workers of one task, and what they are given. A handle stands for an item that was given."""
 
     @abstractmethod
-    def submit(self, item: Any) -> Any:
-        """The handle of `item`, which is worked on as soon as a worker is free."""
+    def submit(self, item: Any, host: str | None) -> Any:
+        """The handle of `item`, which is worked on as soon as a worker is free; on `host`, where it is not None."""
 
     @abstractmethod
     def finished(self, handles: Collection[Any]) -> Iterable[Any]:
@@ -63,33 +69,54 @@ class Executor(ABC):
         make: Callable[[Item], Result],
         items: Iterable[Item],
         begin: Callable[[], object] = nothing,
+        host_of: Callable[[Item], str | None] = anywhere,
+        lost: Callable[[Item, ExecutorError], Result] | None = None,
     ) -> Generator[tuple[int, Result], None, None]:
         """The number of each of `items`, counted from 0, and `make(item)`, in the order in which they are completed.
 
         `make` and `begin` are called in worker processes, in copies: they are picklable, and what they change is seen
         in that worker only, until its next item. `begin` is called once in each worker, before its first item. What
         hwnas logs there is logged here. Of `items` no more are taken than are worked on, and a few to go on with: a
-        generator of any length is as good as a list.
+        generator of any length is as good as a list. An item for which `host_of` gives a host (see `check_hosts`) is
+        worked on there.
 
         Raises what `make` or `begin` raises for the first item that fails, and ExecutorError, whose message begins with
-        `title`, where a worker died; the rest is dropped then, as it is when the caller takes no more.
+        `title`, where a worker died; the rest is dropped then, as it is when the caller takes no more. With `lost` an
+        item whose worker died, or whose host is gone, has the result that `lost` gives for it, and the rest goes on.
         """
-        running: dict[Any, int] = {}
+        running: dict[Any, tuple[int, Item]] = {}
         crew = self._crew(title, Task(make, begin))
         # By the end of the context too: an exception keeps this generator alive until it has been reported.
         self._opened.callback(end := partial(crew.end, running))
         try:
             numbered = enumerate(items)
             while True:
-                for number, item in islice(numbered, self._in_flight - len(running)):
-                    running[crew.submit(item)] = number
+                # What waits for its own host keeps no other from being given.
+                free = self._in_flight - len(running) if host_of is anywhere else None
+                for number, item in islice(numbered, free):
+                    running[crew.submit(item, host_of(item))] = (number, item)
                 if not running:
                     return
                 for handle in crew.finished(running):
-                    outcome, number = crew.outcome(handle), running.pop(handle)
+                    number, item = running[handle]
+                    try:
+                        outcome = crew.outcome(handle)
+                    except ExecutorError as error:
+                        if lost is None:
+                            raise
+                        outcome = Outcome([], lost(item, error), None)
+                    del running[handle]
                     yield number, relay(outcome)
         finally:
             end()
+
+    def check_hosts(self, hosts: Collection[str]) -> None:
+        """Raises ExecutorError, with those that there are, for a host that no worker is on."""
+        if hosts:
+            raise ExecutorError(
+                f"workers on {', '.join(sorted(hosts))}: only a cluster has hosts: give executor=ray and"
+                " executor.address, or leave the hosts out"
+            )
 
     def close(self) -> None:
         """End what is under way."""

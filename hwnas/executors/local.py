@@ -35,7 +35,7 @@ class _Processes(Crew):
         # Forked ones would be without the threads that libraries have started here.
         self._pool: WorkerPool[Any, Outcome[Any]] = WorkerPool(task, workers, "spawn", nothing)
 
-    def submit(self, item: Any) -> Future[Outcome[Any]]:
+    def submit(self, item: Any, host: str | None) -> Future[Outcome[Any]]:  # noqa: ARG002
         try:
             return self._pool.submit(item)
         except BrokenProcessPool as error:

@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 from uuid import uuid4
 
-from hwnas.errors import ExecutorError, MissingExtraError
+from hwnas.errors import ExecutorError, MissingExtraError, choices
 from hwnas.executors.config import ExecutorConfig, cores
 from hwnas.executors.executor import Crew, Executor
 from hwnas.executors.task import Outcome, Task
@@ -26,6 +26,8 @@ __all__ = ["RayExecutor"]
 _PER_CPU = 2  # tasks given to Ray: a worker that is done finds its next one waiting
 _RETRIES = 3  # of a task whose worker or node died; Ray's own default
 _ANSWER_S = 5.0
+_LOOK_S = 5.0  # between two looks whether the hosts that items are bound to are still there
+_SHARE_OF_HOST = 0.001  # a task asks for so much of its host's resource: as many may be there as are given to it
 _HTTP2_HELLO, _HTTP2_SETTINGS = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]), b"\x04"
 _NODES_S = 30.0  # a node starts a worker first, which takes seconds
 # Its name says Windows and macOS: there Ray takes the loopback address for its node by default. Without it Ray replaces
@@ -58,6 +60,14 @@ class RayExecutor(Executor):
     def _crew(self, title: str, task: Task[Any, Any]) -> Crew:
         return _Tasks(self._ray, title, task)
 
+    def check_hosts(self, hosts: Collection[str]) -> None:
+        """Raises ExecutorError, with those that there are, for a host that no node has as a resource."""
+        if missing := sorted(set(hosts) - set(found := _hosts(self._ray))):
+            raise ExecutorError(
+                f"executor=ray: no node with the resource {missing[0]!r}: {choices(missing[0], found)}; start the node"
+                f" that it stands for with ray start --address=… --resources='{{\"{missing[0]}\": 1}}'"
+            )
+
     def close(self) -> None:
         """End what is under way, and Ray where it was started or connected here."""
         try:
@@ -75,16 +85,34 @@ class _Tasks(Crew):
         self._ray, self._title, self._key = ray, title, uuid4().hex
         settled = Task(task.make, partial(_settle, str(Path.cwd()), _own_variables(), task.begin))
         self._task = ray.put(settled)  # a node fetches it once
-        self._call = ray.remote(_call).options(num_cpus=1, max_retries=_RETRIES, name=title)
+        self._call = ray.remote(_call)
+        self._options = {"max_retries": _RETRIES, "name": title}
+        self._host_of: dict[Any, str] = {}
 
-    def submit(self, item: Any) -> Any:
-        return self._call.remote(self._key, [self._task], item)
+    def submit(self, item: Any, host: str | None) -> Any:
+        # What is bound to a host waits for a device there, and takes none of the cores that others work on.
+        place: dict[str, Any] = (
+            {"num_cpus": 1} if host is None else {"num_cpus": 0, "resources": {host: _SHARE_OF_HOST}}
+        )
+        handle = self._call.options(**self._options, **place).remote(self._key, [self._task], item)
+        if host is not None:
+            self._host_of[handle] = host
+        return handle
 
     def finished(self, handles: Collection[Any]) -> Sequence[Any]:
-        done: Sequence[Any] = self._ray.wait(list(handles), num_returns=1)[0]
-        return done
+        while True:
+            done: Sequence[Any] = self._ray.wait(list(handles), num_returns=1, timeout=_LOOK_S)[0]
+            if gone := done or [one for one in handles if self._is_gone(one)]:
+                return gone
+
+    def _is_gone(self, handle: Any) -> bool:
+        """Whether it is bound to a host that has left: Ray would wait for it for ever."""
+        return handle in self._host_of and self._host_of[handle] not in _hosts(self._ray)
 
     def outcome(self, handle: Any) -> Outcome[Any]:
+        if not self._ray.wait([handle], timeout=0)[0]:
+            self.end([handle])
+            raise ExecutorError(f"{self._title}: {self._host_of[handle]} is no longer a node of the cluster")
         try:
             outcome: Outcome[Any] = self._ray.get(handle)
         except self._ray.exceptions.RayTaskError as error:
@@ -101,6 +129,11 @@ class _Tasks(Crew):
         for handle in list(handles):
             with suppress(self._ray.exceptions.RayError):
                 self._ray.cancel(handle, force=True)
+
+
+def _hosts(ray: ModuleType) -> list[str]:
+    """The resources that nodes have of their own."""
+    return [name for name in ray.cluster_resources() if name not in ("CPU", "GPU", "memory", "object_store_memory")]
 
 
 _tasks: dict[str, Task[Any, Any]] = {}  # of a worker: what it was last given

@@ -11,6 +11,7 @@ from hwnas.accuracy.config import PredictorConfig
 from hwnas.accuracy.measure_config import EvaluationConfig
 from hwnas.data.config import DataConfig, DigitsConfig, FashionMnistConfig, ImageFolderConfig, NoDataConfig
 from hwnas.devices.config import DeviceConfig
+from hwnas.devices.fleet import FleetConfig
 from hwnas.errors import ConfigError, choices
 from hwnas.executors.config import ExecutorConfig
 from hwnas.export.config import ExportConfig, VerifyConfig
@@ -139,7 +140,23 @@ class EvaluateStep(SpaceStep):
 
 @dataclass(frozen=True, kw_only=True)
 class ProfileStep(SpaceStep, DeviceStep):
-    """`hwnas profile`: a latency table for each of the runtimes."""
+    """`hwnas profile`: a latency table for each of the runtimes and numbers of `threads` (none: that of `profiling`).
+
+    Of `device`, of several `devices`, or of those of a `fleet`.
+    """
+
+    devices: tuple[str, ...] = ()
+    fleet: FleetConfig = field(default_factory=FleetConfig)
+    threads: tuple[int, ...] = ()
+    executor: ExecutorConfig = field(default_factory=ExecutorConfig)
+
+    @property
+    def settings_measured(self) -> tuple[ProfilingConfig, ...]:
+        """`profiling` for each runtime and number of threads."""
+        threads = self.threads or (self.profiling.threads,)
+        return tuple(
+            replace(self.profiling, runtime=runtime, threads=count) for runtime in self.runtimes for count in threads
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,6 +248,7 @@ class ValidateTableStep(DeviceStep):
 
     table: str | None = None
     n: int = 50
+    executor: ExecutorConfig = field(default_factory=ExecutorConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -284,6 +302,8 @@ class PipelineConfig(RunStep):
     data: Any = REQUIRED
     accuracy: AccuracyConfig = field(default_factory=AccuracyConfig)
     devices: tuple[str, ...] = ()
+    fleet: FleetConfig = field(default_factory=FleetConfig)
+    threads: tuple[int, ...] = ()
     runtime: Any = ("onnxruntime", "litert")
     latency: LatencyConfig = field(default_factory=LatencyConfig)
     protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
@@ -313,6 +333,11 @@ def _check_devices(devices: tuple[str, ...]) -> None:
         raise ConfigError(f"devices: expected distinct names of devices, got {list(devices)}")
 
 
+def _check_threads(threads: tuple[int, ...]) -> None:
+    if len(set(threads)) < len(threads) or any(count < 1 for count in threads):
+        raise ConfigError(f"threads: expected distinct numbers of 1 or more, got {list(threads)}")
+
+
 def _check_runtime(runtime: str | tuple[str, ...]) -> None:
     names = (runtime,) if isinstance(runtime, str) else runtime
     unknown = [name for name in names if name not in RUNTIMES]
@@ -339,6 +364,7 @@ _CHECKS: dict[str, Callable[[Any], None]] = {
     "name": _check_name,
     "seed": _at_least("seed", 0),
     "devices": _check_devices,
+    "threads": _check_threads,
     "n": _at_least("n", 2, "networks to validate a table on"),
     "measurements": _at_least("measurements", 1),
     "seeds": _at_least("seeds", 1),

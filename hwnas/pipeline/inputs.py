@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,8 +12,11 @@ from hwnas.data import fashion_mnist
 from hwnas.data.config import DataConfig, FashionMnistConfig, ImageFolderConfig, describe
 from hwnas.data.image_stamp import images_stamp
 from hwnas.devices.config import DeviceConfig
-from hwnas.devices.profile import profile_path
+from hwnas.devices.profile import is_profile_file, profile_name, profile_path
 from hwnas.errors import StorageError
+from hwnas.executors.choose import open_executor
+from hwnas.executors.config import ExecutorConfig
+from hwnas.executors.executor import Executor
 from hwnas.files import sha256_of_file
 from hwnas.latency.tables.table import table_path
 from hwnas.pipeline.config import DeviceStep, SpaceStep
@@ -22,6 +26,7 @@ from hwnas.pipeline.store.folders import step_folder
 from hwnas.pipeline.store.plain import from_plain, to_plain
 from hwnas.pipeline.store.steps import read_result
 from hwnas.pipeline.trained_on import as_imagenet, read_trained_on
+from hwnas.profiling.config import ProfilingConfig
 from hwnas.progress import Progress, no_progress
 from hwnas.spaces import Space
 
@@ -46,6 +51,7 @@ __all__ = [
     "table_files",
     "tables_of",
     "trained_checkpoint",
+    "writers",
 ]
 
 
@@ -141,7 +147,8 @@ def load_images(
 def tables_of(config: DeviceStep, folder: Path) -> dict[str, Path]:
     """Each runtime's latency table of the configured device in `folder`, whether it exists or not."""
     settings = {runtime: replace(config.profiling, runtime=runtime).setting for runtime in config.runtimes}
-    return {runtime: table_path(folder, config.device.profile_name, setting) for runtime, setting in settings.items()}
+    device = profile_name(config.device.name)
+    return {runtime: table_path(folder, device, setting) for runtime, setting in settings.items()}
 
 
 def table_files(path: Path) -> dict[str, Path]:
@@ -178,6 +185,17 @@ def data_inputs(config: DataConfig) -> dict[str, Any]:
 def device_inputs(config: DeviceConfig) -> dict[str, Any]:
     """What a step's inputs say of the device: how it is reached; of a profile of the user's own what it says."""
     values: dict[str, Any] = to_plain(config)
-    if config.profile_name != config.name:
-        values |= {"name": config.profile_name, "profile": sha256_of_file(profile_path(config.name))}
+    if is_profile_file(config.name):
+        values |= {"name": profile_name(config.name), "profile": sha256_of_file(profile_path(config.name))}
     return values
+
+
+def writers(config: ExecutorConfig, profiling: ProfilingConfig) -> AbstractContextManager[Executor | None]:
+    """What writes models to be measured, None for this process: compiling takes seconds each; other files are written
+    before a worker has started.
+    """
+    from hwnas.profiling.runtimes import runtime_named
+
+    if runtime_named(profiling.runtime).model_format.compiles_for_target or config.is_asked:
+        return open_executor(config)
+    return nullcontext()

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import shutil
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from hwnas.devices.fleet import Unit, check_units, read_fleet
+from hwnas.devices.profile import load_profile
+from hwnas.errors import ConfigError
+from hwnas.executors.choose import open_executor
 from hwnas.latency.tables.table import LatencyTable
 from hwnas.pipeline.config import ProfileStep
-from hwnas.pipeline.inputs import device_inputs, tables_of
+from hwnas.pipeline.inputs import device_inputs, writers
 from hwnas.pipeline.space import resolve_space
-from hwnas.pipeline.store.plain import to_plain
+from hwnas.pipeline.store.plain import optional, to_plain
 from hwnas.pipeline.store.steps import run_step, step_of
-from hwnas.progress import SILENT, Reporter
+from hwnas.progress import SILENT, Reporter, part
 
-__all__ = ["NetworkLatencies", "Profiled", "TableSummary", "profile"]
+if TYPE_CHECKING:
+    from hwnas.profiling.build import TableWork
+
+__all__ = ["MeasuringUnit", "NetworkLatencies", "Profiled", "TableSummary", "profile"]
+
+_MODELS = ".models"
+"""The folder of model files, until all tables that are measured with them are there."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +40,27 @@ class NetworkLatencies:
     measured_ms: tuple[float, ...] = ()
 
 
+@dataclass(frozen=True)
+class MeasuringUnit:
+    """One device of several that measured a table: so many `models`, in ms of its own `reference_ms`.
+
+    `deviation`: how far common networks are from the other units', a fraction. `left_out` says why it was, else empty.
+    """
+
+    unit: str
+    models: int
+    deviation: float | None
+    reference_ms: float | None
+    left_out: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class TableSummary:
     """A table that was measured. `file` lies below the step's folder; `covered` of its `operators` run in the runtime.
 
     Errors on whole networks are fractions: as operators sum up (`mape_raw`), corrected, and of measuring twice
-    (`mape_test_retest`, also `noise`); None where no whole networks were measured.
+    (`mape_test_retest`, also `noise`); None where no whole networks were measured. `units`: those that shared the work,
+    None where one device did it alone.
     """
 
     device: str
@@ -49,6 +79,7 @@ class TableSummary:
     spearman: float | None
     elapsed_s: float
     networks: NetworkLatencies
+    units: tuple[MeasuringUnit, ...] | None = optional()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,40 +93,113 @@ class Profiled(TableSummary):
 def profile(config: ProfileStep, folder: Path, reporter: Reporter = SILENT) -> Profiled:
     """The tables in `folder`, made or read (see `hwnas.pipeline.store.steps`). What was measured before a kill is kept.
 
+    Several devices are measured at once (see `hwnas.profiling.fleet`), a table of each model.
+
     >>> config = hwnas.load_config(["experiment=smoke"])
     >>> profiled = hwnas.profile(config, "runs/mine/profile")
     >>> [table.runtime for table in profiled.tables]
     ['onnxruntime', 'litert']
     """
     space = resolve_space(config)
-    inputs = {
+    units = _units(config)
+    inputs: dict[str, Any] = {
         "space": space.config(),
-        "device": device_inputs(config.device),
+        "device": device_inputs(units[0].device),
         "runtimes": list(config.runtimes),
         "profiling": to_plain(config.profiling),
     }
+    if config.threads:
+        inputs["threads"] = list(config.threads)
+    if len(units) > 1:
+        inputs |= {"units": [device_inputs(unit.device) for unit in units], "tolerance": config.fleet.tolerance}
 
     def work() -> Profiled:
-        from hwnas.devices.connect import connect
-        from hwnas.devices.profile import load_profile
-        from hwnas.profiling.build import build_table
-        from hwnas.profiling.networks import networks_at_most
+        from hwnas.profiling.build import TableWork
 
-        device = load_profile(config.device.name)
-        started, entries = time.monotonic(), []
-        for runtime, path in tables_of(config, folder).items():
-            settings = replace(config.profiling, runtime=runtime)
-            title = (
-                f"profile: {len(space.operators)} operators and {networks_at_most(space, settings.networks)} whole"
-                f" networks on {device.name}, {settings.setting}"
-            )
-            with reporter.step(title) as progress, connect(device, config.device) as transport:
-                table = build_table(space, device, transport, settings, folder, config.seed, progress)
-            entries.append(_summary(table, str(path.relative_to(folder))))
+        started = time.monotonic()
+        is_alone = len(units) == 1 and units[0].host is None
+        measure = partial(_alone if is_alone else _together, config, units, reporter)
+        profiles = {unit.profile.name: unit.profile for unit in units}
+        made: list[TableWork] = []
+        # One setting after another: a device measures one at a time, and tables of one setting share their models.
+        for settings in config.settings_measured:
+            works = [
+                TableWork(space, device, settings, folder, config.seed, folder / _MODELS)
+                for device in profiles.values()
+            ]
+            with ExitStack() as opened:
+                for one in works:
+                    opened.enter_context(one)
+                if any(one.finished is None for one in works):
+                    measure(works)
+            made += works
+        shutil.rmtree(folder / _MODELS, ignore_errors=True)
+        entries = [_summary(one.table, str(one.path.relative_to(folder))) for one in made]
         top = {field.name: getattr(entries[0], field.name) for field in fields(TableSummary)}
         return Profiled(**{**top, "elapsed_s": round(time.monotonic() - started, 2)}, tables=tuple(entries))
 
     return run_step("profile", folder, inputs, config.seed, Profiled, work, reporter.say)
+
+
+def _units(config: ProfileStep) -> tuple[Unit, ...]:
+    """The devices that are asked for."""
+    if config.fleet.file is not None:
+        if config.devices:
+            raise ConfigError("fleet and devices: give one of them: a fleet's file says which devices there are")
+        return read_fleet(config.fleet.file, config.device)
+    if not config.devices:
+        return (Unit(config.device, load_profile(config.device.name)),)
+    if config.device.address or config.device.transport:
+        raise ConfigError(
+            "device.address, device.transport: of which of several devices? give fleet=FILE, which says how each is"
+            " reached (docs/scale.md), or a profile of your own to each"
+        )
+    units = tuple(Unit(replace(config.device, name=name), load_profile(name)) for name in config.devices)
+    check_units(units, "devices")
+    return units
+
+
+def _alone(config: ProfileStep, units: Sequence[Unit], reporter: Reporter, works: Sequence[TableWork]) -> None:
+    """Measures one table on one device."""
+    from hwnas.devices.connect import connect
+    from hwnas.profiling.build import measure_table
+
+    [work], [unit] = works, units
+    with (
+        reporter.step(_title(work, unit.profile.name)) as progress,
+        connect(unit.profile, unit.device) as transport,
+        writers(config.executor, work.config) as executor,
+    ):
+        measure_table(work, transport, progress, executor)
+
+
+def _together(config: ProfileStep, units: Sequence[Unit], reporter: Reporter, works: Sequence[TableWork]) -> None:
+    """Measures tables of several models of device, or one on several units."""
+    from hwnas.profiling.build import progress_of_measuring, progress_of_writing
+    from hwnas.profiling.fleet import measure_tables
+
+    open_works = [work for work in works if work.finished is None]
+    of_model = {
+        work.device.name: [unit for unit in units if unit.profile.name == work.device.name] for work in open_works
+    }
+    models = ", ".join(f"{len(own)} × {name}" for name, own in of_model.items())
+    with reporter.step(_title(open_works[0], models)) as progress:
+        for number, work in enumerate(open_works):
+            with writers(config.executor, work.config) as executor:
+                work.models.write(part(progress_of_writing(progress), number, len(open_works)), executor)
+        workers = replace(config.executor, workers=sum(map(len, of_model.values())))
+        with open_executor(workers if config.executor.kind == "local" else config.executor) as executor:
+            found = measure_tables(
+                executor, open_works, of_model, config.fleet.tolerance, reporter.say, progress_of_measuring(progress)
+            )
+        for work, measured in zip(open_works, found, strict=True):
+            work.finish(measured)
+        progress(1.0, "done")
+
+
+def _title(work: TableWork, where: str) -> str:
+    space, networks = work.space, len(work.models.genotypes)
+    return f"profile: {len(space.operators)} operators and {networks} whole networks on {where}, {work.config.setting}"
 
 
 def _summary(table: LatencyTable, file: str) -> TableSummary:
@@ -121,4 +225,7 @@ def _summary(table: LatencyTable, file: str) -> TableSummary:
         networks=NetworkLatencies(tuple(table.networks.held_out_ms.tolist()), tuple(table.networks.median_ms.tolist()))
         if held_out
         else NetworkLatencies(),
+        units=tuple(MeasuringUnit(**unit) for unit in facts["machine"]["units"])
+        if facts["machine"].get("units")
+        else None,
     )

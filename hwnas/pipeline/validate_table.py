@@ -11,7 +11,7 @@ from hwnas.errors import ConfigError, TableError
 from hwnas.latency.tables.table import LatencyTable, read_table
 from hwnas.pipeline.asked import refuse_others
 from hwnas.pipeline.config import ValidateTableStep
-from hwnas.pipeline.inputs import device_inputs, table_files
+from hwnas.pipeline.inputs import device_inputs, table_files, writers
 from hwnas.pipeline.store.plain import to_plain
 from hwnas.pipeline.store.steps import files_digest, run_step, step_of
 from hwnas.profiling.config import ProfilingConfig
@@ -93,9 +93,13 @@ def validate_table(
         if device.name != table.provenance["device"]:
             reporter.say(f"the table is of device {table.provenance['device']}, measured is {device.name}")
         title = f"validate: {config.n} whole networks of {space.name} on {device.name}, {settings.setting}"
-        with reporter.step(title) as progress, connect(device, config.device) as transport:
+        with (
+            reporter.step(title) as progress,
+            connect(device, config.device) as transport,
+            writers(config.executor, settings) as executor,
+        ):
             found = validation.validate_table(
-                table, space, config.n, transport, settings, folder, config.seed, progress
+                table, space, config.n, transport, settings, folder, config.seed, progress, executor
             )
         latency_ms = [ms / drift for ms, drift in zip(found.measured_ms, found.drift, strict=True)]
         networks = {"predicted_ms": list(found.predicted_ms), "measured_ms": latency_ms}

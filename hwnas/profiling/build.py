@@ -5,9 +5,11 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -15,21 +17,22 @@ import numpy as np
 from hwnas.devices.profile import DeviceProfile
 from hwnas.devices.transport import Transport
 from hwnas.errors import TableError
+from hwnas.executors.executor import Executor
 from hwnas.files import locked, sha256_of_file, sha256_of_json, write_text
 from hwnas.latency.tables.correction import cross_validate, fit_correction
 from hwnas.latency.tables.table import LatencyTable, NetworkRows, OperatorRows, read_table, table_path, write_table
-from hwnas.profiling.agent import REFERENCE
 from hwnas.profiling.config import ProfilingConfig
 from hwnas.profiling.journal import Journal
 from hwnas.profiling.measure import AGENT, measure_models
-from hwnas.profiling.networks import input_shape, nested_networks, reference_network
-from hwnas.profiling.runtimes import model_writer, runtime_named
+from hwnas.profiling.models import TableModels
+from hwnas.profiling.networks import reference_network
+from hwnas.profiling.runtimes import runtime_named
 from hwnas.profiling.samples import Floats, Measurements, ModelLatency, percentage_errors, rank_correlation
 from hwnas.progress import Progress
-from hwnas.spaces import Genotypes, Operator, Space
+from hwnas.spaces import Genotypes, Space
 from hwnas.version import __version__
 
-__all__ = ["build_table"]
+__all__ = ["TableWork", "build_table", "measure_table", "progress_of_measuring", "progress_of_writing"]
 
 _WRITING_SHARE = 0.1
 _FEW_COMBINATIONS = 1000
@@ -50,29 +53,90 @@ def build_table(
     beside it and is not measured again. Raises StorageError where another process builds the same table, DeviceError
     where the device does not run the runtime, and CoverageError from the estimator for operators that it rejects.
     """
-    device.check_runtime(config.runtime, config.precision)
-    path = table_path(folder, device.name, config.setting)
-    identity = _identity(space, device, config, seed)
-    work = path.with_name(f".{path.stem}.work")
-    with locked(path.with_name(f".{path.stem}.lock")):
-        if (finished := _finished(path, identity)) is not None:
-            return finished
-        start = time.monotonic()
-        _clear_other(work, identity)
-        genotypes = nested_networks(space, config.networks, np.random.default_rng(seed))
-        models, reference, shapes = _write_models(space, genotypes, device, config, work, seed, progress)
-        with Journal(work / "journal.jsonl", {"identity": identity}) as journal:
-            measured = measure_models(
-                transport, models, reference, config, seed=seed, journal=journal,
-                progress=lambda share, status: progress(_WRITING_SHARE + (1 - _WRITING_SHARE) * share, status),
-                shapes=shapes,
-            )  # fmt: skip
-        table = _evaluate(space, genotypes, device, config, measured, seed)
-        table.provenance.update(identity=identity, elapsed_s=round(time.monotonic() - start, 2))
-        write_table(table, path)
-        shutil.rmtree(work, ignore_errors=True)
+    with TableWork(space, device, config, folder, seed) as work:
+        if work.finished is None:
+            measure_table(work, transport, progress)
+        return work.table
+
+
+def measure_table(work: TableWork, transport: Transport, progress: Progress, executor: Executor | None = None) -> None:
+    """Finishes `work` by what one device measures; `executor` writes the models, where it is given."""
+    work.models.write(progress_of_writing(progress), executor)
+    with Journal(work.folder / "journal.jsonl", work.identity) as journal:
+        measured = measure_models(
+            transport, work.models.files, work.models.reference, work.config, seed=work.seed, journal=journal,
+            progress=progress_of_measuring(progress), shapes=work.models.shapes,
+        )  # fmt: skip
+    work.finish(measured)
     progress(1.0, "done")
-    return table
+
+
+def progress_of_writing(progress: Progress) -> Progress:
+    """Of the models of a table: the first part of its making."""
+    return lambda share, status: progress(_WRITING_SHARE * share, status)
+
+
+def progress_of_measuring(progress: Progress) -> Progress:
+    """Of the models of a table: what follows their writing."""
+    return lambda share, status: progress(_WRITING_SHARE + (1 - _WRITING_SHARE) * share, status)
+
+
+class TableWork:
+    """A table that is being made, a context in which no other process makes it. `folder` holds what a killed run goes
+    on with; `models` are what is to be measured, written beside it, or in the folder `shared` with other tables.
+
+    `finished` is the table of the same inputs that stands there already, or None. Raises as `build_table` does.
+    """
+
+    def __init__(
+        self, space: Space, device: DeviceProfile, config: ProfilingConfig, folder: Path, seed: int,
+        shared: Path | None = None,
+    ) -> None:  # fmt: skip
+        device.check_runtime(config.runtime, config.precision)
+        self.space, self.device, self.config, self.seed = space, device, config, seed
+        self.path = table_path(folder, device.name, config.setting)
+        self.folder = self.path.with_name(f".{self.path.stem}.work")
+        self.finished: LatencyTable | None = None
+        self._inputs, self._shared = _identity(space, device, config, seed), shared
+        self._opened, self._began = ExitStack(), 0.0
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What its journals are of."""
+        return {"identity": self._inputs}
+
+    @property
+    def table(self) -> LatencyTable:
+        """Of a table that is finished."""
+        if self.finished is None:
+            raise ValueError("the table is not made yet")
+        return self.finished
+
+    def __enter__(self) -> TableWork:
+        with ExitStack() as opening:
+            opening.enter_context(locked(self.path.with_name(f".{self.path.stem}.lock")))
+            self.finished = _finished(self.path, self._inputs)
+            if self.finished is None:
+                self._began = time.monotonic()
+                _clear_other(self.folder, self._inputs)
+                self.models = TableModels(
+                    self.space, self.device, self.config, self._shared or self.folder / "models", self.seed
+                )
+            self._opened = opening.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._opened.close()
+
+    def finish(self, measured: Measurements) -> None:
+        """Writes the table of what was measured, and removes what a killed run would go on with."""
+        table = _evaluate(self.space, self.models.genotypes, self.device, self.config, measured, self.seed)
+        table.provenance.update(identity=self._inputs, elapsed_s=round(time.monotonic() - self._began, 2))
+        write_table(table, self.path)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.finished = table
 
 
 def _identity(space: Space, device: DeviceProfile, config: ProfilingConfig, seed: int) -> str:
@@ -104,28 +168,6 @@ def _finished(path: Path, identity: str) -> LatencyTable | None:
     except TableError:
         return None
     return table if table.provenance.get("identity") == identity else None
-
-
-def _write_models(
-    space: Space, genotypes: Genotypes, device: DeviceProfile, config: ProfilingConfig, work: Path, seed: int,
-    progress: Progress,
-) -> tuple[dict[str, Path], Path, dict[str, tuple[int, int, int, int]]]:  # fmt: skip
-    """Model files by name (`o<position>` operators, `n<position>` networks), the reference's, and all their inputs.
-
-    Files that a killed run wrote are whole, and stay.
-    """
-    write, suffix = model_writer(config, device.tvm_target), runtime_named(config.runtime).suffix
-    parts: dict[str, Sequence[Operator]] = {f"o{i}": [operator] for i, operator in enumerate(space.operators)}
-    parts |= {f"n{i}": space.operators_of(genotype) for i, genotype in enumerate(genotypes)}
-    parts[REFERENCE] = space.operators_of(reference_network(space))
-    written: dict[str, Path] = {}
-    for number, (name, operators) in enumerate(parts.items()):
-        written[name] = work / "models" / f"{name}{suffix}"
-        if not written[name].exists():
-            progress(_WRITING_SHARE * number / len(parts), f"writing models {number}/{len(parts)}")
-            write(operators, written[name], seed)
-    shapes = {name: input_shape(operators[0], config.batch) for name, operators in parts.items()}
-    return written, written.pop(REFERENCE), shapes
 
 
 def _evaluate(

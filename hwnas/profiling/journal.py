@@ -11,7 +11,7 @@ from typing import Any
 from hwnas.errors import StorageError
 from hwnas.files import locked
 
-__all__ = ["Journal"]
+__all__ = ["Journal", "read_events"]
 
 
 class Journal:
@@ -58,6 +58,12 @@ class Journal:
 
     def close(self) -> None:
         self._open.close()
+
+
+def read_events(path: Path, identity: dict[str, Any]) -> list[dict[str, Any]]:
+    """The events in a journal of the measurement `identity`, which another process may be writing; else none."""
+    found = _read(path)
+    return found[1:] if found and found[0] == {"identity": identity} else []
 
 
 def _read(path: Path) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ from hwnas.profiling.runtimes import runtime_named
 from hwnas.profiling.samples import Measurements, evaluate_samples
 from hwnas.progress import Progress
 
-__all__ = ["measure_models", "probe"]
+__all__ = ["evaluate_journal", "measure_models", "probe", "rounds_left"]
 
 AGENT = Path(__file__).with_name("agent.py")
 _MODEL_CRASHES = 20
@@ -51,13 +51,13 @@ def measure_models(
     _measure_rounds(transport, models, reference, config, seed, journal, progress, rounds, shapes or {})
     # A few rounds more for what is not sure enough yet, never for one model alone: candidates have to take turns.
     for limit in range(config.rounds + _MORE_ROUNDS, config.max_rounds + 1, _MORE_ROUNDS):
-        found = _evaluate(journal, models, config, reference_ms)
+        found = evaluate_journal(journal, models, config, reference_ms)
         unsure = [name for name, one in found.latencies.items() if one.interval > config.interval]
         if not unsure:
             break
         rounds.update(dict.fromkeys(unsure, limit))
         _measure_rounds(transport, models, reference, config, seed, journal, progress, rounds, shapes or {})
-    return _evaluate(journal, models, config, reference_ms)
+    return evaluate_journal(journal, models, config, reference_ms)
 
 
 def probe(transport: Transport, config: ProfilingConfig) -> dict[str, Any]:
@@ -74,9 +74,10 @@ def probe(transport: Transport, config: ProfilingConfig) -> dict[str, Any]:
     raise DeviceError(f"the measuring agent ended without a word about {config.runtime}; see hwnas doctor")
 
 
-def _evaluate(
-    journal: Journal, models: Mapping[str, Path], config: ProfilingConfig, reference_ms: float | None
+def evaluate_journal(
+    journal: Journal, models: Mapping[str, Path], config: ProfilingConfig, reference_ms: float | None = None
 ) -> Measurements:
+    """What `measure_models` returns, of what `journal` holds so far. Raises DeviceError as that does."""
     rejected = {event["id"]: event["error"] for event in journal.events if event["event"] == "rejected"}
     if REFERENCE in rejected:
         raise DeviceError(f"{config.runtime} rejects the reference network: {rejected[REFERENCE]}")
@@ -106,11 +107,11 @@ def _measure_rounds(
     total = sum(rounds.values())
     for group in _groups(models, config):
         crashes = 0
-        while todo := _pending({name: rounds[name] for name in group}, journal.events):
+        while todo := rounds_left({name: rounds[name] for name in group}, journal.events):
             files = {**{name: models[name] for name in group}, REFERENCE: reference}
             staged = transport.stage(files)
             job = _job(config, seed, staged, todo, shapes)
-            left = sum(map(len, _pending(rounds, journal.events).values()))
+            left = sum(map(len, rounds_left(rounds, journal.events).values()))
             try:
                 _run(transport, job, journal, left, total, progress)
             except ConnectionLostError:
@@ -138,7 +139,7 @@ def _groups(models: Mapping[str, Path], config: ProfilingConfig) -> Iterator[lis
         yield group
 
 
-def _pending(rounds: Mapping[str, int], events: list[dict[str, Any]]) -> dict[str, list[int]]:
+def rounds_left(rounds: Mapping[str, int], events: Sequence[Mapping[str, Any]]) -> dict[str, list[int]]:
     """The rounds of each model that are not measured yet, models without any left out."""
     done = {(event["id"], event["round"]) for event in events if event["event"] == "sample"}
     rejected = {event["id"] for event in events if event["event"] == "rejected"}

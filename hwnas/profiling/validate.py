@@ -13,6 +13,7 @@ import numpy as np
 
 from hwnas.devices.transport import Transport
 from hwnas.errors import ArchError, ConfigError, DeviceError, TableError
+from hwnas.executors.executor import Executor
 from hwnas.files import sha256_of_file, sha256_of_json
 from hwnas.latency.estimate import require_coverage
 from hwnas.latency.tables.lookup import TableEstimator
@@ -21,6 +22,7 @@ from hwnas.profiling.agent import REFERENCE
 from hwnas.profiling.config import ProfilingConfig
 from hwnas.profiling.journal import Journal
 from hwnas.profiling.measure import measure_models
+from hwnas.profiling.models import write_models
 from hwnas.profiling.networks import input_shape, spread_networks
 from hwnas.profiling.runtimes import ModelWriter, model_writer, runtime_named
 from hwnas.profiling.samples import ModelLatency, percentage_errors, rank_correlation
@@ -97,9 +99,11 @@ def validate_table(
     folder: Path,
     seed: int,
     progress: Progress,
+    executor: Executor | None = None,
 ) -> Validation:
     """Measures `count` networks of `space`, evenly spread over its predicted latencies, none of which the table holds.
 
+    Their files are written with `executor`, or one after another.
     Raises TableError where the table's networks are of another space, CoverageError where it lacks operators.
     """
     known = _known_networks(table, space)
@@ -108,15 +112,13 @@ def validate_table(
     rng = np.random.default_rng((seed, count))
     genotypes = spread_networks(space, count, rng, known, along=estimator.latency_ms)
     predicted = estimator.latency_ms(genotypes)
-    write, suffix = _writer(table, config), runtime_named(config.runtime).suffix
-    models, shapes = {}, {}
+    suffix = runtime_named(config.runtime).suffix
+    models, parts, shapes = {}, {}, {}
     for number, genotype in enumerate(genotypes):
         name, operators = f"n{number}", space.operators_of(genotype)
         path = folder / _WORK / f"{name}-{sha256_of_json([genotype.tolist(), seed, config.setting])[:16]}{suffix}"
-        if not path.exists():
-            progress(0.0, f"writing models {number}/{count}")
-            write(operators, path, seed)
-        models[name], shapes[name] = path, input_shape(operators[0], config.batch)
+        models[name], parts[path], shapes[name] = path, operators, input_shape(operators[0], config.batch)
+    write_models(parts, _writer(table, config), seed, lambda _, status: progress(0.0, status), executor)
     found, test_retest = _measure(models, table, space, transport, config, folder, seed, progress, shapes)
     latencies = np.array([found[name].latency_ms for name in models])
     errors = percentage_errors(predicted, latencies)

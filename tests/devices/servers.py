@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+import pytest
 
 from hwnas.devices.config import DeviceConfig
 
-__all__ = ["Sshd", "adb_phone", "free_port", "lacking", "rpc_server", "sshd"]
+__all__ = ["Sshd", "adb_phone", "free_port", "lacking", "rpc_server", "small_disk", "sshd"]
 
 
 def lacking(transport: str) -> str | None:
@@ -132,6 +133,19 @@ def sshd(folder: Path) -> Iterator[Sshd]:
         yield Sshd(process, port, folder, home)
     finally:
         end(process)
+
+
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[None]:
+    """While `folder` is a disk of `size`, such as 200k; a skip where that may not be made."""
+    folder.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(folder)]
+    if os.geteuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount a small tmpfs: run as root")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 def make_key(path: Path) -> None:

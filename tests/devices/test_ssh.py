@@ -18,7 +18,7 @@ from hwnas.devices.profile import load_profile
 from hwnas.devices.ssh import SshTransport, parse_address
 from hwnas.devices.transport import Transport
 from hwnas.errors import ConfigError, ConnectionLostError, DeviceError, StorageError
-from tests.devices.servers import Sshd, free_port, lacking, make_key, sshd
+from tests.devices.servers import Sshd, free_port, lacking, make_key, small_disk, sshd
 
 pytestmark = pytest.mark.skipif(lacking("ssh") is not None, reason=str(lacking("ssh")))
 
@@ -99,25 +99,14 @@ def test_a_cut_connection_is_said_and_ends_the_process_there(server: Sshd, tmp_p
 
 def test_a_full_disk_there_is_said_with_what_is_free(server: Sshd, tmp_path: Path) -> None:
     there = server.home / "small"
-    there.mkdir()
-    mounted = (
-        os.geteuid() == 0
-        and not subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=200k", "none", str(there)], capture_output=True, check=False
-        ).returncode
-    )
-    if not mounted:
-        pytest.skip("needs the right to mount a small tmpfs: run as root")
-    try:
-        (tmp_path / "model.bin").write_bytes(os.urandom(400_000))
+    (tmp_path / "model.bin").write_bytes(os.urandom(400_000))
+    with small_disk(there, "200k"):
         with (
             connect(load_profile("local"), server.config(folder=str(there))) as transport,
             pytest.raises(StorageError, match=r"is full there .*391 KiB needed.*device\.folder"),
         ):
             transport.stage({"model": tmp_path / "model.bin"})
         assert list((there / "models").iterdir()) == []
-    finally:
-        subprocess.run(["umount", "-l", str(there)], check=True)
 
 
 def test_a_folder_that_cannot_be_written_is_said(server: Sshd, tmp_path: Path) -> None:

@@ -51,6 +51,13 @@ def test_workers_are_several_and_prepared_once(executor: Executor) -> None:
     assert {result for _, result in executor.each("threads", work.threads, range(4), work.begin)} == {1}
 
 
+def test_a_straggler_gets_little_to_do(executor: Executor, tmp_path: Path) -> None:
+    found = [result for _, result in executor.each("straggle", work.Straggler(tmp_path), range(40))]
+    slow = int((tmp_path / "slow").readlink().name)
+    assert len(found) == 40
+    assert found.count(slow) <= 10
+
+
 def test_a_worker_keeps_its_copy(executor: Executor) -> None:
     counted = work.Counted()
     found = [result for _, result in executor.each("count", counted, range(30))]

@@ -6,13 +6,14 @@ import logging
 import os
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from hwnas.errors import DataError, MissingExtraError
 
 __all__ = [
-    "Counted", "begin", "begins_badly", "crashes", "dies_once", "fails_at_three", "from_here", "slow", "squared",
-    "threads", "unknown", "where",
+    "Counted", "Straggler", "begin", "begins_badly", "crashes", "dies_once", "fails_at_three", "from_here", "slow",
+    "squared", "threads", "unknown", "where",
 ]  # fmt: skip
 
 _begun: list[int] = []
@@ -91,3 +92,18 @@ class Counted:
         time.sleep(0.001 * number)
         self.calls += 1
         return self.calls
+
+
+class Straggler:
+    """The first process that comes is ten times as slow as the others."""
+
+    def __init__(self, folder: Path) -> None:
+        self._claim, self._owner = folder / "slow", 0
+
+    def __call__(self, number: int) -> int:  # noqa: ARG002
+        if not self._owner:
+            with suppress(FileExistsError):
+                self._claim.symlink_to(str(os.getpid()))
+            self._owner = int(self._claim.readlink().name)
+        time.sleep(0.2 if self._owner == os.getpid() else 0.02)
+        return os.getpid()

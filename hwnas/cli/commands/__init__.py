@@ -46,7 +46,7 @@ COMMANDS = {
     "evaluate": Command(
         "Measure the accuracy of subnets and fit the accuracy predictor", "evaluate", ("EvaluateStep",)
     ),
-    "profile": Command("Measure a device into latency tables, one a runtime", "profile", ("ProfileStep",)),
+    "profile": Command("Measure devices into latency tables, one a runtime", "profile", ("ProfileStep",)),
     "import-table": Command(
         "Bring a published latency table (ofa, proxyless or csv) into hwnas's format",
         "import_table", ("ImportTableStep",), positional="path",
