@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from hwnas.errors import ConfigError, choices
 
@@ -32,12 +31,6 @@ class DeviceConfig:
     key_file: str | None = None
     known_hosts: str | None = None
     benchmark_model: str | None = None
-
-    @property
-    def profile_name(self) -> str:
-        """The profile's own name, without the folder and `.yaml` of a path: what its tables' folder is called."""
-        path = Path(self.name)
-        return path.stem if path.suffix in (".yaml", ".yml") else self.name
 
     def __post_init__(self) -> None:
         if not self.name:

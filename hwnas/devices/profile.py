@@ -18,7 +18,9 @@ __all__ = [
     "MACS_PER_CYCLE",
     "Cores",
     "DeviceProfile",
+    "is_profile_file",
     "load_profile",
+    "profile_name",
     "profile_names",
     "profile_path",
 ]
@@ -99,9 +101,19 @@ def profile_names() -> list[str]:
     return sorted(path.stem for path in packaged("device_profiles").glob("*.yaml"))
 
 
+def is_profile_file(name: str) -> bool:
+    """Whether a device's `name` is the path of a profile of one's own, rather than a shipped one's name."""
+    return name.endswith((".yaml", ".yml"))
+
+
+def profile_name(name: str) -> str:
+    """What the profile calls itself, which its tables' folder is called too: of a path, the file's name alone."""
+    return Path(name).stem if is_profile_file(name) else name
+
+
 def profile_path(name: str) -> Path:
     """The file of the profile with this name, or `name` where it is a file's path. Raises DeviceError for neither."""
-    path = Path(name) if name.endswith((".yaml", ".yml")) else packaged("device_profiles") / f"{name}.yaml"
+    path = Path(name) if is_profile_file(name) else packaged("device_profiles") / f"{name}.yaml"
     if not path.is_file():
         raise DeviceError(f"no device profile {name!r}: {choices(name, profile_names())}; or give a .yaml file's path")
     return path

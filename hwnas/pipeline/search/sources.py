@@ -12,7 +12,7 @@ from typing import Protocol
 from hwnas.accuracy.predictor import AccuracyEstimate, AccuracyPredictor
 from hwnas.accuracy.published import PublishedPredictor
 from hwnas.devices.config import DeviceConfig
-from hwnas.devices.profile import load_profile, profile_path
+from hwnas.devices.profile import load_profile, profile_name, profile_path
 from hwnas.errors import ConfigError, StorageError, choices, listed
 from hwnas.latency.estimate import LatencyEstimator, require_coverage
 from hwnas.latency.fewshot.predictor_file import load_predictor_file
@@ -213,7 +213,7 @@ def _tables(config: SearchStep, given: Path) -> dict[str, Path]:
     """
     if given.is_file():
         return {given.stem: given}
-    devices = tuple(DeviceConfig(name).profile_name for name in config.devices or (config.device.name,))
+    devices = tuple(map(profile_name, config.devices or (config.device.name,)))
     if not config.devices and config.device.name == DeviceConfig().name and not (given / config.device.name).exists():
         devices = tuple(sorted({path.parent.name for path in _tables_in(given, "*")})) or devices
     found: dict[str, Path] = {}
