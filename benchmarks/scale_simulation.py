@@ -43,10 +43,7 @@ def expected(load: Load, given: Assumed, site: Site, split: bool) -> dict[str, f
     return {
         "train": load.images / (given.batch * site.gpus) * max(_step_s(load, given, site).values()),
         "evaluate": given.worker_start_s + _turns(load.subnets, cores) * load.subnet_core_s,
-        "profile": max(
-            load.runtimes * (written_s + measured_s),  # of one device, one after the other
-            _turns(site.devices * load.runtimes, cores) * written_s + measured_s,
-        ),
+        "profile": load.runtimes * (written_s + measured_s),  # written once, measured on all devices at once
         "search": (site.devices > 1) * given.worker_start_s + _turns(site.devices, cores) * load.search_core_s,
         "finetune": _turns(networks, gpus) * load.finetune_s / given.gpu_over_cpu,
         "export": given.worker_start_s + _turns(files, min(cores, _processes(files))) * load.file_core_s,
@@ -79,11 +76,8 @@ def bound_by(load: Load, given: Assumed, site: Site, split: bool, seconds: Mappi
         of = _step_s(load, given, site)
         slowest = max(of, key=lambda name: of[name])
         return step, "more or faster GPUs" if slowest == "GPUs" else "more cores a GPU, or decoded images kept"
-    if step == "profile":
-        alone = load.runtimes * load.models * (load.write_core_s + load.measure_s)
-        shared = seconds["profile"] > 1.5 * alone
-        return step, "models written once for all devices" if shared else "fewer networks a table, or several units"
     changes = {
+        "profile": "fewer networks a table, or several units",
         "evaluate": "more cores", "search": "more cores", "export": "more cores",
         "finetune": "more GPUs, or fewer networks trained on" if split else "networks handed to all GPUs",
         "validate": "more GPUs, or fewer comparisons" if split else "networks handed to all GPUs",
@@ -108,7 +102,7 @@ def simulated(load: Load, given: Assumed, site: Site, split: bool, seed: int = 0
     return {
         "train": _simulated_training(load, given, site, varied),
         "evaluate": given.worker_start_s + pool("core", load.subnets, load.subnet_core_s, {"core": cores}),
-        "profile": _simulated_profiles(load, site, cores, varied),
+        "profile": _simulated_profiles(load, site, varied),
         "search": (site.devices > 1) * given.worker_start_s
         + pool("core", site.devices, load.search_core_s, {"core": cores}),
         "finetune": pool("gpu", networks, load.finetune_s / given.gpu_over_cpu, gpus),
@@ -142,18 +136,18 @@ def _simulated_training(load: Load, given: Assumed, site: Site, varied: Callable
     return max(ends) * steps / count
 
 
-def _simulated_profiles(load: Load, site: Site, cores: int, varied: Callable[[float], float]) -> float:
-    """Each device's tables, one runtime after the other: models are written on a core, then measured."""
+def _simulated_profiles(load: Load, site: Site, varied: Callable[[float], float]) -> float:
+    """One runtime after the other: its models are written on a core, then measured on every device."""
     tasks: list[Task] = []
-    last: dict[int, int] = {}
+    before: tuple[int, ...] = ()
     for _ in range(load.runtimes):
-        for device in range(site.devices):
-            tasks.append(
-                Task("core", varied(load.models * load.write_core_s), (last[device],) if device in last else ())
-            )
-            tasks.append(Task(f"device{device}", varied(load.models * load.measure_s), (len(tasks) - 1,)))
-            last[device] = len(tasks) - 1
-    return max(simulate(tasks, {"core": cores}))
+        tasks.append(Task("core", varied(load.models * load.write_core_s), before))
+        written = len(tasks) - 1
+        tasks += [
+            Task(f"device{device}", varied(load.models * load.measure_s), (written,)) for device in range(site.devices)
+        ]
+        before = tuple(range(written + 1, len(tasks)))
+    return max(simulate(tasks, {}))
 
 
 def row(load: Load, given: Assumed, devices: int, gpus: int) -> dict[str, Any]:
