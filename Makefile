@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # took two thirds of the installation.
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile -c constraints.txt
 
-.PHONY: help install run test test-all lint docs docs-serve mutants device-tools browser lock clean
+.PHONY: help install run test test-all lint docs docs-serve mutants device-tools browser boards lock clean
 help:
 	@echo 'make run       install and run the quickstart experiment (about ten minutes on 2 cores)'
 	@echo 'make test      install and run linters, type checker, import contract and tests'
@@ -26,7 +26,7 @@ run: install
 test: lint device-tools
 	$(BIN)/pytest -n 2 --dist loadfile -m 'not slow'
 
-test-all: lint device-tools browser
+test-all: lint device-tools browser boards
 	$(BIN)/pytest
 
 lint: $(VENV)/.installed-test
@@ -91,6 +91,14 @@ browser:
 	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
 	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium chromium-driver >/dev/null; } || \
 	  echo 'tests of the report in a browser will be skipped: install chromium and chromium-driver'
+
+# What the slow tests measure and run bundles on: boards of another processor, emulated. Without them they skip, saying so.
+boards: $(VENV)/.installed-test device-tools
+	@command -v debootstrap >/dev/null && command -v qemu-aarch64-static >/dev/null || \
+	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq debootstrap qemu-user-static >/dev/null; } || \
+	  echo 'tests on emulated boards will be skipped: install debootstrap and qemu-user-static'
+	@$(BIN)/python -m tests.boards.root
 
 lock:
 	$(BIN)/python -m pip install --quiet uv

@@ -234,22 +234,20 @@ def page(found: dict[str, Any]) -> str:
         f"# Photographs in {found['hours']:g} hours",
         "",
         f"{described(found['about'])} Seed {found['seed']}. One thread. Top-1 on the test images.",
+        "",
     ]
     for side, one in found["sides"].items():
         planned, taken = (sum(step[key] for step in one["plan"]) / 60 for key in ("planned_s", "elapsed_s"))
         peer = "MobileNetV3-Small from nothing" if side == "nothing" else "the given network alone"
         lines += [
+            f"From {side}: {one['cpu_minutes']:g} minutes of CPU for the run (planned {planned:.1f} on the clock, took"
+            f" {taken:.1f}), {one['cpu_minutes_each_peer']:.1f} for each peer: {peer}.",
             "",
-            f"## From {side}",
-            "",
-            f"{one['cpu_minutes']:g} minutes of CPU for the run (planned {planned:.1f} on the clock, took {taken:.1f}),"
-            f" {one['cpu_minutes_each_peer']:.1f} for each peer: {peer}.",
-            "",
-            "| target | ms | top-1 | peer | ms | top-1 | points |",
-            "|---|---|---|---|---|---|---|",
         ]
+    lines += ["| from | target | ms | top-1 | peer | ms | top-1 | points |", "|---|---|---|---|---|---|---|---|"]
+    for side, one in found["sides"].items():
         lines += [
-            f"| {row['target']} | {row['latency_ms']:.3f} | {row['accuracy']:.4f} | {row['peer']}"
+            f"| {side} | {row['target']} | {row['latency_ms']:.3f} | {row['accuracy']:.4f} | {row['peer']}"
             f" | {row['peer_latency_ms']:.3f} | {row['peer_accuracy']:.4f}"
             f" | {100 * (row['accuracy'] - row['peer_accuracy']):+.1f} |"
             for row in one["rows"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -24,6 +24,7 @@ __all__ = [
     "TableError",
     "TrainingError",
     "choices",
+    "listed",
 ]
 
 
@@ -109,4 +110,10 @@ def choices(given: object, valid: Iterable[object]) -> str:
     names = [str(choice) for choice in valid]
     near = get_close_matches(str(given), names, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"{hint}valid: {', '.join(names) or '(none)'}"
+    return f"{hint}valid: {listed(names) or '(none)'}"
+
+
+def listed(names: Sequence[str], most: int = 40) -> str:
+    """Names for a message, the first `most` of them where there are more: a line that holds a thousand is not read."""
+    more = len(names) - most
+    return ", ".join(names) if more <= 0 else f"{', '.join(names[:most])} and {more} more"

@@ -86,6 +86,14 @@ HEADLINES = {
             "{regularized|found the best}"
         ),
     },
+    "Workers, devices and GPUs": {
+        "scale": "A search of 1,000 devices: {search of 1,000 devices|figure}; Ray beside processes: "
+        "{Ray beside processes, items of 1 s|figure}",
+        "scale_simulation": (
+            "A model, no GPU measured: photographs for 100 devices with 64 GPUs, {photographs; 100; 64|as it is}; "
+            "networks handed to all GPUs, {photographs; 100; 64|split}"
+        ),
+    },
     "Files": {
         "export_quickstart": (
             "A random net as ONNX fp32: {random; onnx; fp32|max abs} from torch, {random; onnx; fp32|/ plain} of "

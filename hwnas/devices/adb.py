@@ -18,6 +18,7 @@ from typing import Any
 from hwnas.devices.local import LocalTransport
 from hwnas.devices.process import LocalProcess, Process, connection_lost
 from hwnas.devices.remote import RemoteTransport
+from hwnas.devices.transport import place
 from hwnas.errors import DeviceError
 
 __all__ = ["AdbTransport", "attached"]
@@ -47,12 +48,13 @@ class AdbTransport(RemoteTransport):
     """
 
     def __init__(
-        self, serial: str | None, folder: str, python: str | None, silence_s: float, benchmark_model: str | None
-    ) -> None:
+        self, serial: str | None, folder: str, python: str | None, silence_s: float, benchmark_model: str | None,
+        device: str = "",
+    ) -> None:  # fmt: skip
         if serial and re.fullmatch(r".+:\d+", serial):
             _adb("connect", serial, limit_s=_STARTING_S)
         self._serial = _choose(serial)
-        super().__init__(f"adb {self._serial}", folder, python, silence_s)
+        super().__init__(place(device, f"adb {self._serial}"), folder, python, silence_s)
         self._benchmark = Path(benchmark_model) if benchmark_model else None
         if self._benchmark is not None and not self._benchmark.is_file():
             raise DeviceError(f"device.benchmark_model: no such file: {self._benchmark}")

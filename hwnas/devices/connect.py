@@ -35,13 +35,14 @@ def _open(profile: DeviceProfile, config: DeviceConfig) -> Transport:
     kind = config.transport or profile.transport
     address = config.address or profile.address
     if kind == "local":
-        return LocalTransport(config.python, config.silence_s)
+        return LocalTransport(config.python, config.silence_s, profile.name)
     if kind == "adb":
         from hwnas.devices.adb import AdbTransport
 
         return AdbTransport(
-            address, config.folder or ADB_FOLDER, config.python, config.silence_s, config.benchmark_model
-        )
+            address, config.folder or ADB_FOLDER, config.python, config.silence_s, config.benchmark_model,
+            profile.name,
+        )  # fmt: skip
     if address is None:
         form = "[user@]host[:port]" if kind == "ssh" else "host:port or host:port/key"
         raise DeviceError(
@@ -52,8 +53,9 @@ def _open(profile: DeviceProfile, config: DeviceConfig) -> Transport:
         from hwnas.devices.ssh import SshTransport
 
         return SshTransport(
-            address, config.folder or SSH_FOLDER, config.python, config.silence_s, config.key_file, config.known_hosts
-        )
+            address, config.folder or SSH_FOLDER, config.python, config.silence_s, config.key_file, config.known_hosts,
+            profile.name,
+        )  # fmt: skip
     from hwnas.devices.tvm_rpc import TvmRpcTransport
 
-    return TvmRpcTransport(address, config.silence_s)
+    return TvmRpcTransport(address, config.silence_s, profile.name)

@@ -20,7 +20,7 @@ __all__ = ["LocalTransport"]
 class LocalTransport(Transport):
     """Runs the agent in a process group of its own, and leaves files where they are.
 
-    `python`: the interpreter; None is the one that hwnas runs in.
+    `python`: the interpreter; None is the one that hwnas runs in. `where` names the device in errors.
     """
 
     def __init__(self, python: str | None, silence_s: float, where: str = "local") -> None:

@@ -79,10 +79,11 @@ class Step:
         number = 0 if status is None else status - 128
         if number == signal.SIGILL:
             return f": built for another processor than the one there: {self._install('a build for it')}"
+        if number == signal.SIGKILL:
+            remedy = ": most likely for want of memory: free some there, or "
+            return remedy + (f"see it alone with {self.alone} there" if self.alone else "lower profiling.chunk_models")
         if self.install:
             return f": see it alone with {self.alone} there, then {self._install('another version')}"
-        if number == signal.SIGKILL:
-            return ": most likely for want of memory: free some there, or lower profiling.chunk_models"
         if number in _CRASHES and self.doing:
             return ": try another version of the runtime there, or another runtime"
         return ": raise device.silence_s for very slow models" if status is None else ""

@@ -20,6 +20,7 @@ __all__ = [
     "DeviceProfile",
     "is_profile_file",
     "load_profile",
+    "profile_name",
     "profile_names",
     "profile_path",
 ]
@@ -103,6 +104,11 @@ def profile_names() -> list[str]:
 def is_profile_file(name: str) -> bool:
     """Whether a device's `name` is the path of a profile of one's own, rather than a shipped one's name."""
     return name.endswith((".yaml", ".yml"))
+
+
+def profile_name(name: str) -> str:
+    """What the profile calls itself, which its tables' folder is called too: of a path, the file's name alone."""
+    return Path(name).stem if is_profile_file(name) else name
 
 
 def profile_path(name: str) -> Path:

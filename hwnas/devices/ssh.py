@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from hwnas.devices.process import CUT_OFF, Process, connection_lost
 from hwnas.devices.remote import RemoteTransport
+from hwnas.devices.transport import place
 from hwnas.errors import ConfigError, DeviceError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -47,12 +48,12 @@ class SshTransport(RemoteTransport):
 
     def __init__(
         self, address: str, folder: str, python: str | None, silence_s: float, key_file: str | None,
-        known_hosts: str | None,
+        known_hosts: str | None, device: str = "",
     ) -> None:  # fmt: skip
-        super().__init__(f"ssh {address}", folder, python, silence_s)
+        super().__init__(place(device, f"ssh {address}"), folder, python, silence_s)
         if find_spec("paramiko") is None:
             raise MissingExtraError("paramiko", "ssh", "measuring over SSH")
-        self._client = _connect(address, key_file, known_hosts)
+        self._client = _connect(self.where, address, key_file, known_hosts)
         self._sftp: Any = None
         if folder.startswith("~/"):
             # SFTP knows no tilde; paths have to mean the same in both.
@@ -128,7 +129,7 @@ class _SshProcess(Process):
             self._words = (self._words + self._channel.recv_stderr(1 << 16))[-_LAST_WORDS:]
 
 
-def _connect(address: str, key_file: str | None, known_hosts: str | None) -> paramiko.SSHClient:
+def _connect(where: str, address: str, key_file: str | None, known_hosts: str | None) -> paramiko.SSHClient:
     import paramiko
 
     user, host, port = parse_address(address)
@@ -140,12 +141,11 @@ def _connect(address: str, key_file: str | None, known_hosts: str | None) -> par
     port = port or int(settings.get("port", 22))
     keys = [key_file] if key_file else settings.get("identityfile")
     client = paramiko.SSHClient()
-    where = f"ssh {address}"
     try:
         client.load_host_keys(known_hosts) if known_hosts else client.load_system_host_keys()
     except OSError as error:
         raise DeviceError(f"device.known_hosts: cannot read {known_hosts}: {error.strerror}") from error
-    client.set_missing_host_key_policy(_Unknown(address))
+    client.set_missing_host_key_policy(_Unknown(where))
     try:
         client.connect(
             host, port, user or settings.get("user") or getpass.getuser(), key_filename=keys,
@@ -177,12 +177,12 @@ def _connect(address: str, key_file: str | None, known_hosts: str | None) -> par
 class _Unknown:
     """paramiko's MissingHostKeyPolicy: refuse, and say what to do."""
 
-    def __init__(self, address: str) -> None:
-        self._address = address
+    def __init__(self, where: str) -> None:
+        self._where = where
 
     def missing_host_key(self, _: object, hostname: str, key: paramiko.PKey) -> None:
         raise DeviceError(
-            f"ssh {self._address}: the host key of {hostname} is not known ({key.get_name()} {key.fingerprint}):"
+            f"{self._where}: the host key of {hostname} is not known ({key.get_name()} {key.fingerprint}):"
             " connect once with the ssh command and compare the fingerprint, or give device.known_hosts=PATH"
         )
 

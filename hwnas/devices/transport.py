@@ -7,7 +7,12 @@ from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Transport"]
+__all__ = ["Transport", "place"]
+
+
+def place(device: str, way: str) -> str:
+    """How errors name a device: `raspberry_pi_5 (ssh pi@10.0.0.7)`; the way alone where the device has no name."""
+    return f"{device} ({way})" if device else way
 
 
 class Transport(ABC):

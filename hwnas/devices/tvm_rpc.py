@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hwnas.devices.local import LocalTransport
+from hwnas.devices.transport import place
 from hwnas.errors import ConfigError, DeviceError, MissingExtraError
 
 __all__ = ["TvmRpcTransport", "parse_rpc_address"]
@@ -38,8 +39,9 @@ def parse_rpc_address(address: str) -> dict[str, Any]:
 class TvmRpcTransport(LocalTransport):
     """Runs the agent here with a `driver` in its job. Raises DeviceError where nothing answers at `address`."""
 
-    def __init__(self, address: str, silence_s: float) -> None:
-        super().__init__(sys.executable, silence_s, f"tvm_rpc {address}")
+    def __init__(self, address: str, silence_s: float, device: str = "") -> None:
+        where = place(device, f"tvm_rpc {address}")
+        super().__init__(sys.executable, silence_s, where)
         if find_spec("tvm") is None:
             raise MissingExtraError("apache-tvm", "tvm", "measuring over TVM RPC")
         self._server = parse_rpc_address(address)
@@ -47,7 +49,7 @@ class TvmRpcTransport(LocalTransport):
             socket.create_connection((self._server["host"], self._server["port"]), timeout=_CONNECTING_S).close()
         except OSError as error:
             raise DeviceError(
-                f"tvm_rpc {address} does not answer ({error.strerror or error}): start python -m tvm.exec.rpc_server on"
+                f"{where} does not answer ({error.strerror or error}): start python -m tvm.exec.rpc_server on"
                 " the device, and check device.address"
             ) from error
 

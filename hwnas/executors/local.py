@@ -42,7 +42,8 @@ class _Processes(Crew):
             raise self._died() from error
 
     def finished(self, handles: Collection[Future[Outcome[Any]]]) -> Iterable[Future[Outcome[Any]]]:
-        return wait(handles, return_when=FIRST_COMPLETED).done
+        done = wait(handles, return_when=FIRST_COMPLETED).done
+        return [handle for handle in handles if handle in done]  # of several that are, the first that was given first
 
     def outcome(self, handle: Future[Outcome[Any]]) -> Outcome[Any]:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
@@ -12,7 +13,7 @@ from hwnas.accuracy.measure_config import EvaluationConfig
 from hwnas.data.config import DataConfig, DigitsConfig, FashionMnistConfig, ImageFolderConfig, NoDataConfig
 from hwnas.devices.config import DeviceConfig
 from hwnas.devices.fleet import FleetConfig
-from hwnas.errors import ConfigError, choices
+from hwnas.errors import ConfigError, choices, listed
 from hwnas.executors.config import ExecutorConfig
 from hwnas.export.config import ExportConfig, VerifyConfig
 from hwnas.latency.config import OnboardConfig, ProtocolConfig
@@ -178,6 +179,7 @@ class SearchStep(SpaceStep, DeviceStep):
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     devices: tuple[str, ...] = ()
     search: SearchConfig = field(default_factory=SearchConfig)
+    executor: ExecutorConfig = field(default_factory=ExecutorConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -329,8 +331,10 @@ def _check_name(name: str) -> None:
 
 
 def _check_devices(devices: tuple[str, ...]) -> None:
-    if len(set(devices)) < len(devices) or not all(devices):
-        raise ConfigError(f"devices: expected distinct names of devices, got {list(devices)}")
+    twice = [name for name, count in Counter(devices).items() if count > 1]
+    if twice or not all(devices):
+        got = f"{listed(twice)} twice" if twice else "an empty one"
+        raise ConfigError(f"devices: expected distinct names of devices, got {got}")
 
 
 def _check_threads(threads: tuple[int, ...]) -> None:

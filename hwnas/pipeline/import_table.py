@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hwnas.devices.config import DeviceConfig
+from hwnas.devices.profile import profile_name
 from hwnas.errors import ConfigError
 from hwnas.latency.tables.lookup import TableEstimator
 from hwnas.latency.tables.published_rows import FORMATS, import_table, source_files
@@ -45,7 +46,7 @@ def import_published(config: ImportTableStep, folder: Path, reporter: Reporter =
         raise ConfigError("path: which table is to be imported? give path=FILE, or path=FOLDER for format=ofa")
     kind, path, space = config.format, Path(config.path), resolve_space(config)
     files = source_files(path, kind)
-    device = "" if config.device.name == DeviceConfig().name else config.device.name
+    device = "" if config.device.name == DeviceConfig().name else profile_name(config.device.name)
     inputs = {"format": kind, "device": device, "space": space.config(),
               "files": files_digest({file.name: file for file in files})}  # fmt: skip
 

@@ -12,7 +12,7 @@ from hwnas.data import fashion_mnist
 from hwnas.data.config import DataConfig, FashionMnistConfig, ImageFolderConfig, describe
 from hwnas.data.image_stamp import images_stamp
 from hwnas.devices.config import DeviceConfig
-from hwnas.devices.profile import is_profile_file, profile_path
+from hwnas.devices.profile import is_profile_file, profile_name, profile_path
 from hwnas.errors import StorageError
 from hwnas.executors.choose import open_executor
 from hwnas.executors.config import ExecutorConfig
@@ -147,8 +147,7 @@ def load_images(
 def tables_of(config: DeviceStep, folder: Path) -> dict[str, Path]:
     """Each runtime's latency table of the configured device in `folder`, whether it exists or not."""
     settings = {runtime: replace(config.profiling, runtime=runtime).setting for runtime in config.runtimes}
-    name = config.device.name
-    device = Path(name).stem if is_profile_file(name) else name
+    device = profile_name(config.device.name)
     return {runtime: table_path(folder, device, setting) for runtime, setting in settings.items()}
 
 
@@ -187,7 +186,7 @@ def device_inputs(config: DeviceConfig) -> dict[str, Any]:
     """What a step's inputs say of the device: how it is reached; of a profile of the user's own what it says."""
     values: dict[str, Any] = to_plain(config)
     if is_profile_file(config.name):
-        values |= {"name": Path(config.name).stem, "profile": sha256_of_file(profile_path(config.name))}
+        values |= {"name": profile_name(config.name), "profile": sha256_of_file(profile_path(config.name))}
     return values
 
 

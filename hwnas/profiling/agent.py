@@ -46,11 +46,14 @@ def announce(doing: str, **more: Any) -> None:
     emit("step", doing=doing, **more)
 
 
-def announce_import(distribution: str, module: str) -> None:
-    """`announce` for an import, with the version that is installed, the import alone, and what installs it anew."""
-    version = installed_version(distribution)
+def announce_import(distribution: str, module: str, runtime: str = "") -> None:
+    """`announce` for an import, with the version that is installed, the import alone, and what installs it anew.
+
+    `runtime`: what it is imported for, where it is no runtime itself.
+    """
+    what = f"{distribution} {installed_version(distribution)}".strip()
     announce(
-        f"importing {distribution} {version}" if version else f"importing {distribution}",
+        f"importing {what} for {runtime}" if runtime else f"importing {what}",
         alone=f"{sys.executable} -c 'import {module}'",
         install=distribution,
     )
@@ -66,13 +69,13 @@ def installed_version(distribution: str) -> str:
         return ""
 
 
-def announce_model(verb: str, identity: str) -> None:
+def announce_model(verb: str, identity: str, runtime: str) -> None:
     what = "the reference network" if identity == REFERENCE else f"model {identity}"
-    announce(f"{verb} {what}", model=identity)
+    announce(f"{verb} {what} in {runtime}", model=identity)
 
 
 if __name__ == "__main__":
-    announce_import("numpy", "numpy")
+    announce_import("numpy", "numpy", json.loads(Path(sys.argv[1]).read_text())["runtime"])
 import numpy as np  # noqa: E402 - a wheel of it for another processor dies here
 
 
@@ -107,7 +110,7 @@ class OnnxRuntime:
             binding.bind_ortvalue_input(put.name, value)
         for put in session.get_outputs():
             binding.bind_output(put.name)
-        announce_model("running", entry["id"])
+        announce_model("running", entry["id"], f"onnxruntime {self.version}")
         session.run_with_iobinding(binding)
         # The first run's outputs are bound as buffers: later runs allocate nothing.
         for put, value in zip(session.get_outputs(), binding.get_outputs()):  # noqa: B905 - Python 3.8 has no strict
@@ -178,7 +181,7 @@ class ExecuTorch:
     distribution = "executorch"
 
     def __init__(self, threads: int) -> None:
-        announce_import("torch", "torch")
+        announce_import("torch", "torch", "executorch")
         import torch
 
         announce_import("executorch", "executorch.runtime")
@@ -418,10 +421,10 @@ class Slices:
 def load(runtime: Any, entry: dict[str, Any], job: dict[str, Any]) -> Model | None:
     """The loaded model, or None after reporting that the runtime rejects it."""
     emit("loading", flush=False, id=entry["id"])
-    announce_model("loading", entry["id"])
+    announce_model("loading", entry["id"], job["runtime"])
     try:
         take = runtime(entry, np.random.default_rng(job["seed"]))
-        announce_model("running", entry["id"])
+        announce_model("running", entry["id"], job["runtime"])
         return Model(entry["id"], take, entry.get("rounds", []), job["warm_up_ms"])
     except Exception as error:  # noqa: BLE001 - each runtime raises types of its own, and the rest must go on
         emit("rejected", id=entry["id"], error=" ".join(str(error).split())[:300] or type(error).__name__)
@@ -437,7 +440,7 @@ def measure(
 ) -> None:
     def sample(model: Model, **values: Any) -> None:
         # One write with the sample before: whoever reads wakes up once.
-        announce_model("running", model.identity)
+        announce_model("measuring", model.identity, job["runtime"])
         emit("sample", flush=False, id=model.identity, **values, **slices.take(model))
 
     def measure_reference(number: int) -> None:
@@ -487,6 +490,7 @@ def main(path: str) -> None:
         announce("")
         return
     emit("facts", protocol=PROTOCOL, runtime=job["runtime"], **facts)
+    job["runtime"] = f"{job['runtime']} {facts['runtime_version']}".strip()  # as steps name it
     slices = Slices(job)
     # How memory happens to be laid out when a model is loaded moves its latency by a per cent or two, for good.
     reference = {"id": REFERENCE, "file": job["reference"], "shape": job["reference_shape"]}

@@ -55,6 +55,20 @@ def test_a_roofline_is_marked_as_an_estimate(tmp_path: Path) -> None:
         latency_targets(nobody, tmp_path, space)[0].open()
 
 
+@pytest.mark.parametrize("setting", ["device.name={}/board.yaml", "devices=[{}/board.yaml]"])
+def test_tables_of_a_profile_of_ones_own_are_below_its_name(tmp_path: Path, setting: str) -> None:
+    """Not beside the profile, wherever that lies."""
+    profile, folder = tmp_path / "profiles" / "board.yaml", tmp_path / "run" / "profile"
+    profile.parent.mkdir()
+    profile.write_text("name: board\ndescription: mine\ntransport: ssh\nruntimes: {onnxruntime: [fp32]}\n")
+    register_schemas()
+    given = [setting.format(profile.parent), "runtime=onnxruntime", f"latency.path={folder}"]
+    config = to_pipeline_config(compose_config("search", given))
+    folder.mkdir(parents=True)
+    (source,) = latency_targets(config.part(SearchStep), tmp_path / "run" / "search", make_space(OfaMbv3Config()))
+    assert next(iter(source.files.values())) == folder / "board" / "onnxruntime-fp32-1t.csv"
+
+
 @pytest.mark.slow
 def test_a_table_is_validated_alone(smoke: Path, tmp_path: Path) -> None:
     (table,) = (smoke / "profile" / "local").glob("onnxruntime-fp32-1t.csv")

@@ -110,7 +110,7 @@ def test_a_bundle_is_measured_where_and_how_it_is_asked(smoke: Path, tmp_path: P
     unreachable = ("device=raspberry_pi_5", "device.address=pi@127.0.0.1:9")
     message = error_line(verify(bundle, tmp_path, *unreachable))
     assert "raspberry_pi_5 was asked for" in message
-    assert "127.0.0.1:9 does not answer" in message
+    assert "127.0.0.1:9) does not answer" in message
     assert "profiling.precision=int8: the file in" in error_line(verify(bundle, tmp_path, "profiling.precision=int8"))
     assert "is of onnxruntime" in error_line(verify(bundle, tmp_path, "profiling.runtime=litert"))
     own = tmp_path / "my_board.yaml"

@@ -102,26 +102,18 @@ def test_thread_counts_of_several_devices_share_their_models(boards: list[Sshd],
 
 
 @needs_ssh
-def test_a_unit_that_is_not_there_is_left_out(boards: list[Sshd], tmp_path: Path) -> None:
-    fleet = written(tmp_path / "rack.yaml", [entry(boards[0]), entry(boards[1], address="127.0.0.1:1")])
-    done = run_hwnas("profile", *TINY, f"fleet={fleet}", f"hydra.run.dir={tmp_path / 'profile'}")
-    assert done.returncode == 0, done.stderr
-    assert "local at 127.0.0.1:1 is left out: " in done.stdout
-    [table] = profiled(tmp_path / "profile")["tables"]
-    assert [unit["models"] for unit in table["units"]] == [table["operators"], 0]
-
-
-@needs_ssh
-def test_a_unit_whose_disk_is_full_is_left_out(boards: list[Sshd], tmp_path: Path) -> None:
+def test_units_that_are_not_there_or_full_are_left_out(boards: list[Sshd], tmp_path: Path) -> None:
     full = boards[1].home / "full"
-    fleet = written(tmp_path / "rack.yaml", [entry(boards[0]), entry(boards[1], folder=str(full))])
+    units = [entry(boards[0]), entry(boards[1], folder=str(full)), entry(boards[2], address="127.0.0.1:1")]
+    fleet = written(tmp_path / "rack.yaml", units)
     with small_disk(full, "100k"):
         done = run_hwnas("profile", *TINY, f"fleet={fleet}", f"hydra.run.dir={tmp_path / 'profile'}")
     assert done.returncode == 0, done.stderr
-    assert f"{boards[1].port} is left out: " in done.stdout
-    assert "is full there" in done.stdout
+    said = {line.partition(" is left out: ")[0].rpartition(":")[2]: line for line in done.stdout.splitlines()}
+    assert "is full there" in said[str(boards[1].port)]
+    assert "does not answer" in said["1"]
     [table] = profiled(tmp_path / "profile")["tables"]
-    assert [unit["models"] for unit in table["units"]] == [table["operators"], 0]
+    assert [unit["models"] for unit in table["units"]] == [table["operators"], 0, 0]
 
 
 @needs_ssh
@@ -166,7 +158,7 @@ def journals(folder: Path) -> list[Path]:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("device=[local,local]",), "devices: expected distinct names of devices, got ['local', 'local']"),
+        (("device=[local,local]",), "devices: expected distinct names of devices, got local twice"),
         (
             ("device=[local,raspberry_pi_5]", "device.address=x"),
             "device.address, device.transport: of which of several",

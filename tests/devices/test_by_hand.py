@@ -130,6 +130,8 @@ def test_silence_ends_a_process() -> None:
         (Step("running m"), 128 + signal.SIGBUS, ": try another version of the runtime there, or another runtime"),
         (Step("running m"), 128 + signal.SIGKILL,
          ": most likely for want of memory: free some there, or lower profiling.chunk_models"),
+        (Step("importing a", "python -c 'import a'", "a"), 128 + signal.SIGKILL,
+         ": most likely for want of memory: free some there, or see it alone with python -c 'import a' there"),
         (Step(), 128 + signal.SIGSEGV, ""),
         (Step("running m"), 128 + signal.SIGTERM, ""),
         (Step("running m"), 1, ""),
@@ -397,7 +399,7 @@ def test_which_transport_reaches_a_device(adb: Path) -> None:
     adb.write_text(f"{HEAD}A\tdevice\nB\tdevice\n")
     with connect(profile, DeviceConfig(transport="adb", address="B")) as there:
         assert isinstance(there, AdbTransport)
-        assert (there.where, str(there.folder)) == ("adb B", ADB_FOLDER)
+        assert (there.where, str(there.folder)) == ("board (adb B)", ADB_FOLDER)
     assert (SSH_FOLDER, ADB_FOLDER) == ("~/.cache/hwnas", "/data/local/tmp/hwnas")
     assert vars(DeviceConfig()) == {
         "name": "local", "transport": None, "address": None, "folder": None, "python": None, "silence_s": 300.0,

@@ -284,7 +284,7 @@ def test_models_take_turns_between_references(capsys: pytest.CaptureFixture[str]
     for copy in copies:
         copy.identity = agent.REFERENCE
     references: Iterator[Any] = itertools.cycle(enumerate(copies))
-    agent.measure(models, references, slices(), {"reference_every": 2}, random.Random(0))  # type: ignore[arg-type]
+    agent.measure(models, references, slices(), {"runtime": "r 1", "reference_every": 2}, random.Random(0))  # type: ignore[arg-type]
     said = events(capsys.readouterr().out)
     taken = [event for event in said if event["event"] == "sample"]
     kinds = ["r" if event["id"] == "reference" else "m" for event in taken]
@@ -298,8 +298,8 @@ def test_models_take_turns_between_references(capsys: pytest.CaptureFixture[str]
     assert orders[0] != sorted(orders[0]) or orders[1] != sorted(orders[1])
     steps = [event for event in said if event["event"] == "step"]
     assert len(steps) == len(taken)
-    assert steps[0]["doing"] == "running the reference network"
-    assert {step["doing"] for step in steps[1:3]} == {f"running model {one}" for one in orders[0][:2]}
+    assert steps[0]["doing"] == "measuring the reference network in r 1"
+    assert {step["doing"] for step in steps[1:3]} == {f"measuring model {one} in r 1" for one in orders[0][:2]}
 
 
 BINARY = """#!/bin/sh
@@ -374,14 +374,15 @@ def test_long_errors_are_cut_and_put_on_a_line(capsys: pytest.CaptureFixture[str
     def refuse(_: dict[str, Any], __: np.random.Generator) -> None:
         raise ValueError("bad\n  " + "x" * 500)
 
-    assert agent.load(refuse, {"id": "m"}, {"seed": 0, "warm_up_ms": 1.0}) is None
+    job = {"runtime": "r 1", "seed": 0, "warm_up_ms": 1.0}
+    assert agent.load(refuse, {"id": "m"}, job) is None
     [event] = [one for one in events(capsys.readouterr().out) if one["event"] == "rejected"]
     assert event["error"] == ("bad " + "x" * 500)[:300]
 
     def silent(_: dict[str, Any], __: np.random.Generator) -> None:
         raise KeyError
 
-    agent.load(silent, {"id": "m"}, {"seed": 0, "warm_up_ms": 1.0})
+    agent.load(silent, {"id": "m"}, job)
     assert [one["error"] for one in events(capsys.readouterr().out) if one["event"] == "rejected"] == ["KeyError"]
 
 

@@ -6,6 +6,7 @@ The runtimes are stand-in packages that come first on the device's PYTHONPATH an
 from __future__ import annotations
 
 import os
+import re
 import socket
 import stat
 import sys
@@ -21,6 +22,7 @@ from hwnas.devices.config import DeviceConfig
 from hwnas.devices.connect import connect
 from hwnas.devices.profile import load_profile
 from hwnas.errors import DeviceError
+from hwnas.files import sha256_of_file
 from hwnas.profiling import agent
 from hwnas.profiling.config import ProfilingConfig
 from hwnas.profiling.drivers import make_driver
@@ -30,7 +32,7 @@ from hwnas.profiling.runtimes import RUNTIMES, model_writer
 from hwnas.profiling.samples import Measurements
 from hwnas.progress import no_progress
 from hwnas.spaces import OfaMbv3Space
-from tests.devices.servers import adb_phone, lacking, sshd
+from tests.devices.servers import Sshd, adb_phone, lacking, sshd
 
 QUICK = ProfilingConfig(networks=0, rounds=2, max_rounds=2, slice_ms=0.3, warm_up_ms=1.0, reference_copies=1, pin=False)
 KILL = "import os, signal\nos.kill(os.getpid(), signal.{})\n"
@@ -61,7 +63,7 @@ def python_with(folder: Path, package: str, code: str) -> str:
 def measure(
     device: DeviceConfig, files: dict[str, Path], folder: Path, config: ProfilingConfig = QUICK
 ) -> Measurements:
-    with Journal(folder / "journal.jsonl", {}) as journal, connect(load_profile("local"), device) as transport:
+    with Journal(folder / "journal.jsonl", {}) as journal, connect(load_profile(device.name), device) as transport:
         return measure_models(transport, files, files["small"], config, seed=0, journal=journal, progress=no_progress)
 
 
@@ -76,6 +78,10 @@ def failure(device: DeviceConfig, files: dict[str, Path], folder: Path, config: 
     ("code", "how"),
     [
         (KILL.format("SIGSEGV"), "was killed by SIGSEGV while importing onnxruntime {}"),
+        (
+            KILL.format("SIGKILL"),
+            "was killed by SIGKILL while importing onnxruntime {}: most likely for want",
+        ),
         (KILL.format("SIGABRT"), "was killed by SIGABRT while importing onnxruntime {}"),
         (KILL.format("SIGILL"), "was killed by SIGILL while importing onnxruntime {}: built for another processor"),
         ("import ctypes; ctypes.string_at(0)", "was killed by SIGSEGV while importing onnxruntime {}"),
@@ -95,7 +101,8 @@ def test_an_end_at_import_names_the_import(files: dict[str, Path], tmp_path: Pat
     said = failure(DeviceConfig(python=python_with(tmp_path, "onnxruntime", code)), files, tmp_path)
     assert said.startswith("local: the measuring process ")
     assert how.format(VERSION) in said
-    assert said.endswith("(pip install --force-reinstall onnxruntime)")
+    if "SIGKILL" not in code:
+        assert said.endswith("(pip install --force-reinstall onnxruntime)")
     if "SIGILL" not in code:
         assert f"see it alone with {sys.executable} -c 'import onnxruntime' there" in said
 
@@ -115,7 +122,8 @@ def test_a_hang_at_import_names_the_import(files: dict[str, Path], tmp_path: Pat
 
 def test_numpy_is_imported_under_its_own_name(files: dict[str, Path], tmp_path: Path) -> None:
     said = failure(DeviceConfig(python=python_with(tmp_path, "numpy", KILL.format("SIGILL"))), files, tmp_path)
-    assert "was killed by SIGILL while importing numpy" in said
+    version = f"{np.__version__} for onnxruntime: built for another processor"
+    assert f"was killed by SIGILL while importing numpy {version}" in said
 
 
 @pytest.mark.parametrize(
@@ -123,9 +131,40 @@ def test_numpy_is_imported_under_its_own_name(files: dict[str, Path], tmp_path: 
 )
 def test_every_runtime_is_named(files: dict[str, Path], tmp_path: Path, runtime: str, package: str) -> None:
     python = python_with(tmp_path, package, KILL.format("SIGSEGV"))
-    name = "torch" if package == "torch" else RUNTIMES[runtime].distribution
+    name, ended = RUNTIMES[runtime].distribution, "was killed by SIGSEGV while importing"
     said = failure(DeviceConfig(python=python), files, tmp_path, replace(QUICK, runtime=runtime))
-    assert f"was killed by SIGSEGV while importing {name} " in said
+    assert re.search(rf"{ended} torch \S+ for {name}: " if package == "torch" else rf"{ended} {name} \S+: ", said)
+
+
+@pytest.fixture
+def board(tmp_path: Path) -> Iterator[Sshd]:
+    if reason := lacking("ssh"):
+        pytest.skip(reason)
+    with sshd(tmp_path / "sshd") as server:
+        yield server
+
+
+@pytest.mark.parametrize("number", ["SEGV", "ILL", "KILL"])
+def test_a_board_is_named_with_runtime_and_step(
+    files: dict[str, Path], board: Sshd, tmp_path: Path, number: str
+) -> None:
+    """By its profile and its address, in each step."""
+    place = f"board (ssh {board.config().address}): the measuring process was killed by SIG{number} while"
+    end = f"os.kill(os.getpid(), signal.SIG{number})"
+    small, large = (sha256_of_file(files[name])[:24] for name in ("small", "large"))  # as files are called there
+    profile = tmp_path / "board.yaml"
+    profile.write_text("name: board\ndescription: a board\ntransport: ssh\nruntimes:\n  onnxruntime: [fp32]\n")
+    for step, python in (
+        ("importing", python_with(tmp_path / "import", "onnxruntime", KILL.format(f"SIG{number}"))),
+        *(
+            (verb, fatal(tmp_path / moment, moment, small, end, large))
+            for moment, verb in (("load", "loading"), ("run", "running"), ("sample", "measuring"))
+        ),
+    ):
+        what = "" if step == "importing" else " the reference network in"
+        device = board.config(name=str(profile), python=python)
+        said = failure(device, files, tmp_path / step)
+        assert said.startswith(f"{place} {step}{what} onnxruntime {VERSION}")
 
 
 @pytest.mark.parametrize("kind", ["ssh", "adb", "tvm_rpc"])
@@ -136,7 +175,7 @@ def test_other_transports_name_the_step_too(files: dict[str, Path], tmp_path: Pa
         config = replace(QUICK, runtime="tvm" if kind == "tvm_rpc" else "onnxruntime")
         said = failure(device, files, tmp_path, config)
     name = "apache-tvm" if kind == "tvm_rpc" else "onnxruntime"
-    assert said.startswith(f"{kind} ")
+    assert said.startswith(f"local ({kind} {device.address}): the measuring process ")
     assert f"was killed by SIGSEGV while importing {name} " in said
 
 
@@ -158,23 +197,23 @@ def device_of(kind: str, folder: Path) -> Iterator[DeviceConfig]:
             yield DeviceConfig(transport="tvm_rpc", address=f"127.0.0.1:{server.getsockname()[1]}")
 
 
-# The real runtime, whose sessions of large.onnx end the process at a moment of their life.
+# The real runtime, whose sessions of a file end the process at a moment of their life. Last of all, `large` is loaded.
 FATAL = """
 import importlib, os, signal, sys
 sys.path.remove(os.path.dirname(os.path.dirname(__file__)))
 del sys.modules["onnxruntime"]
 real = importlib.import_module("onnxruntime")
-moment, victim, loaded = {moment!r}, {victim!r}, set()
+moment, victim, large, loaded = {moment!r}, {victim!r}, {large!r}, set()
 class Session(real.InferenceSession):
     def __init__(self, path, *more, **named):
-        self.name = os.path.basename(path)
+        self.name = os.path.basename(path).partition(".")[0]
         self.runs = 0
         if moment == "load" and self.name == victim:
             {end}
         super().__init__(path, *more, **named)
         loaded.add(self.name)
     def run_with_iobinding(self, binding):
-        sampling.extend([1] * (self.name != "large.onnx" and "large.onnx" in loaded))
+        sampling.extend([1] * (self.name != large and large in loaded))
         if self.name == victim and (moment == "run" or (moment == "sample" and sampling)):
             {end}
         super().run_with_iobinding(binding)
@@ -183,18 +222,25 @@ real.InferenceSession = Session
 """
 
 
-def fatal(folder: Path, moment: str, victim: str = "large", end: str = "os.kill(os.getpid(), signal.SIGSEGV)") -> str:
-    code = FATAL.format(moment=moment, victim=f"{victim}.onnx", end=end)
+def fatal(
+    folder: Path,
+    moment: str,
+    victim: str = "large",
+    end: str = "os.kill(os.getpid(), signal.SIGSEGV)",
+    large: str = "large",
+) -> str:
+    code = FATAL.format(moment=moment, victim=victim, end=end, large=large)
     return python_with(folder, "onnxruntime", code)
 
 
-@pytest.mark.parametrize(("moment", "verb"), [("load", "loading"), ("run", "running"), ("sample", "running")])
+@pytest.mark.parametrize(("moment", "verb"), [("load", "loading"), ("run", "running"), ("sample", "measuring")])
 def test_a_model_that_crashes_is_left_out_with_the_step(
     files: dict[str, Path], tmp_path: Path, moment: str, verb: str
 ) -> None:
     found = measure(DeviceConfig(python=fatal(tmp_path, moment)), files, tmp_path)
     assert set(found.latencies) == {"small"}
-    assert f"killed by SIGSEGV while {verb} model large: try another version of the runtime" in found.rejected["large"]
+    step = f"{verb} model large in onnxruntime {VERSION}"
+    assert f"killed by SIGSEGV while {step}: try another version of the runtime" in found.rejected["large"]
 
 
 @pytest.mark.parametrize(("moment", "verb"), [("load", "loading"), ("run", "running")])
@@ -202,7 +248,7 @@ def test_a_reference_that_crashes_is_an_error_with_the_step(
     files: dict[str, Path], tmp_path: Path, moment: str, verb: str
 ) -> None:
     said = failure(DeviceConfig(python=fatal(tmp_path, moment, "small")), files, tmp_path)
-    assert f"was killed by SIGSEGV while {verb} the reference network" in said
+    assert f"was killed by SIGSEGV while {verb} the reference network in onnxruntime {VERSION}: " in said
 
 
 def test_a_process_that_is_ended_by_hand_while_it_measures_blames_no_model(
@@ -210,14 +256,14 @@ def test_a_process_that_is_ended_by_hand_while_it_measures_blames_no_model(
 ) -> None:
     python = fatal(tmp_path, "sample", end="os.kill(os.getpid(), signal.SIGTERM)")
     said = failure(DeviceConfig(python=python), files, tmp_path)
-    assert "was killed by SIGTERM while running model large" in said
+    assert f"was killed by SIGTERM while measuring model large in onnxruntime {VERSION}" in said
     assert '"rejected"' not in (tmp_path / "journal.jsonl").read_text()
 
 
 def test_an_exit_while_a_model_is_loaded_is_said_and_the_rest_goes_on(files: dict[str, Path], tmp_path: Path) -> None:
     found = measure(DeviceConfig(python=fatal(tmp_path, "load", end="os._exit(0)")), files, tmp_path)
     assert set(found.latencies) == {"small"}
-    assert "ended too early while loading model large" in found.rejected["large"]
+    assert f"ended too early while loading model large in onnxruntime {VERSION}" in found.rejected["large"]
 
 
 def test_a_journal_of_steps_is_none(files: dict[str, Path], tmp_path: Path) -> None:

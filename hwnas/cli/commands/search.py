@@ -10,6 +10,8 @@ from hwnas.pipeline.search.step import search
 
 __all__ = ["run"]
 
+_MOST_SHOWN = 60
+
 
 def run(config: PipelineConfig, folder: Path) -> None:
     reporter = ConsoleReporter()
@@ -21,7 +23,8 @@ def run(config: PipelineConfig, folder: Path) -> None:
             entry.id, f"{entry.budget_ms:.4g}", f"{entry.latency_ms:.4g}", f"{entry.accuracy_predicted:.4f}",
             *([f"{entry.accuracy_measured:.4f}"] if measured else []),
         )
-        for entry in result.selected
+        for entry in result.selected[:_MOST_SHOWN]
     ]  # fmt: skip
-    reporter.table("chosen networks", columns, rows)
+    more = len(result.selected) - len(rows)
+    reporter.table(f"chosen networks{f', {more} more in result.json' if more else ''}", columns, rows)
     reporter.say(f"result: {folder / 'result.json'}")

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from hwnas.data.decode import decode
 from hwnas.data.preprocess import Preprocessing, prepare
 from hwnas.export.bundle.manifest import GOLDEN_NAME, SAMPLE_NAME
+from hwnas.export.check.compare import allowed
 from hwnas.export.check.feed import Feed, NoiseFeed, PixelFeed
-from hwnas.export.check.parity import allowed
 from hwnas.export.config import ExportConfig
 from hwnas.export.formats import ModelFormat
 from hwnas.export.signature import Signature

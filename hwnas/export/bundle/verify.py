@@ -24,7 +24,7 @@ from hwnas.export.bundle.manifest import (
     package_versions,
     read_manifest,
 )
-from hwnas.export.check.parity import difference
+from hwnas.export.check.compare import difference
 from hwnas.export.formats import ModelFormat, model_format
 from hwnas.export.signature import Port
 from hwnas.files import read_json, sha256_of_file

@@ -10,13 +10,12 @@ import numpy as np
 
 from hwnas.errors import ExportError
 from hwnas.export.check.answers import Answers, batch_size
+from hwnas.export.check.compare import allowed, difference
 from hwnas.export.config import ExportConfig
-from hwnas.export.formats import Array, format_of_file
+from hwnas.export.formats import format_of_file
 from hwnas.export.signature import Port
 
-__all__ = ["Parity", "allowed", "check_parity", "difference"]
-
-_LARGE = 10.0  # what tolerances are stated for: values up to this size
+__all__ = ["Parity", "check_parity"]
 
 
 @dataclass(frozen=True)
@@ -71,25 +70,6 @@ def check_parity(
     agreement = None if signature.logits is None else agreeing / seen
     by_name = {port.name: one for port, one in zip(signature.outputs, found, strict=True)}
     return Parity(seen, answers.real, max(found), agreement, by_name)
-
-
-def difference(port: Port, given: Array, expected: Array) -> float:
-    """The largest difference between two of the same shape; of integers and truth values, the share that differs."""
-    if given.size == 0:
-        return 0.0
-    if not port.dtype.startswith("float"):
-        return float((given != expected).mean())
-    same = np.equal(given, expected)  # infinities are
-    with np.errstate(invalid="ignore"):
-        return float(np.where(same, 0.0, np.abs(given.astype(np.float64) - expected)).max())
-
-
-def allowed(port: Port, expected: Array, tolerance: float, logits: bool) -> float:
-    """`tolerance`; of other floats than logits, that many times more as their values are larger than 10."""
-    if logits or not port.dtype.startswith("float") or not expected.size:
-        return tolerance
-    finite = np.abs(expected[np.isfinite(expected)])
-    return tolerance * max(1.0, float(finite.max()) / _LARGE) if finite.size else tolerance
 
 
 def _where(port: Port, logits: str | None) -> str:

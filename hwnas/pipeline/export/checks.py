@@ -102,18 +102,33 @@ def model_path(state: Path, file: PlannedFile) -> Path:
 
 
 def _check_elsewhere(config: ExecutorConfig, checker: FileChecker, pending: Sequence[int], progress: Progress) -> None:
-    # A network's last files, ExecuTorch's and TVM's, take longest: begun first, they don't end last.
-    order = _longest_first(checker.planned, pending)
     with open_executor(config) as executor:
-        checked = executor.each("export", checker, order, partial(_begin, executor.threads))
-        for done, (place, _) in enumerate(checked, 1):
-            progress(done / len(order), checker.planned[order[place]].key)
+        shares = _shares(checker.planned, pending, executor.workers)
+        checked = executor.each(
+            "export", partial(_checked_one_by_one, checker), shares, partial(_begin, executor.threads)
+        )
+        done = 0
+        for place, _ in checked:
+            done += len(shares[place])
+            progress(done / len(pending), checker.planned[shares[place][-1]].key)
 
 
-def _longest_first(planned: Sequence[PlannedFile], pending: Sequence[int]) -> list[int]:
-    """Network by network, since a process holds one at a time; within a network the last first."""
-    order = list(dict.fromkeys(planned[number].target.id for number in pending))
-    return sorted(pending, key=lambda number: (order.index(planned[number].target.id), -number))
+def _checked_one_by_one(checker: FileChecker, numbers: Sequence[int]) -> None:
+    for number in numbers:
+        checker(number)
+
+
+def _shares(planned: Sequence[PlannedFile], pending: Sequence[int], workers: int) -> list[list[int]]:
+    """What workers are handed: a network's files, since a worker examines each network that it comes upon; single files
+    where there are too few networks to go round. A network's last files, ExecuTorch's and TVM's, take longest: begun
+    first, they don't end last.
+    """
+    of_network: dict[str, list[int]] = {}
+    for number in pending:
+        of_network.setdefault(planned[number].target.id, []).insert(0, number)
+    if len(of_network) >= 2 * workers:
+        return list(of_network.values())
+    return [[number] for numbers in of_network.values() for number in numbers]
 
 
 def _begin(threads: int) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwnas.errors import ConfigError, choices
-from hwnas.pipeline.search.sources import Predictor, Target
+from hwnas.pipeline.search.sources import Predictor, Target, Targets
 from hwnas.search.config import SearchConfig
 from hwnas.search.limits import Limit
 from hwnas.search.problem import Objective
@@ -32,7 +32,7 @@ class Quantities:
     space: Space
     predictor: Predictor
     target: Target
-    targets: Sequence[Target]
+    targets: Targets
     config: SearchConfig
 
     def objective(self, text: str, key: str = "search.objectives") -> Objective:
@@ -83,12 +83,12 @@ class Quantities:
         return makers[quantity.name](target)
 
     def _target(self, key: str, text: str, device: str) -> Target:
-        found = [target for target in self.targets if device in (target.device, target.name)]
+        settings = self.targets.settings
+        found = [number for number, one in enumerate(settings) if device in (one.device, one.name)]
         if len(found) != 1:
-            names = [target.name for target in self.targets]
             problem = "is no device of this search" if not found else "has several latency tables"
-            raise ConfigError(f"{key}: {text}: {device} {problem}; {choices(device, names)}")
-        return found[0]
+            raise ConfigError(f"{key}: {text}: {device} {problem}; {choices(device, [one.name for one in settings])}")
+        return self.targets.open(found[0])
 
     def _latency(self, target: Target) -> tuple[Objective, Sequence[Factor] | None]:
         estimator, confidence = target.estimator, self.config.confidence

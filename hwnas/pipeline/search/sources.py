@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Protocol
 
 from hwnas.accuracy.predictor import AccuracyEstimate, AccuracyPredictor
 from hwnas.accuracy.published import PublishedPredictor
 from hwnas.devices.config import DeviceConfig
-from hwnas.devices.profile import load_profile, profile_path
-from hwnas.errors import ConfigError, StorageError, choices
+from hwnas.devices.profile import load_profile, profile_name, profile_path
+from hwnas.errors import ConfigError, StorageError, choices, listed
 from hwnas.latency.estimate import LatencyEstimator, require_coverage
 from hwnas.latency.fewshot.predictor_file import load_predictor_file
 from hwnas.latency.roofline import RooflineEstimator
@@ -27,7 +28,19 @@ from hwnas.search.methods.guided import Slopes, network_slopes
 from hwnas.spaces import Genotypes, Space
 from hwnas.spaces.space import Floats
 
-__all__ = ["Predictor", "Target", "accuracy_file", "latency_targets", "load_predictor", "slopes_of"]
+__all__ = [
+    "Predictor",
+    "Setting",
+    "Target",
+    "Targets",
+    "accuracy_file",
+    "latency_targets",
+    "load_predictor",
+    "slopes_of",
+]
+
+PREDICTOR = "predictor.safetensors"
+_MOST_HELD = 64
 
 
 class Predictor(Protocol):
@@ -43,20 +56,36 @@ class Predictor(Protocol):
 
 
 @dataclass(frozen=True)
-class Target:
+class Setting:
     """A device setting that is searched for. What published tables don't say is None."""
 
     device: str
     runtime: str
     precision: str | None
     threads: int | None
-    estimator: LatencyEstimator
 
     @property
     def name(self) -> str:
         """Device and runtime, and the precision where it is none of fp32's."""
         kind = "" if self.precision in (None, "fp32") else f"-{self.precision}"
         return f"{self.device}-{self.runtime}{kind}"
+
+    @property
+    def is_int8(self) -> bool:
+        """Whether its latencies are of int8 files."""
+        return self.precision == "int8"
+
+
+@dataclass(frozen=True)
+class Target(Setting):
+    """A setting with what tells its latency."""
+
+    estimator: LatencyEstimator
+
+    @property
+    def setting(self) -> Setting:
+        """What it is, without the estimator."""
+        return Setting(self.device, self.runtime, self.precision, self.threads)
 
 
 @dataclass(frozen=True)
@@ -66,6 +95,36 @@ class TargetSource:
     name: str
     files: dict[str, Path]
     open: Callable[[], Target]
+
+
+class Targets:
+    """All targets of a search by number. Opened when they are asked for, and only so many held: a thousand predictors
+    would fill the memory.
+    """
+
+    def __init__(self, sources: Sequence[TargetSource], settings: Sequence[Setting] | None = None) -> None:
+        """`settings` of the sources, where they are known: else each is opened once, and raises what is wrong with it.
+
+        Raises ConfigError where two have one name.
+        """
+        self._held = lru_cache(_MOST_HELD)(lambda number: sources[number].open())
+        self.settings = tuple(settings or (self.open(number).setting for number in range(len(sources))))
+        names = Counter(setting.name for setting in self.settings)
+        if twice := sorted(name for name, count in names.items() if count > 1):
+            raise ConfigError(
+                f"latency: several tables of {listed(twice)}: give devices=[…] and runtime=… for one each"
+            )
+
+    def open(self, number: int) -> Target:
+        """The target, covered by its tables (else CoverageError)."""
+        return self._held(number)
+
+    def by_device(self) -> list[tuple[int, ...]]:
+        """The numbers of each device's targets, in the order of its first."""
+        found: dict[str, list[int]] = {}
+        for number, setting in enumerate(self.settings):
+            found.setdefault(setting.device, []).append(number)
+        return list(map(tuple, found.values()))
 
 
 def accuracy_file(config: SearchStep, folder: Path) -> Path:
@@ -99,8 +158,11 @@ def latency_targets(config: SearchStep, folder: Path, space: Space) -> list[Targ
         profile = profile_path(config.device.name)
         return [TargetSource("a roofline estimate", {"device profile": profile}, lambda: _open_roofline(config, space))]
     if config.latency.format == "fewshot":
-        predictor = input_path(config.latency.path, folder, "onboard", "predictor.safetensors", "latency.path")
-        return [TargetSource("onboarded", {"latency predictor": predictor}, lambda: _open_predictor(predictor, space))]
+        given = input_path(config.latency.path, folder, "onboard", PREDICTOR, "latency.path")
+        return [
+            TargetSource(name, {f"{name} latency predictor".strip(): path}, partial(_open_predictor, path, space))
+            for name, path in _predictors(config, given).items()
+        ]
     given = input_path(config.latency.path, folder, "profile", "", "latency.path")
     if config.latency.format == "ofa":
         return _published_targets(config, given, space)
@@ -108,10 +170,24 @@ def latency_targets(config: SearchStep, folder: Path, space: Space) -> list[Targ
         TargetSource(
             name,
             {f"{name} {role}": file for role, file in table_files(path).items()},
-            lambda path=path: _open_table(path, space),  # type: ignore[misc]
+            partial(_open_table, path, space),
         )
         for name, path in _tables(config, given).items()
     ]
+
+
+def _predictors(config: SearchStep, given: Path) -> dict[str, Path]:
+    """Device to its predictor: `given` itself, or in a folder those of `devices`, or of all that have one there."""
+    if not given.is_dir():
+        if config.devices:
+            raise StorageError(
+                f"latency.path: expected a folder with DEVICE/{PREDICTOR} of each for devices=…, got {given}"
+            )
+        return {"": given}
+    devices = config.devices or sorted(path.parent.name for path in given.glob(f"*/{PREDICTOR}"))
+    if not devices:
+        raise StorageError(f"no DEVICE/{PREDICTOR} in {given}: run hwnas onboard hydra.run.dir={given}/DEVICE first")
+    return {device: given / device / PREDICTOR for device in devices}
 
 
 def _published_targets(config: SearchStep, given: Path, space: Space) -> list[TargetSource]:
@@ -137,7 +213,7 @@ def _tables(config: SearchStep, given: Path) -> dict[str, Path]:
     """
     if given.is_file():
         return {given.stem: given}
-    devices = config.devices or (config.device.name,)
+    devices = tuple(map(profile_name, config.devices or (config.device.name,)))
     if not config.devices and config.device.name == DeviceConfig().name and not (given / config.device.name).exists():
         devices = tuple(sorted({path.parent.name for path in _tables_in(given, "*")})) or devices
     found: dict[str, Path] = {}

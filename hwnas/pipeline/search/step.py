@@ -3,35 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hwnas.errors import ConfigError
+from hwnas.errors import listed
 from hwnas.pipeline.config import SearchStep
 from hwnas.pipeline.evaluate import say_known
 from hwnas.pipeline.inputs import data_inputs, load_images, load_network, trained_checkpoint
-from hwnas.pipeline.search.quantities import Quantities
-from hwnas.pipeline.search.result import EvaluatedNetworks, Searched, SearchEntry
-from hwnas.pipeline.search.sources import Predictor, Target, accuracy_file, latency_targets, load_predictor
-from hwnas.pipeline.search.target import Found, kept, search_target, target_id
+from hwnas.pipeline.search.devices import Means, search_devices
+from hwnas.pipeline.search.result import Searched
+from hwnas.pipeline.search.sources import Setting, accuracy_file, latency_targets
+from hwnas.pipeline.search.target import Found
 from hwnas.pipeline.space import resolve_space
 from hwnas.pipeline.store.labels import Labels
 from hwnas.pipeline.store.plain import to_plain
 from hwnas.pipeline.store.steps import files_digest, run_step, step_of
-from hwnas.progress import SILENT, Reporter, part
-from hwnas.search.budgets import sample_near_latency
+from hwnas.progress import SILENT, Reporter, no_progress
 from hwnas.search.quantities import parse_quantity
-from hwnas.spaces import Genotypes, Space
+from hwnas.spaces import Space
 
 __all__ = ["search"]
 
-STATE = "state"
 MEASURED = {False: "evaluated.csv", True: "evaluated-int8.csv"}
 """Whether as int8: the file of what was measured."""
 HISTORY = "history.png"
+_MOST_NAMED = 6
 
 
 @step_of(SearchStep)
@@ -63,20 +61,19 @@ def search(config: SearchStep, folder: Path, reporter: Reporter = SILENT) -> Sea
     def work() -> Searched:
         from hwnas.report.plots import plot_search
 
-        predictor = load_predictor(config, predictor_path, space)
-        targets = [source.open() for source in sources]
-        say_known(predictor, reporter)
-        found = _search_all(config, folder, space, predictor, targets, reporter)
-        measured: dict[tuple[bool, bytes], float] = {}
+        means = Means.opened(config, folder)
+        say_known(means.predictor, reporter)
+        names = [setting.name for setting in means.targets.settings]
+        title = f"search: {config.search.method} over {_subnets(space)}, on {listed(names, _MOST_NAMED)}"
+        with reporter.step(title) as progress:
+            searched = search_devices(config, folder, means, None if config.search.evaluate_top else {}, progress)
         if config.search.evaluate_top:
-            measured = _evaluate(config, folder, space, checkpoint, targets, found, reporter)
-        selected: list[SearchEntry] = []
-        for number, (target, one) in enumerate(zip(targets, found, strict=True)):
-            quantities = Quantities(space, predictor, target, targets, config.search)
-            rng = np.random.default_rng([config.seed, number, 1])
-            selected += _entries(one, quantities, measured, rng)
+            best = [one for one, _ in searched]
+            measured = _evaluate(config, folder, space, checkpoint, means.targets.settings, best, reporter)
+            searched = search_devices(config, folder, means, measured, no_progress)
+        found = [one for one, _ in searched]
         result = Searched(
-            selected=tuple(selected),
+            selected=tuple(entry for _, entries in searched for entry in entries),
             objectives=tuple(_described(text) for text in config.search.objectives),
             constraints=tuple({**_described(name), "bound": most} for name, most in config.search.constraints.items()),
             front=tuple(one.front for one in found),
@@ -92,44 +89,12 @@ def search(config: SearchStep, folder: Path, reporter: Reporter = SILENT) -> Sea
     return run_step("search", folder, inputs, config.seed, Searched, work, reporter.say)
 
 
-def _search_all(
-    config: SearchStep,
-    folder: Path,
-    space: Space,
-    predictor: Predictor,
-    targets: Sequence[Target],
-    reporter: Reporter,
-) -> list[Found]:
-    """Each target's search; a later one starts from what the earlier ones found, on whatever device."""
-    ids = [target.name for target in targets]
-    if twice := sorted({name for name in ids if ids.count(name) > 1}):
-        raise ConfigError(f"latency: several tables of {', '.join(twice)}: give devices=[…] and runtime=… for one each")
-    found: list[Found] = []
-    title = f"search: {config.search.method} over {_subnets(space)}, on {', '.join(ids)}"
-    with reporter.step(title) as progress:
-        for number, target in enumerate(targets):
-            quantities = Quantities(space, predictor, target, targets, config.search)
-            rng = np.random.default_rng([config.seed, number])
-            bar = part(progress, number, len(targets))
-            pareto = [row for one in found for row in one.pareto]
-            known = space.unique(np.array(pareto, dtype=np.int64)) if pareto else None
-            found.append(
-                kept(
-                    folder / STATE / f"{number}-{ids[number]}.json",
-                    lambda quantities=quantities, rng=rng, bar=bar, known=known: (  # type: ignore[misc]
-                        search_target(quantities, rng, bar, known)
-                    ),
-                )
-            )
-    return found
-
-
 def _evaluate(
     config: SearchStep,
     folder: Path,
     space: Space,
     checkpoint: Path,
-    targets: Sequence[Target],
+    targets: Sequence[Setting],
     found: Sequence[Found],
     reporter: Reporter,
 ) -> dict[tuple[bool, bytes], float]:
@@ -143,7 +108,7 @@ def _evaluate(
 
     measured: dict[tuple[bool, bytes], float] = {}
     for int8 in (False, True):
-        own = [one for target, one in zip(targets, found, strict=True) if _is_int8(target) == int8]
+        own = [one for target, one in zip(targets, found, strict=True) if target.is_int8 == int8]
         if not own:
             continue
         genotypes = space.unique(np.array([row for one in own for best in one.best for row in best], dtype=np.int64))
@@ -160,81 +125,6 @@ def _evaluate(
             labels.write()
         measured |= {(int8, row.tobytes()): float(one) for row, one in zip(genotypes, accuracies, strict=True)}
     return measured
-
-
-def _is_int8(target: Target) -> bool:
-    return target.precision == "int8"
-
-
-def _entries(
-    found: Found, quantities: Quantities, measured: dict[tuple[bool, bytes], float], rng: np.random.Generator
-) -> list[SearchEntry]:
-    """The chosen network of each budget: the best by measured accuracy where that was asked for, else by prediction."""
-    entries = []
-    for budget, best, bound in zip(found.budgets, found.best, found.upper_bounds, strict=True):
-        rows = np.array(best, dtype=np.int64)
-        int8 = _is_int8(quantities.target)
-        accuracy = [measured[int8, row.tobytes()] for row in rows] if measured else []
-        place = int(np.argmax(accuracy)) if measured else 0  # ties go to the better prediction
-        entry = _entry(rows[place], budget, bound, quantities, rng)
-        if measured:
-            evaluated = EvaluatedNetworks(
-                accuracy_predicted=tuple(quantities.predictor.mean(rows).tolist()),
-                accuracy_measured=tuple(accuracy),
-                latency_ms=tuple(quantities.target.estimator.latency_ms(rows).tolist()),
-            )
-            entry = replace(
-                entry, accuracy_measured=accuracy[place], accuracy_measured_as="int8" if int8 else "fp32",
-                evaluated=evaluated,
-            )  # fmt: skip
-        entries.append(entry)
-    return entries
-
-
-def _entry(
-    genotype: Genotypes,
-    budget: dict[str, Any],
-    bound: float | None,
-    quantities: Quantities,
-    rng: np.random.Generator,
-) -> SearchEntry:
-    space, target, search = quantities.space, quantities.target, quantities.config
-    row = genotype[None]
-    latency_ms = float(target.estimator.latency_ms(row)[0])
-    accuracy = quantities.predictor.predict(row)
-    random = sample_near_latency(
-        space,
-        target.estimator.latency_ms,
-        latency_ms,
-        search.comparison_tolerance,
-        search.comparison_networks,
-        rng,
-        excluded=row,
-    )
-    return SearchEntry(
-        id=target_id(target, budget["name"]),
-        device=target.device,
-        runtime=target.runtime,
-        precision=target.precision,
-        threads=target.threads,
-        budget=budget["name"],
-        budget_ms=budget["budget_ms"],
-        latency_ms=latency_ms,
-        accuracy_predicted=float(accuracy.mean[0]),
-        upper_bound=bound,
-        accuracy_predicted_std=None if accuracy.std is None else float(accuracy.std[0]),
-        macs=int(space.macs(row)[0]),
-        parameters=int(space.parameters(row)[0]),
-        quantities=_extra(quantities, row) or None,
-        arch=space.arch(genotype).to_dict(),
-        random_archs=tuple(space.arch(other).to_dict() for other in random),
-    )
-
-
-def _extra(quantities: Quantities, row: Genotypes) -> dict[str, float]:
-    """The values of what was asked for by name beside accuracy and latency."""
-    names = dict.fromkeys([*quantities.config.objectives, *quantities.config.constraints])
-    return {name: float(quantities.objective(name)(row)[0]) for name in names if name not in ("accuracy", "latency_ms")}
 
 
 def _described(text: str) -> dict[str, str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import platform
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +42,17 @@ def test_one_byte_anywhere_is_noticed(whole: Path, tmp_path: Path) -> None:
             with pytest.raises(ExportError, match=r"was altered|is missing|differ on"):
                 verify_files(copy)
             shutil.rmtree(copy)
+
+
+def test_a_board_without_torch_verifies(bundle: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['torch'] = None\n"  # as where it is not installed
+        "from hwnas.cli.main import main\nsys.exit(main(sys.argv[1:]))"
+    )
+    arguments = ["verify-bundle", str(bundle), "verify.latency=false", f"hydra.run.dir={tmp_path / 'verified'}"]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("good\n")
 
 
 def test_altered_file_is_named(bundle: Path) -> None:

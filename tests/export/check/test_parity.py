@@ -18,9 +18,10 @@ from hwnas.errors import ExportError
 from hwnas.export.check import answers as answers_module
 from hwnas.export.check import feed as feed_module
 from hwnas.export.check.answers import Answers, accuracy_of, batch_size, torch_answers
+from hwnas.export.check.compare import allowed, difference
 from hwnas.export.check.examine import examined, run_network
 from hwnas.export.check.feed import Batch, Feed, NoiseFeed, PixelFeed, noise_images
-from hwnas.export.check.parity import Parity, allowed, check_parity, difference
+from hwnas.export.check.parity import Parity, check_parity
 from hwnas.export.config import ExportConfig
 from hwnas.export.formats import model_format
 from hwnas.export.request import ExportRequest

@@ -22,8 +22,10 @@ from hwnas.search.config import SEARCHERS
 from hwnas.spaces import Space
 
 
-def written_table(space: Space, path: Path, runtime: str, slowdown: float, device: str = "localhost") -> None:
-    rng = np.random.default_rng(0)
+def written_table(
+    space: Space, path: Path, runtime: str, slowdown: float, device: str = "localhost", seed: int = 0
+) -> None:
+    rng = np.random.default_rng(seed)
     cost = np.array([operator.macs / 1e6 + 0.01 for operator in space.operators]) * rng.uniform(
         0.8, 1.2, len(space.operators)
     )
