@@ -35,6 +35,7 @@ def measure_sharded(
     progress: Progress,
     known: NDArray[np.float64],
     measured: Measured,
+    int8: bool = False,
 ) -> NDArray[np.float64]:
     """As `hwnas.accuracy.measure.measure_accuracy`, which computes the same to the last bit.
 
@@ -44,7 +45,7 @@ def measure_sharded(
     data.split(split)
     accuracies = np.array(known, dtype=np.float64)
     pending_rows = np.flatnonzero(np.isnan(accuracies))
-    images = PreparedImages(data, config, torch.device("cpu"))
+    images = PreparedImages(data, config, torch.device("cpu"), int8)
     groups = [
         group
         for choice in np.unique(genotypes[pending_rows, -1])
@@ -55,7 +56,7 @@ def measure_sharded(
         )
     ]
     done, pending = 0, len(pending_rows)
-    shard = _Shard(load, split, config)
+    shard = _Shard(load, split, config, int8)
     for number, found in executor.each("evaluate", shard, (genotypes[rows] for rows in groups), _one_thread):
         for row, accuracy in zip(groups[number].tolist(), found, strict=True):
             accuracies[row], done = accuracy, done + 1
@@ -67,8 +68,8 @@ def measure_sharded(
 class _Shard:
     """Measures groups of subnets `[n, G]` of one resolution, in the process that calls it."""
 
-    def __init__(self, load: Load, split: str, config: MeasureConfig) -> None:
-        self._load, self._split, self._config = load, split, config
+    def __init__(self, load: Load, split: str, config: MeasureConfig, int8: bool) -> None:
+        self._load, self._split, self._config, self._int8 = load, split, config, int8
         self._loaded: tuple[TrainedNetwork, PreparedImages] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -78,7 +79,7 @@ class _Shard:
         """The share of images that each of `group` gets right."""
         if self._loaded is None:
             supernet, data = self._load()
-            self._loaded = supernet, PreparedImages(data, self._config, supernet.device)
+            self._loaded = supernet, PreparedImages(data, self._config, supernet.device, self._int8)
         supernet, images = self._loaded
         with one_subnet_a_thread(1) as pool:
             images.prepare_for(images.resolution(supernet, group[0]), self._split)

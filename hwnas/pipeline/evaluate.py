@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,22 +11,19 @@ import numpy as np
 from hwnas.accuracy.known import equal_accuracy, holds_whole_space
 from hwnas.accuracy.predictor import AccuracyPredictor
 from hwnas.accuracy.scoring import PredictorScore, cross_validate, nothing_scored
-from hwnas.data.config import ImageFolderConfig
 from hwnas.errors import DataError
-from hwnas.executors.choose import open_executor
 from hwnas.pipeline.config import EvaluateStep
-from hwnas.pipeline.inputs import data_inputs, load_images, load_network, trained_checkpoint
+from hwnas.pipeline.held_out import measured_on_held_out
+from hwnas.pipeline.inputs import data_inputs, trained_checkpoint
 from hwnas.pipeline.space import resolve_space
-from hwnas.pipeline.store.labels import Labels
 from hwnas.pipeline.store.plain import optional, to_plain
 from hwnas.pipeline.store.steps import files_digest, run_step, step_of
-from hwnas.progress import SILENT, Progress, Reporter, silent
+from hwnas.progress import SILENT, Reporter
 from hwnas.spaces import Genotypes, Space
 from hwnas.spaces.space import Floats
 
 if TYPE_CHECKING:
     from hwnas.data.load import ImageData
-    from hwnas.supernet.single import TrainedNetwork
 
 __all__ = ["ACCURACIES", "PREDICTOR", "Evaluated", "ScoredPredictor", "evaluate", "say_known"]
 
@@ -81,47 +77,15 @@ def evaluate(config: EvaluateStep, folder: Path, reporter: Reporter = SILENT) ->
     def work() -> Evaluated:
         genotypes = _subnets(space, config.evaluation.subnets, np.random.default_rng(config.seed))
         with reporter.step(f"evaluate: {len(genotypes)} subnets on held-out images, batch norm recalibrated") as bar:
-            data = load_images(config, space, reporter.note, checkpoint, bar)
-            labels = Labels(folder / ACCURACIES, space, genotypes)
-            try:
-                accuracies = _measured(config, space, checkpoint, data, genotypes, labels, bar)
-            finally:
-                labels.write()
+            accuracies, data = measured_on_held_out(
+                config, space, checkpoint, genotypes, folder / ACCURACIES, reporter, bar
+            )
             predictor, scored = _predictor(config, space, genotypes, accuracies, data)
             predictor.save(folder / PREDICTOR)
         say_known(predictor, reporter)
         return Evaluated(PREDICTOR, len(genotypes), scored, tuple(accuracies.tolist()))
 
     return run_step("evaluate", folder, inputs, config.seed, Evaluated, work, reporter.say)
-
-
-def _measured(
-    config: EvaluateStep,
-    space: Space,
-    checkpoint: Path,
-    data: ImageData,
-    genotypes: Genotypes,
-    labels: Labels,
-    progress: Progress,
-) -> Floats:
-    """The accuracies of `genotypes` on `data`; by threads of this process, unless an executor is asked for."""
-    from hwnas.accuracy.measure import measure_accuracy
-    from hwnas.accuracy.sharded import measure_sharded
-
-    measure, known, add = config.evaluation.measure, labels.known, labels.add
-    if not config.executor.is_asked:
-        supernet = load_network(checkpoint, space)
-        return measure_accuracy(supernet, genotypes, data, "held_out", measure, progress, known, add)
-    load = partial(_loaded, config, space, checkpoint)
-    with open_executor(config.executor) as executor:
-        return measure_sharded(executor, load, space, data, genotypes, "held_out", measure, progress, known, add)
-
-
-def _loaded(config: EvaluateStep, space: Space, checkpoint: Path) -> tuple[TrainedNetwork, ImageData]:
-    """What a worker measures with. It decodes its images itself: processes of its own would only be in others' way."""
-    if isinstance(config.data, ImageFolderConfig):
-        config = replace(config, data=replace(config.data, workers=0))
-    return load_network(checkpoint, space), load_images(config, space, silent, checkpoint)
 
 
 def say_known(predictor: object, reporter: Reporter) -> None:

@@ -53,18 +53,18 @@ def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
         yield opened
 
 
-@pytest.mark.parametrize("streamed", [False, True])
-def test_it_is_what_one_process_measures(executor: Executor, streamed: bool) -> None:
+@pytest.mark.parametrize(("streamed", "int8"), [(False, False), (True, False), (False, True)])
+def test_it_is_what_one_process_measures(executor: Executor, streamed: bool, int8: bool) -> None:
     supernet, data = load()
     genotypes = np.array([supernet.space.extreme(True), *supernet.space.sample(8, np.random.default_rng(0))])
     config = replace(SMALL, memory_limit_mib=1) if streamed else SMALL
     known = np.array([np.nan] * 8 + [0.25])
     told: dict[int, float] = {}
     shares: list[float] = []
-    expected = measure_accuracy(supernet, genotypes, data, "test", config, no_progress, known)
+    expected = measure_accuracy(supernet, genotypes, data, "test", config, no_progress, known, int8=int8)
     found = measure_sharded(
         executor, load, supernet.space, data, genotypes, "test", config, lambda share, _: shares.append(share), known,
-        told.__setitem__,
+        told.__setitem__, int8,
     )  # fmt: skip
     assert found.tolist() == expected.tolist()
     assert told == dict(enumerate(expected[:8].tolist()))

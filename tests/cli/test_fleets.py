@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from hwnas.latency.tables.table import read_table
-from tests.devices.servers import Sshd, lacking, small_disk, sshd
+from tests.devices.servers import Sshd, lacking, rpc_server, small_disk, sshd
 from tests.running import run_hwnas
 
 needs_ssh = pytest.mark.skipif(lacking("ssh") is not None, reason=str(lacking("ssh")))
@@ -149,6 +149,21 @@ def test_a_node_that_leaves_takes_its_unit_along(boards: list[Sshd], tmp_path: P
         assert "no node with the resource 'rack3': did you mean 'rack1'" in done.stderr
     finally:
         cluster.shutdown()
+
+
+@pytest.mark.slow
+def test_a_tracker_hands_out_its_boards(tmp_path: Path) -> None:
+    """Two units of one address: each is a board of its own. What TVM compiles, two workers compile."""
+    with rpc_server(servers=2) as address:
+        units = [{"device": "local", "transport": "tvm_rpc", "address": address}] * 2
+        fleet = written(tmp_path / "rack.yaml", units)
+        tvm = ("runtime=tvm", "fleet.tolerance=9", f"fleet={fleet}", "executor.workers=2")
+        done = run_hwnas("profile", *TINY, *tvm, f"hydra.run.dir={tmp_path / 'profile'}")
+    assert done.returncode == 0, done.stderr
+    [table] = profiled(tmp_path / "profile")["tables"]
+    shares = [unit["models"] for unit in table["units"]]
+    assert sum(shares) == table["operators"]
+    assert abs(shares[0] - shares[1]) <= 1
 
 
 def journals(folder: Path) -> list[Path]:

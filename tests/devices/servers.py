@@ -163,24 +163,22 @@ def remember_host(folder: Path, port: int) -> None:
 
 
 @contextmanager
-def rpc_server(tracked: bool = True) -> Iterator[str]:
-    """TVM's own server; its address, or that of its own tracker and what the server is called there."""
-    tracker_port, server_port = free_port(), free_port()
-    running = []
+def rpc_server(tracked: bool = True, servers: int = 1) -> Iterator[str]:
+    """TVM's own server; its address, or that of its own tracker and what its `servers` are called there."""
+    ports = [free_port() for _ in range(servers)]
+    tracker = free_port()
+    own = ["--tracker", f"127.0.0.1:{tracker}", "--key", "board"] if tracked else []
+    running: list[subprocess.Popen[bytes]] = []
     try:
         for module, port, more in (
-            *([("rpc_tracker", tracker_port, [])] if tracked else []),
-            (
-                "rpc_server",
-                server_port,
-                ["--tracker", f"127.0.0.1:{tracker_port}", "--key", "board"] if tracked else [],
-            ),
+            *([("rpc_tracker", tracker, [])] if tracked else []),
+            *(("rpc_server", port, own) for port in ports),
         ):
             command = [sys.executable, "-m", f"tvm.exec.{module}", "--host", "127.0.0.1", "--port", str(port)]
             command += ["--port-end", str(port + 1), *more]
             running.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
             wait_for(port, running[-1])
-        yield f"127.0.0.1:{tracker_port}/board" if tracked else f"127.0.0.1:{server_port}"
+        yield f"127.0.0.1:{tracker}/board" if tracked else f"127.0.0.1:{ports[0]}"
     finally:
         for process in reversed(running):
             end(process)

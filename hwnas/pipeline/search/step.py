@@ -11,13 +11,13 @@ import numpy as np
 from hwnas.errors import listed
 from hwnas.pipeline.config import SearchStep
 from hwnas.pipeline.evaluate import say_known
-from hwnas.pipeline.inputs import data_inputs, load_images, load_network, trained_checkpoint
+from hwnas.pipeline.held_out import measured_on_held_out
+from hwnas.pipeline.inputs import data_inputs, trained_checkpoint
 from hwnas.pipeline.search.devices import Means, search_devices
 from hwnas.pipeline.search.result import Searched
 from hwnas.pipeline.search.sources import Setting, accuracy_file, latency_targets
 from hwnas.pipeline.search.target import Found
 from hwnas.pipeline.space import resolve_space
-from hwnas.pipeline.store.labels import Labels
 from hwnas.pipeline.store.plain import to_plain
 from hwnas.pipeline.store.steps import files_digest, run_step, step_of
 from hwnas.progress import SILENT, Reporter, no_progress
@@ -104,8 +104,6 @@ def _evaluate(
     ranked 20 ONNX files with Kendall's tau 0.85 (accuracy in float: 0.63), and 10 TFLite files with 0.58 (0.72), too
     few to tell the two apart.
     """
-    from hwnas.accuracy.measure import measure_accuracy
-
     measured: dict[tuple[bool, bytes], float] = {}
     for int8 in (False, True):
         own = [one for target, one in zip(targets, found, strict=True) if target.is_int8 == int8]
@@ -115,14 +113,9 @@ def _evaluate(
         how = "batch norm recalibrated" + (", as int8" if int8 else "")
         title = f"search: accuracy of the {len(genotypes)} best networks on held-out images, {how}"
         with reporter.step(title) as progress:
-            supernet = load_network(checkpoint, space)
-            data = load_images(config, space, reporter.note, checkpoint, progress)
-            labels = Labels(folder / MEASURED[int8], space, genotypes)
-            settings = config.evaluation.measure
-            accuracies = measure_accuracy(
-                supernet, genotypes, data, "held_out", settings, progress, labels.known, labels.add, int8
+            accuracies, _ = measured_on_held_out(
+                config, space, checkpoint, genotypes, folder / MEASURED[int8], reporter, progress, int8
             )
-            labels.write()
         measured |= {(int8, row.tobytes()): float(one) for row, one in zip(genotypes, accuracies, strict=True)}
     return measured
 
