@@ -113,7 +113,8 @@ class PreparedImages:
             batches = list(self._inputs(name, resolution, _PREPARED_AT_ONCE))
             if not batches:
                 raise DataError(f"{name}: expected at least one image that can be decoded, got none")
-            self._prepared[name, resolution] = tuple(_joined(parts) for parts in zip(*batches, strict=True))  # type: ignore[assignment]
+            images, labels = ([batch[part] for batch in batches] for part in (0, 1))
+            self._prepared[name, resolution] = _joined(images), _joined(labels)
         return self._prepared[name, resolution]
 
     def _inputs(self, name: str, resolution: int, size: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -32,7 +32,7 @@ from hwnas.progress import Progress, no_progress
 __all__ = ["measure_tables"]
 
 _COMMON = 8  # networks that each unit of a model measures
-_ATTEMPTS = 3  # of a unit whose worker dies
+_ATTEMPTS = 3  # of a unit whose worker dies before it measures anything
 _LOOK_S = 2.0
 
 
@@ -53,7 +53,8 @@ class _Order:
 @dataclass
 class _Share:
     """What one unit does of a table. `left_out` says why it is no longer asked; what `is_trusted` is taken from it all
-    the same. `settled` are the names of which nothing is left to be measured.
+    the same. `deaths`: of its workers in a row, none of which measured anything. `settled` are the names of which
+    nothing is left to be measured.
     """
 
     unit: Unit
@@ -62,6 +63,7 @@ class _Share:
     left_out: str = ""
     is_trusted: bool = True
     deaths: int = 0
+    journal_size: int = 0
     settled: tuple[str, ...] = ()
 
 
@@ -157,7 +159,11 @@ class _Fleet:
         for share in self._shares:
             if share.journal != order.journal:
                 continue
-            share.deaths += isinstance(problem, ExecutorError)
+            if isinstance(problem, ExecutorError):
+                # One worker that dies takes all of a machine's along: those that measured meanwhile are not counted.
+                size = share.journal.stat().st_size if share.journal.exists() else 0
+                share.deaths = share.deaths + 1 if size == share.journal_size else 1
+                share.journal_size = size
             if problem is None:
                 share.settled = tuple(order.models)
             elif not isinstance(problem, ExecutorError) or share.deaths == _ATTEMPTS:

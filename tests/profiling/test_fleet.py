@@ -197,6 +197,14 @@ def test_a_worker_that_dies_is_started_again(rack: Rack, measure: Measure) -> No
     assert [one["models"] for one in found.facts["units"]] == [pytest.approx(len(found.latencies) / 2, abs=1)] * 2
 
 
+def test_a_worker_that_gets_further_each_time_is_started_as_often(rack: Rack, measure: Measure) -> None:
+    rack.cut, rack.deaths = {"b": 40}, {"b": 9}
+    found, said = measure(rack.units(b=1.0))
+    assert not said
+    assert rack.deaths["b"] < 9 - 3
+    assert [one["models"] for one in found.facts["units"]] == [len(found.latencies)]
+
+
 def test_a_worker_that_always_dies_costs_its_unit(rack: Rack, measure: Measure) -> None:
     rack.cut, rack.deaths = {"b": 0}, {"b": 9}
     found, said = measure(rack.units(a=1.0, b=1.0))
