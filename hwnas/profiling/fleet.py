@@ -208,9 +208,9 @@ class _Fleet:
             worst = int(deviations.argmax())
             if deviations[worst] <= self._tolerance:
                 return
-            reason = f"common networks take {scale[worst]:.2f} × as long as on the other units"
+            reason = f"common models take {scale[worst]:.2f} × as long as on the other units"
             if shape[worst] > abs(scale[worst] - 1):
-                reason = f"common networks are {shape[worst]:.0%} off against each other"
+                reason = f"common models are {shape[worst]:.0%} off against each other"
             self._leave_out(alive[worst], f"{reason}; fleet.tolerance={self._tolerance:g}", is_trusted=False)
 
     def _leave_out(self, share: _Share, reason: str, is_trusted: bool) -> None:

@@ -76,8 +76,8 @@ def test_units_share_a_table_and_one_that_differs_is_left_out(boards: list[Sshd]
     units = {unit["unit"].rpartition(":")[2]: unit for unit in table["units"]}
     ports = [str(board.port) for board in boards]
     assert [units[port]["models"] > 0 for port in ports] == [True, False, True]
-    assert units[ports[1]]["left_out"].startswith("common networks take ")
-    assert f"{ports[1]} is left out: common networks take" in done.stdout
+    assert units[ports[1]]["left_out"].startswith("common models take ")
+    assert f"{ports[1]} is left out: common models take" in done.stdout
     assert sum(unit["models"] for unit in units.values()) == table["operators"]
     made = read_table(tmp_path / "profile" / table["file"])
     assert len(made.operators.operators) == table["operators"]

@@ -161,14 +161,14 @@ def test_units_divide_a_table(rack: Rack, measure: Measure, tmp_path: Path) -> N
 def test_a_unit_of_another_speed_is_left_out(rack: Rack, measure: Measure, speed: float) -> None:
     found, said = measure(rack.units(a=1.0, b=speed, c=1.0))
     [line] = said
-    assert line.startswith(f"profile: local at b is left out: common networks take {speed:.2f} × as long as on the")
+    assert line.startswith(f"profile: local at b is left out: common models take {speed:.2f} × as long as on the")
     assert [(one["models"], bool(one["left_out"])) for one in found.facts["units"]][1] == (0, True)
     assert found.facts["units"][1]["deviation"] == pytest.approx(abs(speed - 1), abs=0.01)
 
 
 def test_of_two_that_differ_the_slower_is_left_out(rack: Rack, measure: Measure) -> None:
     _, said = measure(rack.units(a=1.5, b=1.0))
-    reason = "common networks take 1.50 × as long as on the other units; fleet.tolerance=0.1"
+    reason = "common models take 1.50 × as long as on the other units; fleet.tolerance=0.1"
     assert said == [f"profile: local at a is left out: {reason}"]
     _, said = measure(rack.units(a=1.5, b=1.0), tolerance=0.6)
     assert not said
