@@ -8,7 +8,6 @@ from hwnas.spaces.genes import Gene, Genotypes
 from hwnas.spaces.ofa_mbv3 import OfaMbv3Config, OfaMbv3Space
 from hwnas.spaces.ofa_proxyless import OfaProxylessConfig, OfaProxylessSpace
 from hwnas.spaces.ofa_resnet50 import OfaResNet50Config, OfaResNet50Space
-from hwnas.spaces.operators import Operator, make_divisible
 from hwnas.spaces.slots import Slot
 from hwnas.spaces.space import Space
 
@@ -23,11 +22,9 @@ __all__ = [
     "OfaProxylessSpace",
     "OfaResNet50Config",
     "OfaResNet50Space",
-    "Operator",
     "Slot",
     "Space",
     "SpaceConfig",
-    "make_divisible",
     "make_space",
     "settings_of",
     "space_from_dict",

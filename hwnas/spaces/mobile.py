@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.errors import ConfigError
+from hwnas.operators import ACTIVATIONS, Conv, MBConv, Operator, make_divisible
 from hwnas.spaces.genes import Gene, Genotypes
-from hwnas.spaces.operators import ACTIVATIONS, Operator, make_divisible
 from hwnas.spaces.slots import Slot, SlotTables
 from hwnas.spaces.space import Space
 from hwnas.spaces.words import BlockGenes
@@ -219,13 +219,13 @@ def _build_slots(space: MobileSpace) -> tuple[tuple[Operator, ...], tuple[Slot, 
     config, tables = space.settings, SlotTables(space.genes)
     stem_width, first_width, *stage_widths = config.scaled_widths[: len(config.strides) + 1]
     for index, resolution in enumerate(config.resolution):
-        stem = Operator(
-            "conv", resolution, resolution, config.in_channels, stem_width,
+        stem = Conv(
+            resolution, resolution, config.in_channels, stem_width,
             kernel=3, stride=config.stem_stride, activation=config.stem_activation,
         )  # fmt: skip
         activation, se = config.stage_styles[0]
-        first = Operator(
-            "mbconv", stem.out_height, stem.out_width, stem_width, first_width, mid_channels=stem_width, kernel=3,
+        first = MBConv(
+            stem.out_height, stem.out_width, stem_width, first_width, mid_channels=stem_width, kernel=3,
             stride=config.strides[0], residual=config.strides[0] == 1 and stem_width == first_width,
             se=se, activation=activation,
         )  # fmt: skip
@@ -241,8 +241,8 @@ def _build_slots(space: MobileSpace) -> tuple[tuple[Operator, ...], tuple[Slot, 
                 for (k, kernel), (e, expand) in product(
                     enumerate(config.block_kernels[number]), enumerate(config.block_expands[number])
                 ):
-                    block = Operator(
-                        "mbconv", size, size, width, out_width,
+                    block = MBConv(
+                        size, size, width, out_width,
                         mid_channels=make_divisible(round(width * expand)), kernel=kernel, stride=stride,
                         residual=stride == 1 and width == out_width, se=se, activation=activation,
                     )  # fmt: skip

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 from hwnas.export.convolutions import row_dilation, row_groups, same_is_symmetric
 from hwnas.export.node import Node
-from hwnas.export.synthetic.chain import Affine, build_chain
-from hwnas.spaces import Operator
+from hwnas.export.synthetic.chain import build_chain
+from hwnas.operators import Operator
+from hwnas.operators.graph import Affine
 
 __all__ = ["nodes_of"]
 
@@ -36,7 +37,7 @@ def nodes_of(layers: Iterable[tuple[str, Operator]], runtime: str, precision: st
 
 
 class _Recorder:
-    """Keeps the nodes, and the shapes `(height, width, channels)` of values. Implements `chain.GraphBuilder`."""
+    """Keeps the nodes, and the shapes `(height, width, channels)` of values. Implements `GraphBuilder`."""
 
     def __init__(self, layer: str, precision: str) -> None:
         self.nodes: list[Node] = []
