@@ -46,7 +46,7 @@ def write(
     module = chain_of(operators, torch.Generator().manual_seed(seed))
     images = rng.standard_normal((CALIBRATION_IMAGES, *operators[0].shape[1:]), dtype=np.float32)
     config = ExportConfig(tvm_target=target)
-    request = ExportRequest(module, torch.from_numpy(images[:1]), precision, images, config=config)
+    request = ExportRequest(module, torch.from_numpy(images[:1]), precision, images, config=config, is_part=True)
     try:
         return model_format(name).export(request, path)
     except ExportError as error:

@@ -100,7 +100,7 @@ class LatencyTable:
     def to_frame(self) -> pd.DataFrame:
         """One row an operator: its kind and fields, then latencies in ms and whatever else the file has.
 
-        >>> float(table.to_frame().groupby("kind")["median_ms"].max().loc["mbconv"]) > 0
+        >>> bool(table.to_frame().groupby("kind")["median_ms"].max().min() > 0)
         True
         """
         import pandas as pd
