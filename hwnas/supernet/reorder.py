@@ -78,3 +78,6 @@ def _sort_between(supernet: Supernet, stream: _Stream, trained: Mapping[str, Ite
         permute_outputs(block, order)
     for part in consumers:
         permute_inputs(part, order)
+    for slot in stream.consumers:
+        for block in layers[slot.name].carriers if slot.name in layers else ():
+            permute_outputs(block, order)

@@ -12,7 +12,18 @@ import torch
 from torch import Tensor, nn
 
 from hwnas.errors import ConfigError
-from hwnas.operators import Bottleneck, Conv, GlobalPool, Linear, MaxPool, MBConv, Operator, operator_kind
+from hwnas.operators import (
+    UIB,
+    Bottleneck,
+    Conv,
+    FusedMBConv,
+    GlobalPool,
+    Linear,
+    MaxPool,
+    MBConv,
+    Operator,
+    operator_kind,
+)
 from hwnas.operators.registry import kind_named, kind_names
 from hwnas.operators.strided import Strided
 from hwnas.supernet.layers.choices import Choices
@@ -40,6 +51,35 @@ class TestBottleneck(OperatorContract):
     operators = tuple(
         Bottleneck(9, 7, 16, out, mid_channels=mid, kernel=3, stride=2, activation="relu")
         for mid, out in ((8, 24), (16, 32))
+    )
+
+
+class TestUIB(OperatorContract):
+    """The four forms in one place."""
+
+    operators = tuple(
+        UIB(9, 7, 16, 16, kernel=kernel, start_kernel=start, mid_channels=mid, residual=True)
+        for kernel, start, mid in ((0, 0, 32), (0, 3, 48), (3, 0, 48), (3, 5, 64), (5, 5, 64))
+    )
+
+
+class TestStridedUIB(OperatorContract):
+    operators = tuple(
+        UIB(9, 7, 16, out, kernel=kernel, stride=2, start_kernel=start, mid_channels=48)
+        for kernel, start, out in ((0, 3, 24), (3, 0, 24), (5, 3, 32))
+    )
+
+
+class TestFusedMBConv(OperatorContract):
+    operators = tuple(
+        FusedMBConv(9, 7, 16, out, kernel=3, stride=2, mid_channels=mid, ends_active=ends)
+        for out, mid, ends in ((16, 32, True), (24, 64, False))
+    )
+
+
+class TestResidualFusedMBConv(OperatorContract):
+    operators = tuple(
+        FusedMBConv(9, 7, 16, 16, kernel=3, mid_channels=mid, residual=True, ends_active=True) for mid in (32, 64)
     )
 
 
@@ -118,10 +158,9 @@ def test_choices_of_two_kinds_have_weights_of_their_own() -> None:
 def test_no_other_file_asks_for_a_kinds_name() -> None:
     """Names that are words of their own stand nowhere else; of the others, nobody compares a kind with them."""
     names = [name for name in kind_names() if not name.endswith("_of_tests")]
-    assert len(names) == 6
-    spelt = re.compile(
-        rf"""["'](mbconv|bottleneck|max_pool)["']|kind\w* *(==|!=|in|not in) *[(\[]?["']({"|".join(names)})\b"""
-    )
+    assert len(names) == 8
+    compared = rf"""kind\w* *(==|!=|in|not in) *[(\[]?["']({"|".join(names)})\b"""
+    spelt = re.compile(rf"""["'](mbconv|fused_mbconv|uib|bottleneck|max_pool)["']|{compared}""")
     own = {ROOT / "hwnas" / room / f"{name}.py" for name in names for room in ("operators", "supernet/layers")}
     asking = [
         f"{path}: {line}"

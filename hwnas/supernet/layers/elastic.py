@@ -41,6 +41,11 @@ class ElasticLayer(nn.Module, Generic[O]):
         """What writes the layer's output channels: axis 0 of the weights, and BatchNorm. None: these stay."""
         return None
 
+    @property
+    def carriers(self) -> list[ConvBlock]:
+        """Depthwise blocks that pass the layer's input channels on, one by one, before anything reads them together."""
+        return []
+
     def sort_inside(self, used: Sequence[O]) -> None:
         """Sort inner channels by importance, where fewer than all may be used. None crosses a width of `used`."""
 

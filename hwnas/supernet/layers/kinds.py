@@ -8,8 +8,8 @@ from typing import Any
 from torch import nn
 
 from hwnas.errors import ConfigError
-from hwnas.operators import Bottleneck, Conv, GlobalPool, Linear, MaxPool, MBConv, Operator
-from hwnas.supernet.layers import bottleneck, conv, linear, max_pool, mbconv, pool
+from hwnas.operators import UIB, Bottleneck, Conv, FusedMBConv, GlobalPool, Linear, MaxPool, MBConv, Operator
+from hwnas.supernet.layers import bottleneck, conv, fused_mbconv, linear, max_pool, mbconv, pool, uib
 from hwnas.supernet.layers.choices import Choices
 from hwnas.supernet.layers.elastic import ElasticLayer
 
@@ -18,18 +18,22 @@ __all__ = ["layer_of", "static_layer"]
 _STATIC: dict[type[Operator], Callable[[Any], nn.Module]] = {
     Bottleneck: bottleneck.BottleneckBlock,
     Conv: conv.static,
+    FusedMBConv: fused_mbconv.FusedBottleneck,
     GlobalPool: pool.static,
     Linear: linear.static,
     MBConv: mbconv.InvertedResidual,
     MaxPool: max_pool.static,
+    UIB: uib.UniversalBottleneck,
 }
 """By kind; kinds of others bring theirs as `Operator.layer`."""
 
 _ELASTIC: dict[type[Operator], type[ElasticLayer[Any]]] = {
     Bottleneck: bottleneck.ElasticBottleneck,
     Conv: conv.ElasticConv,
+    FusedMBConv: fused_mbconv.ElasticFusedBottleneck,
     Linear: linear.ElasticLinear,
     MBConv: mbconv.ElasticInvertedResidual,
+    UIB: uib.ElasticUniversalBottleneck,
 }
 """By kind; kinds of others bring theirs as `Operator.elastic_layer`."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -19,8 +18,9 @@ from hwnas.supernet.depthwise import depthwise_conv
 from hwnas.supernet.layers.blocks import ConvBlock, SqueezeExcite, Startable, attention, sliced_conv
 from hwnas.supernet.layers.channels import sort_bottleneck, sort_channels
 from hwnas.supernet.layers.elastic import SharedLayer
+from hwnas.supernet.layers.kernels import centre_crop, kernel_transforms, smaller_filters
 
-__all__ = ["ElasticInvertedResidual", "InvertedResidual", "centre_crop"]
+__all__ = ["ElasticInvertedResidual", "InvertedResidual"]
 
 _OPEN = 2.0
 """What a fresh squeeze-and-excitation, which lets one half through, is made up for with."""
@@ -93,9 +93,7 @@ class ElasticInvertedResidual(SharedLayer[MBConv]):
             )
         super().__init__(operators, InvertedResidual)
         self.kernel_sizes = sorted({operator.kernel for operator in operators})
-        self.transforms = nn.ParameterDict(
-            {f"{b}to{a}": nn.Parameter(torch.eye(a**2)) for a, b in pairwise(self.kernel_sizes)}
-        )
+        self.transforms = kernel_transforms(self.kernel_sizes)
 
     def forward(self, x: Tensor, operator: MBConv) -> Tensor:
         activation, mid = operator.activation, operator.mid_channels
@@ -136,20 +134,8 @@ class ElasticInvertedResidual(SharedLayer[MBConv]):
         return transforms
 
     def filters(self, kernel: int, mid: int) -> Tensor:
-        """The depthwise filters `[M, 1, k, k]`: each step down crops the centre and multiplies by its matrix."""
-        filters = self.full.depthwise.conv.weight[:mid]
-        for smaller, larger in reversed(list(pairwise(self.kernel_sizes))):
-            if larger <= kernel:
-                break
-            cropped = centre_crop(filters, smaller).reshape(mid, smaller**2)
-            filters = F.linear(cropped, self.transforms[f"{larger}to{smaller}"]).view(mid, 1, smaller, smaller)
-        return filters
-
-
-def centre_crop(filters: Tensor, kernel: int) -> Tensor:
-    """The middle `kernel` × `kernel` of `[M, 1, K, K]`."""
-    start = (filters.shape[-1] - kernel) // 2
-    return filters[:, :, start : start + kernel, start : start + kernel]
+        """The depthwise filters `[M, 1, k, k]`."""
+        return smaller_filters(self.full.depthwise.conv.weight[:mid], kernel, self.kernel_sizes, self.transforms)
 
 
 def _pop_transforms(given: dict[str, Tensor]) -> dict[tuple[int, int], Tensor]:
