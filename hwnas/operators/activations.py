@@ -35,10 +35,11 @@ class PeakCounter(TorchDispatchMode):
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         read = {_place(one) for one in tree_leaves((args, kwargs)) if isinstance(one, Tensor)} - self._weights
-        made = {_place(one) for one in tree_leaves(result) if isinstance(one, Tensor)} - self._weights - read
-        for one in tree_leaves(result):
-            if isinstance(one, Tensor):
-                self._note(one)
+        # Whole numbers, such as where a maximum stands, are for a gradient.
+        given = [one for one in tree_leaves(result) if isinstance(one, Tensor) and one.is_floating_point()]
+        made = {_place(one) for one in given} - self._weights - read
+        for one in given:
+            self._note(one)
         in_place = torch.Tag.pointwise in func.tags or "batch_norm" in func.__name__
         self._steps.append((read, made, in_place))
         return result
