@@ -5,7 +5,7 @@ from __future__ import annotations
 from hwnas.spaces.arch import Arch
 from hwnas.spaces.build import FAMILIES, SpaceConfig, make_space, settings_of, space_from_dict
 from hwnas.spaces.genes import Gene, Genotypes
-from hwnas.spaces.mobilenet_v4 import MobileNetV4Config, MobileNetV4Space
+from hwnas.spaces.mobilenet_v4 import MobileNetV4Config, MobileNetV4Space, StageConfig
 from hwnas.spaces.ofa_mbv3 import OfaMbv3Config, OfaMbv3Space
 from hwnas.spaces.ofa_proxyless import OfaProxylessConfig, OfaProxylessSpace
 from hwnas.spaces.ofa_resnet50 import OfaResNet50Config, OfaResNet50Space
@@ -28,6 +28,7 @@ __all__ = [
     "Slot",
     "Space",
     "SpaceConfig",
+    "StageConfig",
     "make_space",
     "settings_of",
     "space_from_dict",

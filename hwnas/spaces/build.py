@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 from hwnas.errors import ConfigError, choices
 from hwnas.spaces.mobile import BOUNDS
-from hwnas.spaces.mobilenet_v4 import MobileNetV4Config, MobileNetV4Space
+from hwnas.spaces.mobilenet_v4 import MobileNetV4Config, MobileNetV4Space, StageConfig
 from hwnas.spaces.nasbench201 import NasBench201Space
 from hwnas.spaces.ofa_mbv3 import OfaMbv3Config, OfaMbv3Space
 from hwnas.spaces.ofa_proxyless import OfaProxylessConfig, OfaProxylessSpace
@@ -67,9 +67,12 @@ def space_from_dict(values: dict[str, Any]) -> Space:
     missing, unknown = sorted(names - set(values) - set(BOUNDS)), sorted(set(values) - names)
     if missing or unknown:
         raise ConfigError(f"space config: missing {missing}, unknown {unknown}")
-    given: dict[str, Any] = {key: _tuples(value) for key, value in values.items() if key != "family"}
+    given: dict[str, Any] = {key: _read(value) for key, value in values.items() if key != "family"}
     return kind(**given).space()
 
 
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+def _read(value: Any) -> Any:
+    """Lists as tuples, and mappings as what they describe."""
+    if isinstance(value, dict):
+        return StageConfig(**{key: _read(one) for key, one in value.items()})
+    return tuple(map(_read, value)) if isinstance(value, list) else value

@@ -22,7 +22,7 @@ from hwnas.spaces.slots import Slot, SlotTables
 from hwnas.spaces.space import Space
 from hwnas.spaces.words import BlockGenes
 
-__all__ = ["BOUNDS", "MobileConfig", "MobileSpace", "check_common"]
+__all__ = ["BOUNDS", "MobileConfig", "MobileSpace", "check_common", "check_rising"]
 
 BOUNDS = ("largest_kernels", "largest_expands", "largest_depths")
 """Settings that a space's description has only where they are given."""
@@ -136,11 +136,17 @@ class MobileConfig:
 def check_common(config: Any, rising: tuple[str, ...]) -> None:
     """Raise ConfigError where one of the lists named by `rising` is not rising, or the data's numbers are negative."""
     for key in rising:
-        values = getattr(config, key)
-        if not values or any(value <= 0 for value in values) or list(values) != sorted(set(values)):
-            raise ConfigError(f"space.{key}: expected rising positive numbers, got {list(values)}")
+        check_rising(key, getattr(config, key))
     if config.in_channels < 0 or config.classes < 0:
         raise ConfigError("space.in_channels and space.classes: expected 0 (as the data set has) or more")
+
+
+def check_rising(key: str, values: Sequence[float], least: float | None = None) -> None:
+    """Raise ConfigError where `values` are not rising, or not positive (below `least`, where that is given)."""
+    too_small = any(value <= 0 if least is None else value < least for value in values)
+    if not values or too_small or list(values) != sorted(set(values)):
+        expected = "rising positive numbers" if least is None else f"rising numbers of {least} and more"
+        raise ConfigError(f"space.{key}: expected {expected}, got {list(values)}")
 
 
 class MobileSpace(Space):

@@ -16,26 +16,45 @@ from numpy.typing import NDArray
 from hwnas.errors import ConfigError
 from hwnas.operators import UIB, Conv, FusedMBConv, GlobalPool, Linear, Operator, make_divisible
 from hwnas.spaces.genes import Gene, Genotypes
-from hwnas.spaces.mobile import check_common
+from hwnas.spaces.mobile import check_common, check_rising
 from hwnas.spaces.slots import Slot, SlotTables
 from hwnas.spaces.space import Space
 
-__all__ = ["PUBLISHED", "MobileNetV4Config", "MobileNetV4Space"]
+__all__ = ["PUBLISHED", "MobileNetV4Config", "MobileNetV4Space", "StageConfig"]
 
 UNIVERSAL, FUSED, FUSED_ACTIVE = 0, 1, 2
 """What the first block of a stage may be: universal, fused, or fused with an activation at its end."""
 
 
 @dataclass(frozen=True)
-class MobileNetV4Config:
-    """What such a space is made of. Lists have an entry a stage, most of them a list of choices.
+class StageConfig:
+    """One stage: the `widths` and `depths` (blocks) that it may have, the `stride` of its first block, and what that
+    may be (0: universal, 1: fused, 2: fused with an activation at its end).
+    """
 
-    `widths`: the channels that each stage may have; `depths`: how many blocks; `strides`: of each stage's first block;
-    `first_blocks`: what that may be (0: universal, 1: fused, 2: fused with an activation at its end). `stem_widths`:
-    what the first convolution may have, `head_widths`: the channels of the 1×1 convolutions before and after pooling.
-    Each block chooses two of `kernel_sizes`, where 0 leaves a depthwise convolution out, and of `expand_ratios`; fused
-    ones of `fused_expand_ratios`. A network chooses of `resolution`. `in_channels` and `classes` may be 0, "as the data
-    set has".
+    widths: tuple[int, ...]
+    depths: tuple[int, ...]
+    stride: int = 2
+    first_blocks: tuple[int, ...] = (UNIVERSAL,)
+
+    def __post_init__(self) -> None:
+        check_rising("stages: widths", self.widths)
+        check_rising("stages: depths", self.depths)
+        check_rising("stages: first_blocks", self.first_blocks, UNIVERSAL)
+        if self.first_blocks[-1] > FUSED_ACTIVE:
+            raise ConfigError(f"space.stages: first_blocks: expected 0, 1 or 2, got {list(self.first_blocks)}")
+        if self.stride not in (1, 2):
+            raise ConfigError(f"space.stages: stride: expected 1 or 2, got {self.stride}")
+
+
+@dataclass(frozen=True)
+class MobileNetV4Config:
+    """What such a space is made of.
+
+    `stem_widths`: what the first convolution may have; `head_widths`: the channels of the 1×1 convolutions before and
+    after pooling. Each block chooses two of `kernel_sizes`, where 0 leaves a depthwise convolution out, and of
+    `expand_ratios`; fused ones of `fused_expand_ratios`. A network chooses of `resolution`. `in_channels` and `classes`
+    may be 0, "as the data set has".
     """
 
     family: ClassVar[str] = "mobilenet_v4"
@@ -44,41 +63,37 @@ class MobileNetV4Config:
     resolution: tuple[int, ...] = (160, 192, 224, 256)
     stem_widths: tuple[int, ...] = (24, 32)
     stem_stride: int = 2
-    widths: tuple[tuple[int, ...], ...] = ((32, 48), (64, 80, 96), (96, 160, 192), (128, 256, 512))
-    depths: tuple[tuple[int, ...], ...] = ((1,), (1, 2), (6, 8, 11), (6, 11, 13))
-    strides: tuple[int, ...] = (2, 2, 2, 2)
-    first_blocks: tuple[tuple[int, ...], ...] = ((1, 2), (0, 2), (0,), (0,))
+    stages: tuple[StageConfig, ...] = (
+        StageConfig((32, 48), (1,), first_blocks=(FUSED, FUSED_ACTIVE)),
+        StageConfig((64, 80, 96), (1, 2), first_blocks=(UNIVERSAL, FUSED_ACTIVE)),
+        StageConfig((96, 160, 192), (6, 8, 11)),
+        StageConfig((128, 256, 512), (6, 11, 13)),
+    )
     kernel_sizes: tuple[int, ...] = (0, 3, 5)
     expand_ratios: tuple[int, ...] = (2, 3, 4, 6)
     fused_expand_ratios: tuple[int, ...] = (1, 3, 4)
-    head_widths: tuple[int, int] = (960, 1280)
+    head_widths: tuple[int, ...] = (960, 1280)
     in_channels: int = 3
     classes: int = 1000
 
     def __post_init__(self) -> None:
-        for key in ("depths", "strides", "first_blocks"):
-            if len(getattr(self, key)) != len(self.widths):
-                raise ConfigError(
-                    f"space.{key}: expected {len(self.widths)} entries, one for each of space.widths, got"
-                    f" {len(getattr(self, key))}"
-                )
+        if not self.stages or len(self.head_widths) != 2:
+            raise ConfigError(
+                f"space.stages, head_widths: expected one stage or more and two widths, got {len(self.stages)} and"
+                f" {list(self.head_widths)}"
+            )
         check_common(self, ("resolution", "stem_widths", "expand_ratios", "fused_expand_ratios"))
-        for key in ("widths", "depths", "first_blocks"):
-            for choices in getattr(self, key):
-                if not choices or list(choices) != sorted(set(choices)) or choices[0] < (key != "first_blocks"):
-                    raise ConfigError(f"space.{key}: expected rising numbers for each stage, got {list(choices)}")
-        if wrong := {block for blocks in self.first_blocks for block in blocks} - {UNIVERSAL, FUSED, FUSED_ACTIVE}:
-            raise ConfigError(f"space.first_blocks: expected 0, 1 or 2, got {sorted(wrong)}")
-        if any(stride not in (1, 2) for stride in (self.stem_stride, *self.strides)):
-            raise ConfigError(f"space.strides and stem_stride: expected 1 or 2, got {self.stem_stride}, {self.strides}")
+        if self.stem_stride not in (1, 2):
+            raise ConfigError(f"space.stem_stride: expected 1 or 2, got {self.stem_stride}")
         kernels = self.kernel_sizes
-        if list(kernels) != sorted(set(kernels)) or not set(kernels) - {0} or any(k and k % 2 == 0 for k in kernels):
-            raise ConfigError(f"space.kernel_sizes: expected rising odd kernels, 0 for none, got {list(kernels)}")
+        check_rising("kernel_sizes", kernels, 0)
+        if not set(kernels) - {0} or any(kernel and kernel % 2 == 0 for kernel in kernels):
+            raise ConfigError(f"space.kernel_sizes: expected odd kernels, and 0 for none, got {list(kernels)}")
 
     @property
     def stage_depths(self) -> tuple[tuple[int, ...], ...]:
         """The depths that each stage may have."""
-        return self.depths
+        return tuple(stage.depths for stage in self.stages)
 
     def space(self) -> MobileNetV4Space:
         """The space of these settings. Raises ConfigError where its classes or channels are 0."""
@@ -118,7 +133,7 @@ class MobileNetV4Space(Space):
         self.name = config.name
         self.in_channels, self.classes, self.resolutions = config.in_channels, config.classes, config.resolution
         self.blocks_placed = tuple(_blocks(config))
-        widths = (config.stem_widths, *config.widths)
+        widths = _widths(config)
         self.genes = (
             *(
                 Gene(name, self._kernels(block, place), f"block{block.number}")
@@ -128,7 +143,7 @@ class MobileNetV4Space(Space):
             ),
             *(Gene(f"e{block.number}", self._ratios(block), f"block{block.number}") for block in self.blocks_placed),
             *(Gene(block.form, block.firsts, f"block{block.number}") for block in self.blocks_placed if block.form),
-            *(Gene(f"d{s}", own, f"depth{s}") for s, own in enumerate(config.depths) if len(own) > 1),
+            *(Gene(f"d{s}", own, f"depth{s}") for s, own in enumerate(config.stage_depths) if len(own) > 1),
             *(Gene(f"w{place}", own, f"width{place}") for place, own in enumerate(widths) if len(own) > 1),
             Gene("r", config.resolution, "resolution"),
         )
@@ -143,7 +158,7 @@ class MobileNetV4Space(Space):
             kept = np.ones(len(genotypes), dtype=bool)
             depth = self.gene_index.get(f"d{block.stage}")
             if depth is not None:
-                kept = np.asarray(self.settings.depths[block.stage])[genotypes[:, depth]] > block.position
+                kept = np.asarray(self.settings.stages[block.stage].depths)[genotypes[:, depth]] > block.position
             found[:, self.gene_index[f"e{block.number}"]] = kept
             if block.kernels:
                 form = kept
@@ -174,15 +189,20 @@ class MobileNetV4Space(Space):
         return tuple(sorted({*fused, *universal}))
 
 
+def _widths(config: MobileNetV4Config) -> tuple[tuple[int, ...], ...]:
+    """What the stem and each stage may have."""
+    return config.stem_widths, *(stage.widths for stage in config.stages)
+
+
 def _blocks(config: MobileNetV4Config) -> list[_Block]:
     found: list[_Block] = []
     kernels = 0
-    for stage, depths in enumerate(config.depths):
-        for position in range(depths[-1]):
-            firsts = config.first_blocks[stage] if position == 0 else (UNIVERSAL,)
+    for stage, own in enumerate(config.stages):
+        for position in range(own.depths[-1]):
+            firsts = own.first_blocks if position == 0 else (UNIVERSAL,)
             names = (f"ks{kernels}", f"ks{kernels + 1}") if UNIVERSAL in firsts else None
             kernels += 2 if names else 0
-            strided = position == 0 and config.strides[stage] > 1
+            strided = position == 0 and own.stride > 1
             found.append(_Block(len(found), stage, position, firsts, names, strided))
     return found
 
@@ -190,7 +210,7 @@ def _blocks(config: MobileNetV4Config) -> list[_Block]:
 def _build_slots(space: MobileNetV4Space) -> tuple[tuple[Operator, ...], tuple[Slot, ...]]:
     """Every distinct operator at every resolution, and the slots that hold them."""
     config, tables = space.settings, SlotTables(space.genes)
-    widths = (config.stem_widths, *config.widths)
+    widths = _widths(config)
     for index, resolution in enumerate(config.resolution):
         for w, width in space.choices_of("w0", widths[0]):
             stem = Conv(resolution, resolution, config.in_channels, width, kernel=3, stride=config.stem_stride,
@@ -198,12 +218,12 @@ def _build_slots(space: MobileNetV4Space) -> tuple[tuple[Operator, ...], tuple[S
             tables.place("stem", stem, index, w)
         size = stem.out_height
         for block in space.blocks_placed:
-            stride = config.strides[block.stage] if block.position == 0 else 1
+            stride = config.stages[block.stage].stride if block.position == 0 else 1
             for choices, operator in _operators(space, block, size, stride, widths):
                 tables.place(f"block{block.number}", operator, index, choices)
             size = operator.out_height
         expand, mix = config.head_widths
-        for w, width in space.choices_of(f"w{len(config.widths)}", widths[-1]):
+        for w, width in space.choices_of(f"w{len(config.stages)}", widths[-1]):
             tables.place("final_expand", Conv(size, size, width, expand, activation="relu"), index, w)
         tables.place("pool", GlobalPool(size, size, expand, expand), index)
         tables.place("feature_mix", Conv(1, 1, expand, mix, activation="relu"), index)
@@ -217,9 +237,9 @@ def _operators(
     """What may stand in a block's place, and by which choices: of all of its genes, so that every call names them."""
     stage = block.stage + 1
     entering = stage if block.position else stage - 1
-    reached: dict[str, Any] = {}
-    if f"d{block.stage}" in space.gene_index and block.position >= min(space.settings.depths[block.stage]):
-        reached = {f"d{block.stage}": np.array(space.settings.depths[block.stage]) > block.position}
+    depths, reached = space.settings.stages[block.stage].depths, dict[str, Any]()
+    if f"d{block.stage}" in space.gene_index and block.position >= min(depths):
+        reached = {f"d{block.stage}": np.array(depths) > block.position}
     forms = space.choices_of(block.form or "", block.firsts)
     found: list[tuple[dict[str, Any], Operator]] = []
     for (f, form), (e, ratio), (v, before), (w, width) in product(

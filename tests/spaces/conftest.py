@@ -14,6 +14,7 @@ from hwnas.spaces import (
     OfaResNet50Config,
     Space,
     SpaceConfig,
+    StageConfig,
     make_space,
 )
 
@@ -65,13 +66,10 @@ SPACES = [
     MobileNetV4Config(
         stem_widths=(16,),
         stem_stride=1,
-        strides=(1, 2),
-        widths=((16,), (24, 32)),
-        depths=((1,), (1, 2)),
-        first_blocks=((1, 2), (0, 2)),
         kernel_sizes=(0, 3),
         resolution=(16, 24),
         classes=5,
+        stages=(StageConfig((16,), (1,), 1, (1, 2)), StageConfig((24, 32), (1, 2), 2, (0, 2))),
     ),
     BOUNDED,
     OfaResNet50Config(resolution=(128, 224)),

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from hwnas.operators import UIB, Conv, FusedMBConv, GlobalPool, Operator
-from hwnas.spaces import Genotypes, MobileNetV4Config, Space, make_space
+from hwnas.spaces import Genotypes, MobileNetV4Config, Space, StageConfig, make_space
 from hwnas.spaces.mobilenet_v4 import PUBLISHED
 from hwnas.supernet.build import build_subnet, build_supernet
 from hwnas.supernet.extract import extract
@@ -20,8 +20,11 @@ from hwnas.supernet.supernet import Supernet
 from tests.supernet.randomised import randomised
 
 SMALL = MobileNetV4Config(
-    resolution=(32, 48), stem_widths=(16, 24), widths=((16, 24), (24, 32), (40, 56)), depths=((1,), (1, 2), (2, 3)),
-    strides=(1, 2, 2), first_blocks=((1, 2), (0, 2), (0,)), head_widths=(64, 80), classes=10,
+    resolution=(32, 48), stem_widths=(16, 24), head_widths=(64, 80), classes=10,
+    stages=(
+        StageConfig((16, 24), (1,), 1, (1, 2)), StageConfig((24, 32), (1, 2), 2, (0, 2)),
+        StageConfig((40, 56), (2, 3), 2),
+    ),
 )  # fmt: skip
 
 
