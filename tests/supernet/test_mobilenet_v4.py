@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torchvision_operators import declare_torchvision_operators
 
 from hwnas.operators import UIB, Conv, FusedMBConv, GlobalPool, Operator
 from hwnas.spaces import Genotypes, MobileNetV4Config, Space, StageConfig, make_space
@@ -30,15 +31,8 @@ SMALL = MobileNetV4Config(
 
 @pytest.fixture(scope="module")
 def timm() -> Any:
-    try:
-        return pytest.importorskip("timm", reason="timm missing: pip install --no-deps timm")
-    except RuntimeError:  # of torchvision, whose compiled operators are missing beside a CPU's torch
-        library = torch.library.Library("torchvision", "DEF")
-        for name in ("nms(Tensor a, Tensor b, float c) -> Tensor", "qnms(Tensor a, Tensor b, float c) -> Tensor"):
-            library.define(name)
-        import timm as found
-
-        return found
+    declare_torchvision_operators()
+    return pytest.importorskip("timm", reason="install hwnas[test]")
 
 
 @pytest.fixture(scope="module")
