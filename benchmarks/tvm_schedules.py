@@ -26,7 +26,8 @@ from machine import about, described
 from hwnas.export.synthetic import onnx as synthetic_onnx
 from hwnas.export.tvm import build as tvm_build
 from hwnas.export.tvm.tune import tune
-from hwnas.spaces import OfaMbv3Config, OfaMbv3Space, Operator
+from hwnas.operators import Operator
+from hwnas.spaces import OfaMbv3Config, OfaMbv3Space
 
 SLICE_S = 3e-3
 SPACES = {

@@ -14,6 +14,7 @@ PAGES = sorted((ROOT / "docs" / "contributing").glob("*.md"))
 MADE = {
     "format": ("hwnas/export/pt2/format.py", "hwnas/export/synthetic/pt2.py", "hwnas/export/bundle/example/pt2.py"),
     "runtime": (),
+    "operator": ("hwnas/operators/ghost.py",),
     "space": ("hwnas/spaces/plain.py", "conf/space/plain.yaml"),
     "device": ("hwnas/devices/shell.py",),
     "searcher": ("hwnas/search/methods/annealing.py",),

@@ -90,7 +90,7 @@ def on_cpu(state: ExportState) -> ExportState:
 def fold_batch_norm(state: ExportState) -> ExportState:
     """Batch norm folded into the convolution before it."""
     from hwnas.supernet.fold import fold_batch_norm as fold
-    from hwnas.supernet.layers import ConvBlock
+    from hwnas.supernet.layers.blocks import ConvBlock
 
     # Others' batch norm is folded by the exporters, where a convolution is before it; and not all can be copied.
     own = any(isinstance(part, ConvBlock) for part in state.module.modules())

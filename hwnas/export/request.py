@@ -29,7 +29,8 @@ class ExportRequest:
     it is an image that becomes logits. `calibration` real, prepared ones `[N, C, H, W]`, off which int8 reads the
     ranges of activations. `metadata` goes into the file, name to text. `float_layers` stay float in a quantised file:
     layers by the format's own names, as its `layer_errors` gives them. `plain_layout`: operators that only move values
-    about, such as transposes, are refused; networks of our own spaces need none. `together`: whether several images
+    about, such as transposes, are refused; networks of our own spaces need none. `is_part`: the module is a part of a
+    network, and a map that it gives has its axes in the format's own order. `together`: whether several images
     may go in at once. `progress` is of what takes long: tuning.
     """
 
@@ -41,6 +42,7 @@ class ExportRequest:
     float_layers: tuple[str, ...] = ()
     signature: Signature | None = None
     plain_layout: bool = True
+    is_part: bool = False
     together: bool = True
     config: ExportConfig = field(default_factory=ExportConfig)
     progress: Progress = no_progress

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.errors import CoverageError
-from hwnas.spaces import Genotypes, Operator
+from hwnas.operators import Operator
+from hwnas.spaces import Genotypes
 from hwnas.spaces.elimination import Factor
 from hwnas.spaces.genes import Floats
 

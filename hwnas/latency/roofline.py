@@ -7,18 +7,17 @@ that differs from one to the next: good for a first idea, not for a budget.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from hwnas.devices.profile import DeviceProfile
 from hwnas.errors import DeviceError
 from hwnas.latency.estimate import LatencyEstimate, LatencyEstimator
-from hwnas.spaces import Genotypes, Operator, Space
+from hwnas.operators import Operator
+from hwnas.spaces import Genotypes, Space
 from hwnas.spaces.elimination import Factor
 from hwnas.spaces.space import Floats
 
-__all__ = ["RooflineEstimator", "operator_kernels"]
+__all__ = ["RooflineEstimator"]
 
 _BYTES = 4  # float32
 
@@ -65,30 +64,4 @@ class RooflineEstimator(LatencyEstimator):
 
 
 def _latency_ms(operator: Operator, per_ms: Floats) -> float:
-    return float(sum(max((macs, moved * _BYTES) / per_ms) for macs, moved in operator_kernels(operator)))
-
-
-def operator_kernels(operator: Operator) -> Iterator[tuple[int, int]]:
-    """Multiply-accumulates, and numbers read and written, of each kernel that an operator runs as, for batch 1.
-
-    Activations are fused into the convolution before them, an addition into the projection; the arithmetic adds up to
-    `operator.macs`.
-    """
-    pixels_in = operator.in_height * operator.in_width
-    pixels_out = operator.out_height * operator.out_width
-    read, written = pixels_in * operator.in_channels, pixels_out * operator.out_channels
-    if operator.kind != "mbconv":
-        yield operator.macs, read + written + operator.parameters
-        return
-    mid = operator.mid_channels
-    if operator.expands:
-        weights = operator.in_channels * mid
-        yield pixels_in * weights, read + pixels_in * mid + weights + mid
-    taps = operator.kernel**2
-    yield pixels_out * mid * taps, (pixels_in + pixels_out + taps + 1) * mid
-    if operator.se:
-        weights = 2 * mid * operator.se_channels
-        yield weights, 3 * pixels_out * mid + weights  # read for the mean, read and written for the product
-    weights = mid * operator.out_channels
-    moved = pixels_out * mid + weights + operator.out_channels + written
-    yield pixels_out * weights, moved + (written if operator.residual else 0)
+    return float(sum(max((macs, moved * _BYTES) / per_ms) for macs, moved in operator.kernels))

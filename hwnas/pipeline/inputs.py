@@ -190,12 +190,17 @@ def device_inputs(config: DeviceConfig) -> dict[str, Any]:
     return values
 
 
-def writers(config: ExecutorConfig, profiling: ProfilingConfig) -> AbstractContextManager[Executor | None]:
-    """What writes models to be measured, None for this process: compiling takes seconds each; other files are written
-    before a worker has started.
+def writers(
+    config: ExecutorConfig, profiling: ProfilingConfig, space: Space
+) -> AbstractContextManager[Executor | None]:
+    """What writes models to be measured, None for this process: compiling takes seconds each, and so does exporting of
+    kinds that have no fast writer; other files are written before a worker has started.
     """
     from hwnas.profiling.runtimes import runtime_named
 
-    if runtime_named(profiling.runtime).model_format.compiles_for_target or config.is_asked:
+    is_slow = runtime_named(profiling.runtime).model_format.compiles_for_target or not all(
+        operator.has_fast_writer() for operator in space.operators
+    )
+    if is_slow or config.is_asked:
         return open_executor(config)
     return nullcontext()

@@ -168,7 +168,7 @@ def _alone(config: ProfileStep, units: Sequence[Unit], reporter: Reporter, works
     with (
         reporter.step(_title(work, unit.profile.name)) as progress,
         connect(unit.profile, unit.device) as transport,
-        writers(config.executor, work.config) as executor,
+        writers(config.executor, work.config, work.space) as executor,
     ):
         measure_table(work, transport, progress, executor)
 
@@ -185,7 +185,7 @@ def _together(config: ProfileStep, units: Sequence[Unit], reporter: Reporter, wo
     models = ", ".join(f"{len(own)} × {name}" for name, own in of_model.items())
     with reporter.step(_title(open_works[0], models)) as progress:
         for number, work in enumerate(open_works):
-            with writers(config.executor, work.config) as executor:
+            with writers(config.executor, work.config, work.space) as executor:
                 work.models.write(part(progress_of_writing(progress), number, len(open_works)), executor)
         workers = replace(config.executor, workers=sum(map(len, of_model.values())))
         with open_executor(workers if config.executor.kind == "local" else config.executor) as executor:

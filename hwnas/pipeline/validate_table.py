@@ -96,7 +96,7 @@ def validate_table(
         with (
             reporter.step(title) as progress,
             connect(device, config.device) as transport,
-            writers(config.executor, settings) as executor,
+            writers(config.executor, settings, space) as executor,
         ):
             found = validation.validate_table(
                 table, space, config.n, transport, settings, folder, config.seed, progress, executor

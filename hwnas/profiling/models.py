@@ -12,12 +12,13 @@ import numpy as np
 from hwnas.devices.profile import DeviceProfile
 from hwnas.executors.executor import Executor
 from hwnas.files import sha256_of_json
+from hwnas.operators import Operator
 from hwnas.profiling.agent import REFERENCE
 from hwnas.profiling.config import ProfilingConfig
 from hwnas.profiling.networks import input_shape, nested_networks, reference_network
 from hwnas.profiling.runtimes import ModelWriter, model_writer, runtime_named
 from hwnas.progress import Progress
-from hwnas.spaces import Operator, Space
+from hwnas.spaces import Space
 from hwnas.version import __version__
 
 __all__ = ["TableModels", "write_models"]

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from hwnas.errors import ConfigError
-from hwnas.spaces import Genotypes, Operator, Space
+from hwnas.operators import Operator
+from hwnas.spaces import Genotypes, Space
 from hwnas.spaces.space import Floats
 
 __all__ = ["input_shape", "nested_networks", "networks_at_most", "reference_network", "spread_networks"]

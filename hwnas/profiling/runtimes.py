@@ -15,7 +15,7 @@ from hwnas.export.synthetic.registry import synthetic_writer
 from hwnas.profiling.config import ProfilingConfig
 
 if TYPE_CHECKING:
-    from hwnas.spaces import Operator
+    from hwnas.operators import Operator
 
 __all__ = ["RUNTIMES", "ModelWriter", "Runtime", "model_writer", "runtime_named"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from hwnas.spaces.arch import Arch
 from hwnas.spaces.build import FAMILIES, SpaceConfig, make_space, settings_of, space_from_dict
 from hwnas.spaces.genes import Gene, Genotypes
+from hwnas.spaces.mobilenet_v4 import MobileNetV4Config, MobileNetV4Space, StageConfig
 from hwnas.spaces.ofa_mbv3 import OfaMbv3Config, OfaMbv3Space
 from hwnas.spaces.ofa_proxyless import OfaProxylessConfig, OfaProxylessSpace
 from hwnas.spaces.ofa_resnet50 import OfaResNet50Config, OfaResNet50Space
-from hwnas.spaces.operators import Operator, make_divisible
 from hwnas.spaces.slots import Slot
 from hwnas.spaces.space import Space
 
@@ -17,17 +17,18 @@ __all__ = [
     "Arch",
     "Gene",
     "Genotypes",
+    "MobileNetV4Config",
+    "MobileNetV4Space",
     "OfaMbv3Config",
     "OfaMbv3Space",
     "OfaProxylessConfig",
     "OfaProxylessSpace",
     "OfaResNet50Config",
     "OfaResNet50Space",
-    "Operator",
     "Slot",
     "Space",
     "SpaceConfig",
-    "make_divisible",
+    "StageConfig",
     "make_space",
     "settings_of",
     "space_from_dict",

@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 from hwnas.errors import ConfigError, choices
 from hwnas.spaces.mobile import BOUNDS
+from hwnas.spaces.mobilenet_v4 import MobileNetV4Config, MobileNetV4Space, StageConfig
 from hwnas.spaces.nasbench201 import NasBench201Space
 from hwnas.spaces.ofa_mbv3 import OfaMbv3Config, OfaMbv3Space
 from hwnas.spaces.ofa_proxyless import OfaProxylessConfig, OfaProxylessSpace
@@ -16,11 +17,11 @@ from hwnas.spaces.space import Space
 
 __all__ = ["FAMILIES", "PUBLISHED_ON", "SpaceConfig", "make_space", "settings_of", "space_from_dict"]
 
-SpaceConfig = OfaMbv3Config | OfaProxylessConfig | OfaResNet50Config
+SpaceConfig = OfaMbv3Config | OfaProxylessConfig | OfaResNet50Config | MobileNetV4Config
 """A space, by its family's settings."""
 
 FAMILIES: dict[str, type[SpaceConfig]] = {
-    kind.family: kind for kind in (OfaMbv3Config, OfaProxylessConfig, OfaResNet50Config)
+    kind.family: kind for kind in (OfaMbv3Config, OfaProxylessConfig, OfaResNet50Config, MobileNetV4Config)
 }
 """The config of each family of spaces, by the family's name."""
 
@@ -48,7 +49,7 @@ def make_space(config: _Config[Made]) -> Made:
 
 def settings_of(space: Space) -> SpaceConfig:
     """What a space of one of the families was made of. Raises TypeError for others, which no supernet is made for."""
-    if isinstance(space, OfaMbv3Space | OfaProxylessSpace | OfaResNet50Space):
+    if isinstance(space, OfaMbv3Space | OfaProxylessSpace | OfaResNet50Space | MobileNetV4Space):
         return space.settings
     raise TypeError(f"space {space.name}: expected one of {', '.join(FAMILIES)}, got {type(space).__name__}")
 
@@ -66,7 +67,12 @@ def space_from_dict(values: dict[str, Any]) -> Space:
     missing, unknown = sorted(names - set(values) - set(BOUNDS)), sorted(set(values) - names)
     if missing or unknown:
         raise ConfigError(f"space config: missing {missing}, unknown {unknown}")
-    given: dict[str, Any] = {
-        key: tuple(v) if isinstance(v, list) else v for key, v in values.items() if key != "family"
-    }
+    given: dict[str, Any] = {key: _read(value) for key, value in values.items() if key != "family"}
     return kind(**given).space()
+
+
+def _read(value: Any) -> Any:
+    """Lists as tuples, and mappings as what they describe."""
+    if isinstance(value, dict):
+        return StageConfig(**{key: _read(one) for key, one in value.items()})
+    return tuple(map(_read, value)) if isinstance(value, list) else value

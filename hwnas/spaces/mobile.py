@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.errors import ConfigError
+from hwnas.operators import ACTIVATIONS, Conv, MBConv, Operator, make_divisible
 from hwnas.spaces.genes import Gene, Genotypes
-from hwnas.spaces.operators import ACTIVATIONS, Operator, make_divisible
 from hwnas.spaces.slots import Slot, SlotTables
 from hwnas.spaces.space import Space
 from hwnas.spaces.words import BlockGenes
 
-__all__ = ["BOUNDS", "MobileConfig", "MobileSpace", "check_common"]
+__all__ = ["BOUNDS", "MobileConfig", "MobileSpace", "check_common", "check_rising"]
 
 BOUNDS = ("largest_kernels", "largest_expands", "largest_depths")
 """Settings that a space's description has only where they are given."""
@@ -136,11 +136,17 @@ class MobileConfig:
 def check_common(config: Any, rising: tuple[str, ...]) -> None:
     """Raise ConfigError where one of the lists named by `rising` is not rising, or the data's numbers are negative."""
     for key in rising:
-        values = getattr(config, key)
-        if not values or any(value <= 0 for value in values) or list(values) != sorted(set(values)):
-            raise ConfigError(f"space.{key}: expected rising positive numbers, got {list(values)}")
+        check_rising(key, getattr(config, key))
     if config.in_channels < 0 or config.classes < 0:
         raise ConfigError("space.in_channels and space.classes: expected 0 (as the data set has) or more")
+
+
+def check_rising(key: str, values: Sequence[float], least: float | None = None) -> None:
+    """Raise ConfigError where `values` are not rising, or not positive (below `least`, where that is given)."""
+    too_small = any(value <= 0 if least is None else value < least for value in values)
+    if not values or too_small or list(values) != sorted(set(values)):
+        expected = "rising positive numbers" if least is None else f"rising numbers of {least} and more"
+        raise ConfigError(f"space.{key}: expected {expected}, got {list(values)}")
 
 
 class MobileSpace(Space):
@@ -219,13 +225,13 @@ def _build_slots(space: MobileSpace) -> tuple[tuple[Operator, ...], tuple[Slot, 
     config, tables = space.settings, SlotTables(space.genes)
     stem_width, first_width, *stage_widths = config.scaled_widths[: len(config.strides) + 1]
     for index, resolution in enumerate(config.resolution):
-        stem = Operator(
-            "conv", resolution, resolution, config.in_channels, stem_width,
+        stem = Conv(
+            resolution, resolution, config.in_channels, stem_width,
             kernel=3, stride=config.stem_stride, activation=config.stem_activation,
         )  # fmt: skip
         activation, se = config.stage_styles[0]
-        first = Operator(
-            "mbconv", stem.out_height, stem.out_width, stem_width, first_width, mid_channels=stem_width, kernel=3,
+        first = MBConv(
+            stem.out_height, stem.out_width, stem_width, first_width, mid_channels=stem_width, kernel=3,
             stride=config.strides[0], residual=config.strides[0] == 1 and stem_width == first_width,
             se=se, activation=activation,
         )  # fmt: skip
@@ -241,8 +247,8 @@ def _build_slots(space: MobileSpace) -> tuple[tuple[Operator, ...], tuple[Slot, 
                 for (k, kernel), (e, expand) in product(
                     enumerate(config.block_kernels[number]), enumerate(config.block_expands[number])
                 ):
-                    block = Operator(
-                        "mbconv", size, size, width, out_width,
+                    block = MBConv(
+                        size, size, width, out_width,
                         mid_channels=make_divisible(round(width * expand)), kernel=kernel, stride=stride,
                         residual=stride == 1 and width == out_width, se=se, activation=activation,
                     )  # fmt: skip

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.errors import ArchError, choices
+from hwnas.operators import Conv, GlobalPool, Linear, Operator
 from hwnas.spaces.arch import Arch
 from hwnas.spaces.cells import Cell, Kernel
 from hwnas.spaces.genes import Gene, Genotypes
-from hwnas.spaces.operators import Operator
 from hwnas.spaces.slots import Slot
 from hwnas.spaces.space import Space
 
@@ -121,19 +121,19 @@ def _build_slots(classes: int) -> tuple[tuple[Operator, ...], tuple[Slot, ...]]:
         position = found.setdefault(operator, len(found))
         return Slot(name, (0,), np.full(len(EDGE_OPERATORS), position, dtype=np.int64))
 
-    slots = [fixed("stem", Operator("conv", 32, 32, 3, STAGES[0][1], kernel=3))]
+    slots = [fixed("stem", Conv(32, 32, 3, STAGES[0][1], kernel=3))]
     for stage, (size, width) in enumerate(STAGES):
         if stage:
             # The residual block between stages: two 3×3 convolutions, and a 1×1 one beside them after pooling.
             before = width // 2
-            slots.append(fixed(f"reduce{stage}a", Operator("conv", 2 * size, 2 * size, before, width, 0, 3, 2)))
-            slots.append(fixed(f"reduce{stage}b", Operator("conv", size, size, width, width, kernel=3)))
-            slots.append(fixed(f"reduce{stage}c", Operator("conv", size, size, before, width, norm=False)))
-        point = found.setdefault(Operator("conv", size, size, width, width, activation="relu"), len(found))
-        wide = found.setdefault(Operator("conv", size, size, width, width, kernel=3, activation="relu"), len(found))
+            slots.append(fixed(f"reduce{stage}a", Conv(2 * size, 2 * size, before, width, kernel=3, stride=2)))
+            slots.append(fixed(f"reduce{stage}b", Conv(size, size, width, width, kernel=3)))
+            slots.append(fixed(f"reduce{stage}c", Conv(size, size, before, width, norm=False)))
+        point = found.setdefault(Conv(size, size, width, width, activation="relu"), len(found))
+        wide = found.setdefault(Conv(size, size, width, width, kernel=3, activation="relu"), len(found))
         ids = np.array([-1, -1, point, wide, -1], dtype=np.int64)
         for cell in range(_CELLS_PER_STAGE):
             slots += [Slot(f"stage{stage}cell{cell}edge{edge}", (edge,), ids) for edge in range(len(EDGES))]
-    slots.append(fixed("pool", Operator("pool", 8, 8, 64, 64)))
-    slots.append(fixed("classifier", Operator("linear", 1, 1, 64, classes)))
+    slots.append(fixed("pool", GlobalPool(8, 8, 64, 64)))
+    slots.append(fixed("classifier", Linear(1, 1, 64, classes)))
     return tuple(found), tuple(slots)

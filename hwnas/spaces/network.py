@@ -12,9 +12,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from hwnas.operators import Operator
 from hwnas.spaces.elimination import Factor, minimise_sum
 from hwnas.spaces.genes import Floats, Genotypes
-from hwnas.spaces.operators import Operator
 from hwnas.spaces.slots import Slot, with_nothing
 
 __all__ = ["SlotNetwork"]

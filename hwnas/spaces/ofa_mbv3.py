@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hwnas.operators import Conv, GlobalPool, Linear, Operator
 from hwnas.spaces.mobile import MobileConfig, MobileSpace
-from hwnas.spaces.operators import Operator
 
 __all__ = ["OfaMbv3Config", "OfaMbv3Space"]
 
@@ -48,8 +48,8 @@ class OfaMbv3Space(MobileSpace):
     def head(self, size: int, in_width: int) -> list[tuple[str, Operator]]:
         *_, expand_width, mix_width = self.settings.scaled_widths
         return [
-            ("final_expand", Operator("conv", size, size, in_width, expand_width, activation="h_swish")),
-            ("pool", Operator("pool", size, size, expand_width, expand_width)),
-            ("feature_mix", Operator("conv", 1, 1, expand_width, mix_width, activation="h_swish", norm=False)),
-            ("classifier", Operator("linear", 1, 1, mix_width, self.classes)),
+            ("final_expand", Conv(size, size, in_width, expand_width, activation="h_swish")),
+            ("pool", GlobalPool(size, size, expand_width, expand_width)),
+            ("feature_mix", Conv(1, 1, expand_width, mix_width, activation="h_swish", norm=False)),
+            ("classifier", Linear(1, 1, mix_width, self.classes)),
         ]

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from hwnas.operators import Conv, GlobalPool, Linear, Operator
 from hwnas.spaces.mobile import MobileConfig, MobileSpace
-from hwnas.spaces.operators import Operator
 
 __all__ = ["OfaProxylessConfig", "OfaProxylessSpace"]
 
@@ -53,9 +53,9 @@ class OfaProxylessSpace(MobileSpace):
     def head(self, size: int, in_width: int) -> list[tuple[str, Operator]]:
         mix_width = self.settings.scaled_widths[-1]
         return [
-            ("feature_mix", Operator("conv", size, size, in_width, mix_width, activation="relu6")),
-            ("pool", Operator("pool", size, size, mix_width, mix_width)),
-            ("classifier", Operator("linear", 1, 1, mix_width, self.classes)),
+            ("feature_mix", Conv(size, size, in_width, mix_width, activation="relu6")),
+            ("pool", GlobalPool(size, size, mix_width, mix_width)),
+            ("classifier", Linear(1, 1, mix_width, self.classes)),
         ]
 
     def to_published(self, values: dict[str, Any]) -> dict[str, Any]:

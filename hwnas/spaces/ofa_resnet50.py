@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.errors import ArchError, ConfigError
+from hwnas.operators import Bottleneck, Conv, GlobalPool, Linear, MaxPool, Operator, make_divisible
 from hwnas.spaces.genes import Gene, Genotypes
 from hwnas.spaces.mobile import check_common
-from hwnas.spaces.operators import Operator, make_divisible
 from hwnas.spaces.slots import Slot, SlotTables
 from hwnas.spaces.space import Space
 
@@ -156,16 +156,16 @@ def _build_slots(space: OfaResNet50Space) -> tuple[tuple[Operator, ...], tuple[S
     for index, resolution in enumerate(config.resolution):
         size = (resolution - 1) // config.stem_stride + 1
         for w, half in widths(0):
-            first = Operator("conv", resolution, resolution, config.in_channels, half, kernel=3,
+            first = Conv(resolution, resolution, config.in_channels, half, kernel=3,
                              stride=config.stem_stride, activation="relu")  # fmt: skip
-            second = Operator("conv", size, size, half, half, kernel=3, residual=True, activation="relu")
+            second = Conv(size, size, half, half, kernel=3, residual=True, activation="relu")
             tables.place("stem", first, index, {"w0": w})
             tables.place("stem_residual", second, index, {"w0": w, "d0": np.array(choices["d0"]) > 0})
         for (w, half), (v, full) in product(widths(0), widths(1)):
-            last = Operator("conv", size, size, half, full, kernel=3, activation="relu")
+            last = Conv(size, size, half, full, kernel=3, activation="relu")
             tables.place("stem_out", last, index, {"w0": w, "w1": v})
         for v, full in widths(1):
-            pool = Operator("max_pool", size, size, full, full, kernel=3, stride=2)
+            pool = MaxPool(size, size, full, full, kernel=3, stride=2)
             tables.place("stem_pool", pool, index, {"w1": v})
         size, number = pool.out_height, 0
         for stage, (base, most) in enumerate(zip(config.base_depths, config.stage_blocks, strict=True)):
@@ -175,7 +175,7 @@ def _build_slots(space: OfaResNet50Space) -> tuple[tuple[Operator, ...], tuple[S
                 for (w, out), (e, expand) in product(widths(stage + 2), enumerate(config.expand_ratios)):
                     own = {f"e{number}": e, f"w{stage + 2}": w, **reached}
                     for v, before in widths(stage + 1) if position == 0 else [(w, out)]:
-                        block = Operator("bottleneck", size, size, before, out,
+                        block = Bottleneck(size, size, before, out,
                                          mid_channels=make_divisible(round(out * expand)), kernel=3, stride=stride,
                                          residual=position > 0, activation="relu")  # fmt: skip
                         entering = {f"w{stage + 1}": v} if position == 0 else {}
@@ -183,6 +183,6 @@ def _build_slots(space: OfaResNet50Space) -> tuple[tuple[Operator, ...], tuple[S
                 size, number = block.out_height, number + 1
         for w, out in widths(len(config.widths) + 1):
             last_width = {f"w{len(config.widths) + 1}": w}
-            tables.place("pool", Operator("pool", size, size, out, out), index, last_width)
-            tables.place("classifier", Operator("linear", 1, 1, out, config.classes), index, last_width)
+            tables.place("pool", GlobalPool(size, size, out, out), index, last_width)
+            tables.place("classifier", Linear(1, 1, out, config.classes), index, last_width)
     return tables.finish()

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.errors import ConfigError
+from hwnas.operators import Operator
 from hwnas.spaces.genes import Floats, Gene
-from hwnas.spaces.operators import Operator
 
 __all__ = ["Slot", "SlotTables", "with_nothing"]
 
@@ -54,10 +54,11 @@ class SlotTables:
 
         Raises ConfigError where a resolution leaves a strided operator nothing to stride over.
         """
-        if operator.stride > min(operator.in_height, operator.in_width):
+        stride = int(operator.traits["stride"])
+        if stride > min(operator.in_height, operator.in_width):
             raise ConfigError(
                 f"space.resolution: {self._genes[-1].choices[resolution]} is too small for the strides: at {slot}, of"
-                f" stride {operator.stride}, {operator.in_height}×{operator.in_width} pixels are left; give larger"
+                f" stride {stride}, {operator.in_height}×{operator.in_width} pixels are left; give larger"
                 " resolutions or fewer strides of 2"
             )
         choices = choices or {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from hwnas.spaces import Genotypes
-from hwnas.supernet.elastic import ElasticLayer
+from hwnas.supernet.layers.elastic import ElasticLayer
 from hwnas.supernet.single import SingleNetwork, TrainedNetwork
 from hwnas.supernet.subnet import Subnet
 
@@ -27,10 +27,7 @@ def extract(supernet: TrainedNetwork, genotype: Genotypes) -> Subnet:
     subnet.to_empty(device=supernet.device)
     for name, operator in space.named_operators(genotype).items():
         layer = supernet.layers[name]
-        if isinstance(layer, ElasticLayer):
-            weights = {**layer.full.state_dict(), **layer.weights_of(operator)}
-        else:
-            weights = layer.state_dict()
+        weights = layer.state_of(operator) if isinstance(layer, ElasticLayer) else layer.state_dict()
         for key, target in subnet.get_submodule(name).state_dict().items():
             target.copy_(weights[key][tuple(slice(size) for size in target.shape)])
     return subnet.train(supernet.training)

@@ -11,23 +11,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
 from hwnas.errors import CheckpointError
 from hwnas.spaces import Space, settings_of
-from hwnas.supernet.elastic import ElasticInvertedResidual, ElasticLayer, centre_crop
-from hwnas.supernet.layers import Bottleneck, InvertedResidual, ResidualConvBlock
+from hwnas.supernet.layers.blocks import Startable
+from hwnas.supernet.layers.elastic import SharedLayer
 from hwnas.supernet.single import SingleNetwork, TrainedNetwork
 from hwnas.supernet.source import Source, places
 
 __all__ = ["Loaded", "check_family", "fit"]
 
 _CLASSIFIER = "classifier"
-_OPEN = 2.0
-"""What a fresh squeeze-and-excitation, which lets one half through, is made up for with."""
 
 
 @dataclass(frozen=True)
@@ -86,16 +83,15 @@ def _same_classes(source: Source, labels: Sequence[tuple[str, ...]], count: int)
 
 def _fit_layer(layer: nn.Module, given: Mapping[str, Tensor], source: Source, is_stem: bool) -> set[str]:
     """The names, in the static layer, of the tensors that were loaded."""
-    static = layer.full if isinstance(layer, ElasticLayer) else layer
+    static = layer.full if isinstance(layer, SharedLayer) else layer
     if not given or not _same_parts(static, given):
-        _make_identity(static)
+        if isinstance(static, Startable):
+            static.make_identity()
         return set()
     given = dict(given)
-    if isinstance(static, InvertedResidual):
-        _prepare_kernel(layer, static, given)
-        if "expansion.conv.weight" in given and not source.elastic:
-            _sort_mid(given)
-    loaded = set()
+    if isinstance(layer, SharedLayer | Startable):
+        layer.adapt(given, source.elastic)
+    loaded = given.keys() & {name for name, _ in layer.named_parameters()}
     for name, module in static.named_modules():
         for key, value in module.named_parameters(recurse=False):
             full = f"{name}.{key}".lstrip(".")
@@ -109,11 +105,8 @@ def _fit_layer(layer: nn.Module, given: Mapping[str, Tensor], source: Source, is
             if full in given and value is not None:
                 _put(value, given[full])
                 loaded.add(full)
-    if isinstance(layer, ElasticInvertedResidual):
-        loaded |= {name for name in given if name.startswith("transforms.")}
-    if isinstance(static, InvertedResidual) and hasattr(static, "se") and "se.reduce.weight" not in given:
-        static.se.expand.weight.zero_()
-        static.projection.conv.weight.mul_(_OPEN)
+    if isinstance(static, Startable):
+        static.make_up(given)
     return loaded
 
 
@@ -122,15 +115,6 @@ def _same_parts(static: nn.Module, given: Mapping[str, Tensor]) -> bool:
     names = {name.partition(".")[0] for name in static.state_dict()}
     theirs = {name.partition(".")[0] for name in given}
     return all((part in names) == (part in theirs) for part in ("expansion", "downsample"))
-
-
-def _make_identity(static: nn.Module) -> None:
-    if isinstance(static, InvertedResidual) and static.residual:
-        nn.init.zeros_(static.projection.norm.weight)
-    elif isinstance(static, Bottleneck) and static.residual:
-        nn.init.zeros_(static.conv3.norm.weight)
-    elif isinstance(static, ResidualConvBlock):
-        nn.init.zeros_(static.norm.weight)
 
 
 def _put(target: Tensor, given: Tensor) -> None:
@@ -151,38 +135,3 @@ def _for_images(target: Tensor, given: Tensor) -> Tensor:
     if given.shape[1] == target.shape[1]:
         return given
     return given.sum(dim=1, keepdim=True).expand(-1, target.shape[1], -1, -1) / target.shape[1]
-
-
-def _prepare_kernel(layer: nn.Module, static: InvertedResidual, given: dict[str, Tensor]) -> None:
-    """Bring the given depthwise filters, and what makes smaller ones of them, to the target's kernels."""
-    weight, largest = given["depthwise.conv.weight"], static.depthwise.conv.kernel_size[0]
-    transforms = {
-        tuple(map(int, name.removeprefix("transforms.").split("to"))): given.pop(name)
-        for name in [name for name in given if name.startswith("transforms.")]
-    }
-    for (_, smaller), matrix in sorted(transforms.items(), reverse=True):
-        if smaller >= largest:
-            flat = centre_crop(weight, smaller).flatten(1)
-            weight = (flat @ matrix.t()).view(-1, 1, smaller, smaller)
-    if weight.shape[-1] > largest:
-        weight = centre_crop(weight, largest)
-    padding = (largest - weight.shape[-1]) // 2
-    given["depthwise.conv.weight"] = nn.functional.pad(weight, (padding,) * 4)
-    if not isinstance(layer, ElasticInvertedResidual):
-        return
-    for smaller, larger in pairwise(layer.kernel_sizes):
-        # The target's step down to a kernel is the source's, whichever larger kernel that starts from.
-        step = next((step for step in transforms if step[1] == smaller), None)
-        if step is not None:
-            layer.transforms[f"{larger}to{smaller}"].copy_(transforms[step])
-            given[f"transforms.{larger}to{smaller}"] = transforms[step]
-
-
-def _sort_mid(given: dict[str, Tensor]) -> None:
-    """Sort the mid channels by importance, for smaller expansions to have the first of: what they compute stays."""
-    order = given["projection.conv.weight"].abs().sum(dim=(0, 2, 3)).argsort(descending=True, stable=True)
-    for name, value in given.items():
-        if name.startswith(("expansion.", "depthwise.")) or name in ("se.expand.weight", "se.expand.bias"):
-            given[name] = value[order]
-        elif name in ("projection.conv.weight", "se.reduce.weight"):
-            given[name] = value[:, order]

@@ -7,7 +7,7 @@ import copy
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from hwnas.supernet.layers import ConvBlock
+from hwnas.supernet.layers.blocks import ConvBlock
 
 __all__ = ["fold_batch_norm"]
 

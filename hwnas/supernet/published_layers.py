@@ -17,7 +17,8 @@ from typing import Any
 from torch import Tensor
 
 from hwnas.errors import CheckpointError, ConfigError
-from hwnas.spaces import OfaMbv3Config, OfaProxylessConfig, OfaResNet50Config, SpaceConfig, make_divisible
+from hwnas.operators import make_divisible
+from hwnas.spaces import OfaMbv3Config, OfaProxylessConfig, OfaResNet50Config, SpaceConfig
 from hwnas.supernet.published import family_of, own_name, published_tensors
 from hwnas.supernet.source import Source
 from hwnas.supernet.state_dicts import read_state_dict

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from hwnas.spaces import Genotypes, OfaResNet50Config, Space, SpaceConfig, make_divisible, settings_of
+from hwnas.operators import make_divisible
+from hwnas.spaces import Genotypes, OfaResNet50Config, Space, SpaceConfig, settings_of
 from hwnas.spaces.mobile import MobileSpace
 from hwnas.supernet.single import SingleNetwork, TrainedNetwork
 

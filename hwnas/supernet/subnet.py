@@ -7,7 +7,8 @@ from collections import OrderedDict
 from torch import nn
 
 from hwnas.spaces import Genotypes, Space
-from hwnas.supernet.layers import set_norm_eps, static_layer
+from hwnas.supernet.layers.blocks import set_norm_eps
+from hwnas.supernet.layers.kinds import static_layer
 
 __all__ = ["Subnet"]
 
@@ -22,7 +23,7 @@ class Subnet(nn.Sequential):
     def __init__(self, space: Space, genotype: Genotypes, dropout: float = 0.0) -> None:
         modules: OrderedDict[str, nn.Module] = OrderedDict()
         for name, operator in space.named_operators(space.check(genotype[None])[0]).items():
-            if operator.kind == "linear":
+            if operator.takes_flat:
                 modules["flatten"], modules["dropout"] = nn.Flatten(), nn.Dropout(dropout)
             modules[name] = static_layer(operator)
         super().__init__(modules)

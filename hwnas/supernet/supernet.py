@@ -4,27 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hwnas.spaces import Genotypes, Operator, Slot, Space
-from hwnas.supernet.elastic import ElasticInvertedResidual, ElasticLayer
-from hwnas.supernet.elastic_width import ElasticBottleneck, ElasticConv, ElasticLinear
-from hwnas.supernet.layers import set_norm_eps, static_layer
+from hwnas.operators import Operator
+from hwnas.spaces import Genotypes, Slot, Space
+from hwnas.supernet.layers.blocks import set_norm_eps
+from hwnas.supernet.layers.elastic import ElasticLayer
+from hwnas.supernet.layers.kinds import layer_of
 
 __all__ = ["Supernet", "slot_operators"]
-
-_ELASTIC: dict[str, type[ElasticLayer]] = {
-    "mbconv": ElasticInvertedResidual,
-    "bottleneck": ElasticBottleneck,
-    "conv": ElasticConv,
-    "linear": ElasticLinear,
-}
-
-_WITHOUT_WEIGHTS = ("pool", "max_pool")
 
 
 class Supernet(nn.Module):
@@ -36,7 +29,7 @@ class Supernet(nn.Module):
     def __init__(self, space: Space, dropout: float = 0.0) -> None:
         super().__init__()
         self.space = space
-        self.layers = nn.ModuleDict({slot.name: _layer(slot_operators(space, slot)) for slot in space.slots})
+        self.layers = nn.ModuleDict({slot.name: layer_of(slot_operators(space, slot)) for slot in space.slots})
         self.dropout = nn.Dropout(dropout)
         set_norm_eps(self, space.norm_eps)
 
@@ -47,7 +40,7 @@ class Supernet(nn.Module):
         """
         for name, operator in self.space.named_operators(genotype).items():
             layer = self.layers[name]
-            if operator.kind == "linear":
+            if operator.takes_flat:
                 x = self.dropout(x.flatten(1))
             x = layer(x, operator) if isinstance(layer, ElasticLayer) else layer(x)
         return x
@@ -58,7 +51,7 @@ class Supernet(nn.Module):
         return next(self.parameters()).device
 
     @property
-    def elastic_layers(self) -> dict[str, ElasticLayer]:
+    def elastic_layers(self) -> dict[str, ElasticLayer[Any]]:
         """Those of `layers` that are elastic, by slot."""
         return {name: layer for name, layer in self.layers.items() if isinstance(layer, ElasticLayer)}
 
@@ -71,9 +64,3 @@ def slot_operators(space: Space, slot: Slot, mask: Sequence[NDArray[np.int64]] |
     ids = slot.operator_ids if mask is None else slot.operator_ids[np.ix_(*mask)]
     operators = [space.operators[position] for position in np.unique(ids) if position >= 0]
     return list(dict.fromkeys(replace(operator, in_height=1, in_width=1) for operator in operators))
-
-
-def _layer(operators: Sequence[Operator]) -> nn.Module:
-    if len(operators) == 1 or operators[0].kind in _WITHOUT_WEIGHTS:
-        return static_layer(operators[0])
-    return _ELASTIC[operators[0].kind](operators)

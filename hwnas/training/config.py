@@ -24,7 +24,8 @@ class PhaseConfig:
     """One phase of training.
 
     `kernel_sizes`, `expand_ratios`, `width_mults` and `depths` are what subnets are drawn from; empty means only the
-    space's largest. `resolutions` are what a batch's is drawn from; empty means all of the space. The gradients of a
+    space's largest. `opens` names kinds of genes (`ks`, `e`, `w`, `d`, …, `all`) of which all that the space has are
+    drawn from. `resolutions` are what a batch's is drawn from; empty means all of the space. The gradients of a
     step's `subnets_per_step` add up. Samplers: `uniform`; `sandwich` takes the largest and the smallest of the phase,
     and draws the rest; `shifted` draws by complexity (see `hwnas.training.samplers`).
 
@@ -52,6 +53,7 @@ class PhaseConfig:
     schedule: str = "cosine"
     ending: float = 0.0
     decay_epochs: float = 0.0
+    opens: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         where = f"training phase {self.name!r}"

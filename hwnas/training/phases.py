@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas.errors import ConfigError
+from hwnas.errors import ConfigError, choices
 from hwnas.spaces import Genotypes, Space
 from hwnas.training.config import PhaseConfig
 from hwnas.training.schedules import cosine, exponential
@@ -122,10 +122,17 @@ def _allowed(phase: PhaseConfig, space: Space) -> tuple[NDArray[np.int64], ...]:
                 f"training phase {phase.name!r}: {wrong} is no choice of gene {kind!r} in space {space.name};"
                 f" valid: {', '.join(map(str, valid)) or '(it has no such gene)'}"
             )
+    kinds = {gene.kind for gene in space.genes}
+    if unknown := sorted(set(phase.opens) - kinds - {"all", "f", *wanted}):
+        raise ConfigError(
+            f"training phase {phase.name!r}: opens {unknown[0]!r}: {choices(unknown[0], ['all', *kinds])}"
+        )
     options = []
     for gene in space.genes:
         # Genes of one kind may differ in their choices, so that one may have none of those wanted.
-        indices = [index for index, choice in enumerate(gene.choices) if choice in wanted[gene.kind]]
+        drawn = range(len(gene.choices))
+        opened = gene.kind in phase.opens or "all" in phase.opens
+        indices = [index for index in drawn if opened or gene.choices[index] in wanted.get(gene.kind, ())]
         last = len(gene.choices) - 1
         options.append(np.array(indices or (range(last + 1) if gene.kind == "r" else [last]), dtype=np.int64))
     return tuple(options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -59,23 +59,15 @@ def measure_speed(config: TrainingConfig, space: Space) -> Speed:
     processes = Processes(config.accelerator, config.precision)
     network = build_supernet(space, config.dropout, torch.Generator().manual_seed(0)).to(processes.device)
     keep_freed_memory(space, config.batch_size // (config.shards * config.accumulate))
-    *phases, single = plan_phases((*config.phases, _any_network(space)), space, 1)
+    *phases, single = plan_phases((*config.phases, _ANY_NETWORK), space, 1)
     with threads_per_shard(config.shards):
         probe = _Probe(config, channels_last(network), processes)
         trained = [probe.seconds_per_image(phase) for phase in (*phases, single)]
     return Speed(tuple(trained[:-1]), trained[-1], probe.seconds_per_answer(single))
 
 
-def _any_network(space: Space) -> PhaseConfig:
-    """A phase that draws from the whole space."""
-
-    def choices(kind: str) -> set[Any]:
-        return {choice for gene in space.genes if gene.kind == kind for choice in gene.choices}
-
-    return PhaseConfig(
-        "any network", 1, 0.1, teacher="none", kernel_sizes=tuple(choices("ks")), expand_ratios=tuple(choices("e")),
-        width_mults=tuple(choices("w")), depths=tuple(choices("d")),
-    )  # fmt: skip
+_ANY_NETWORK = PhaseConfig("any network", 1, 0.1, teacher="none", opens=("all",))
+"""A phase that draws from the whole space."""
 
 
 class _Probe:

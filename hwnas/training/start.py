@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from hwnas.errors import CheckpointError
-from hwnas.spaces import Genotypes, OfaResNet50Config, Space, SpaceConfig, settings_of, space_from_dict
+from hwnas.spaces import Genotypes, Space, SpaceConfig, settings_of, space_from_dict
+from hwnas.spaces.mobile import MobileConfig
 from hwnas.supernet.fit import check_family
 from hwnas.supernet.published import is_ofa_checkpoint, load_ofa_checkpoint
 from hwnas.supernet.published_layers import published_source
@@ -57,7 +58,7 @@ def space_within_checkpoint(path: Path | str) -> SpaceConfig:
     """
     source = read_source(Path(path).expanduser())
     around = replace(source.settings, in_channels=3, classes=2)
-    if isinstance(around, OfaResNet50Config):
+    if not isinstance(around, MobileConfig):
         return space_of_checkpoint(path)
     around = replace(around, expand_ratios=tuple(sorted({2, *around.expand_ratios})))
     space = around.space()

@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch import nn
 
-from hwnas.spaces import OfaMbv3Config, OfaMbv3Space, Operator, Space
+from hwnas.operators import Operator
+from hwnas.spaces import OfaMbv3Config, OfaMbv3Space, Space
 from hwnas.supernet.build import build_subnet
 from tests.narrow import present
 

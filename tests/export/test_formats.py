@@ -23,7 +23,7 @@ from hwnas.export.request import ExportRequest, ExportState
 from hwnas.export.synthetic.registry import synthetic_writer
 from hwnas.export.tflite.flatbuffer import read_metadata
 from hwnas.export.tflite.operators import operator_names
-from hwnas.spaces import Operator
+from hwnas.operators import GlobalPool
 from hwnas.supernet.layout import channels_last
 from tests.export.conftest import Exported
 
@@ -172,7 +172,7 @@ def test_synthetic_writer_without_its_package(name: str, tmp_path: Path, monkeyp
     chosen = model_format(name)
     monkeypatch.setitem(sys.modules, chosen.packages[0], None)
     with pytest.raises(MissingExtraError, match=rf"hwnas\[{chosen.extra}\]"):
-        synthetic_writer(chosen.name)([Operator("pool", 4, 4, 8, 8)], tmp_path / "x")
+        synthetic_writer(chosen.name)([GlobalPool(4, 4, 8, 8)], tmp_path / "x")
 
 
 def test_formats_import_neither_torch_nor_runtimes() -> None:

@@ -18,7 +18,8 @@ from hwnas.latency.fewshot.teaching import fit_prior
 from hwnas.latency.roofline import RooflineEstimator
 from hwnas.latency.tables.lookup import TableEstimator
 from hwnas.latency.tables.table import LatencyTable, NetworkRows, OperatorRows
-from hwnas.spaces import Genotypes, OfaMbv3Config, Operator, make_space
+from hwnas.operators import Operator
+from hwnas.spaces import Genotypes, OfaMbv3Config, make_space
 
 SPACE = make_space(OfaMbv3Config(resolution=(160,)))
 

@@ -9,8 +9,9 @@ import pytest
 
 from hwnas.devices.profile import load_profile, profile_names
 from hwnas.errors import DeviceError
-from hwnas.latency.roofline import RooflineEstimator, operator_kernels
-from hwnas.spaces import OfaMbv3Config, OfaMbv3Space, Operator, make_space
+from hwnas.latency.roofline import RooflineEstimator
+from hwnas.operators import GlobalPool, Linear, MBConv
+from hwnas.spaces import OfaMbv3Config, OfaMbv3Space, make_space
 
 FAST = 1e9
 
@@ -24,8 +25,8 @@ def space() -> OfaMbv3Space:
 
 def test_the_kernels_do_all_the_operators_arithmetic(space: OfaMbv3Space) -> None:
     for operator in space.operators:
-        assert sum(macs for macs, _ in operator_kernels(operator)) == operator.macs
-        assert all(moved > 0 for _, moved in operator_kernels(operator))
+        assert sum(macs for macs, _ in operator.kernels) == operator.macs
+        assert all(moved > 0 for _, moved in operator.kernels)
 
 
 def test_with_free_memory_arithmetic_counts_alone(space: OfaMbv3Space) -> None:
@@ -38,10 +39,10 @@ def test_with_free_memory_arithmetic_counts_alone(space: OfaMbv3Space) -> None:
 
 
 def test_with_free_arithmetic_bytes_count_alone() -> None:
-    pool = Operator("pool", 4, 4, 24, 24)
-    assert list(operator_kernels(pool)) == [(0, 4 * 4 * 24 + 24)]
-    linear = Operator("linear", 1, 1, 1280, 1000)
-    assert list(operator_kernels(linear)) == [(1280 * 1000, 1280 + 1000 + 1280 * 1000 + 1000)]
+    pool = GlobalPool(4, 4, 24, 24)
+    assert list(pool.kernels) == [(0, 4 * 4 * 24 + 24)]
+    linear = Linear(1, 1, 1280, 1000)
+    assert list(linear.kernels) == [(1280 * 1000, 1280 + 1000 + 1280 * 1000 + 1000)]
 
 
 def test_the_fastest_network_is_the_smallest_sum(space: OfaMbv3Space) -> None:
@@ -65,8 +66,8 @@ def test_a_device_without_the_facts_is_refused(space: OfaMbv3Space) -> None:
 
 def test_a_kernel_takes_the_longer_of_arithmetic_and_bytes(space: OfaMbv3Space) -> None:
     """Of 10^9 multiplications and bytes a second: a block of three kernels by hand, 8×8×4 to 4×4×6, 12 in between."""
-    block = Operator("mbconv", 8, 8, 4, 6, mid_channels=12, kernel=3, stride=2, activation="relu")
-    kernels = list(operator_kernels(block))
+    block = MBConv(8, 8, 4, 6, mid_channels=12, kernel=3, stride=2, activation="relu")
+    kernels = list(block.kernels)
     widen, depthwise, narrow = (64 * 4 * 12, 16 * 12 * 9, 16 * 12 * 6)
     assert [macs for macs, _ in kernels] == [widen, depthwise, narrow]
     moved = [64 * 4 + 64 * 12 + 4 * 12 + 12, 64 * 12 + 16 * 12 + 9 * 12 + 12, 16 * 12 + 12 * 6 + 6 + 16 * 6]
@@ -75,13 +76,11 @@ def test_a_kernel_takes_the_longer_of_arithmetic_and_bytes(space: OfaMbv3Space) 
     estimator = RooflineEstimator(profile, space)
     genotype = space.extreme(False)
     expected = sum(
-        max(macs, 4 * numbers) / 1e6
-        for operator in space.operators_of(genotype)
-        for macs, numbers in operator_kernels(operator)
+        max(macs, 4 * numbers) / 1e6 for operator in space.operators_of(genotype) for macs, numbers in operator.kernels
     )
     assert estimator.latency_ms(genotype[None])[0] == pytest.approx(expected)
     slow = RooflineEstimator(replace(profile, peak_gmacs=FAST), space)
-    bytes_moved = sum(4 * n for operator in space.operators_of(genotype) for _, n in operator_kernels(operator))
+    bytes_moved = sum(4 * n for operator in space.operators_of(genotype) for _, n in operator.kernels)
     assert slow.latency_ms(genotype[None])[0] == pytest.approx(bytes_moved / 1e6, rel=1e-6)
 
 
@@ -94,10 +93,10 @@ def test_factors_add_up_to_the_estimate(space: OfaMbv3Space) -> None:
 
 
 def test_squeeze_and_excitation_and_a_residual_are_moved_too() -> None:
-    plain = Operator("mbconv", 4, 4, 8, 8, mid_channels=16, kernel=3, residual=True, activation="relu")
+    plain = MBConv(4, 4, 8, 8, mid_channels=16, kernel=3, residual=True, activation="relu")
     without = replace(plain, residual=False)
-    assert list(operator_kernels(plain))[-1][1] - list(operator_kernels(without))[-1][1] == 4 * 4 * 8
-    excited = list(operator_kernels(replace(plain, se=True)))
+    assert list(plain.kernels)[-1][1] - list(without.kernels)[-1][1] == 4 * 4 * 8
+    excited = list(replace(plain, se=True).kernels)
     weights = 2 * 16 * replace(plain, se=True).se_channels
     assert len(excited) == 4
     assert excited[2] == (weights, 3 * 16 * 16 + weights)

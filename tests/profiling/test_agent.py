@@ -402,13 +402,13 @@ def test_the_clocks_overhead_is_the_median_of_many(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("threads", [1, 2])
 def test_onnx_runtime_runs_with_so_many_threads(tmp_path: Path, threads: int) -> None:
     pytest.importorskip("onnxruntime")
+    from hwnas.operators import Conv, GlobalPool
     from hwnas.profiling.config import ProfilingConfig
     from hwnas.profiling.runtimes import model_writer
-    from hwnas.spaces import Operator
 
     runtime = agent.OnnxRuntime(threads)
     assert (runtime.options.intra_op_num_threads, runtime.options.inter_op_num_threads) == (threads, 1)
-    chain = [Operator("conv", 8, 8, 3, 4, kernel=3, stride=1, activation="relu"), Operator("pool", 8, 8, 4, 4)]
+    chain = [Conv(8, 8, 3, 4, kernel=3, stride=1, activation="relu"), GlobalPool(8, 8, 4, 4)]
     path = model_writer(ProfilingConfig())(chain, tmp_path / "m.onnx", 0)
     invoke = runtime.load({"file": str(path), "id": "m", "shape": [1, 3, 8, 8]}, rng())
     assert invoke() is None

@@ -12,18 +12,18 @@ from hwnas.devices.profile import load_profile
 from hwnas.errors import DeviceError
 from hwnas.export.formats import FORMATS, model_format
 from hwnas.export.synthetic.registry import synthetic_writer
+from hwnas.operators import Conv, GlobalPool, Linear, Operator
 from hwnas.profiling.config import ProfilingConfig
 from hwnas.profiling.files import FileLatencies, measure_files
 from hwnas.progress import no_progress
-from hwnas.spaces import Operator
 
 SETTINGS = ProfilingConfig(rounds=3, max_rounds=3, slice_ms=1.0, warm_up_ms=2.0)
 
 
 def chain(width: int) -> list[Operator]:
     return [
-        Operator("conv", 16, 16, 3, width, kernel=3, stride=1, activation="relu"),
-        Operator("pool", 16, 16, width, width), Operator("linear", 1, 1, width, 10),
+        Conv(16, 16, 3, width, kernel=3, stride=1, activation="relu"),
+        GlobalPool(16, 16, width, width), Linear(1, 1, width, 10),
     ]  # fmt: skip
 
 

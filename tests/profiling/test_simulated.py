@@ -16,6 +16,7 @@ from hwnas.devices.profile import load_profile
 from hwnas.errors import ConfigError, DeviceError
 from hwnas.latency.config import OnboardConfig
 from hwnas.latency.tables.table import read_table, table_path
+from hwnas.operators import Conv
 from hwnas.profiling.agent import REFERENCE
 from hwnas.profiling.build import build_table
 from hwnas.profiling.config import ProfilingConfig
@@ -29,7 +30,7 @@ from hwnas.profiling.runtimes import RUNTIMES, model_writer, runtime_named
 from hwnas.profiling.samples import Measurements, evaluate_samples, percentage_errors, rank_correlation
 from hwnas.profiling.validate import measure_networks, validate_table
 from hwnas.progress import Progress, no_progress
-from hwnas.spaces import OfaMbv3Space, Operator, make_space
+from hwnas.spaces import OfaMbv3Space, make_space
 from tests.profiling.board import Board
 
 CONFIG = ProfilingConfig(networks=10, rounds=4, max_rounds=4, folds=2)
@@ -368,7 +369,7 @@ def test_spread_networks_are_one_for_each_part_of_the_range(space: OfaMbv3Space)
     assert 2 <= along[:, 0].sum() <= 6
     assert networks_at_most(space, 5) == 5
     assert networks_at_most(space, 10**6) == len(every)
-    assert input_shape(Operator("conv", 8, 12, 3, 4), 2) == (2, 3, 8, 12)
+    assert input_shape(Conv(8, 12, 3, 4), 2) == (2, 3, 8, 12)
 
 
 def test_runtimes_and_their_files() -> None:

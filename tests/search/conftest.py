@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hwnas.operators import Operator
 from hwnas.search.problem import Problem
-from hwnas.spaces import Genotypes, OfaMbv3Config, OfaMbv3Space, Operator, make_space
+from hwnas.spaces import Genotypes, OfaMbv3Config, OfaMbv3Space, make_space
 from hwnas.spaces.space import Floats
 
 TINY = OfaMbv3Config(
@@ -42,7 +43,7 @@ class Bench:
 
     @staticmethod
     def _cost(operator: Operator) -> float:
-        return operator.macs / 2e7 * (1 + 0.1 * operator.kernel) + 0.01
+        return operator.macs / 2e7 * (1 + 0.1 * int(operator.traits["kernel"])) + 0.01
 
     def latency_ms(self, genotypes: Genotypes) -> Floats:
         return self.space.sum_over_operators(genotypes, self.values_ms)

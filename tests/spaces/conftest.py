@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 
 from hwnas.spaces import (
+    MobileNetV4Config,
     OfaMbv3Config,
     OfaMbv3Space,
     OfaProxylessConfig,
     OfaResNet50Config,
     Space,
     SpaceConfig,
+    StageConfig,
     make_space,
 )
 
@@ -60,6 +62,15 @@ SPACES = [
     SMALL,
     TINY,
     OfaProxylessConfig(),
+    MobileNetV4Config(resolution=(192, 256)),
+    MobileNetV4Config(
+        stem_widths=(16,),
+        stem_stride=1,
+        kernel_sizes=(0, 3),
+        resolution=(16, 24),
+        classes=5,
+        stages=(StageConfig((16,), (1,), 1, (1, 2)), StageConfig((24, 32), (1, 2), 2, (0, 2))),
+    ),
     BOUNDED,
     OfaResNet50Config(resolution=(128, 224)),
     OfaResNet50Config(widths=(32, 48), strides=(1, 2), base_depths=(1, 1), depths=(0, 1), resolution=(32,), classes=5),

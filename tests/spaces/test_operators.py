@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hwnas.spaces import OfaMbv3Space, Operator, Space, make_divisible
+from hwnas.operators import Bottleneck, Conv, Linear, MBConv, Operator, make_divisible
+from hwnas.spaces import OfaMbv3Space, Space
 
 few = settings(max_examples=15, deadline=None)
 seeds = st.integers(0, 2**32 - 1)
@@ -41,8 +42,9 @@ def test_operators_follow_on_from_each_other(space: Space, seed: int) -> None:
     for before, after in pairwise(operators):
         assert (after.in_channels, after.in_height) == (before.out_channels, before.out_height)
     for operator in operators:
-        fits = operator.stride == 1 and operator.in_channels == operator.out_channels
-        assert operator.residual == fits if operator.kind == "mbconv" else fits or not operator.residual
+        fits = operator.traits["stride"] == 1 and operator.in_channels == operator.out_channels
+        residual = operator.traits["residual"]
+        assert residual == fits if isinstance(operator, MBConv) else fits or not residual
 
 
 def test_operators_are_distinct_and_each_is_used(tiny_space: OfaMbv3Space, every_tiny_genotype: np.ndarray) -> None:
@@ -54,19 +56,19 @@ def test_depth_decides_how_many_blocks_run(full_space: OfaMbv3Space) -> None:
     for depth in (2, 3, 4):
         row = full_space.genotype({"ks": [3] * 20, "e": [6] * 20, "d": [depth] * 5, "r": 224})
         operators = full_space.operators_of(row)
-        assert sum(operator.kind == "mbconv" for operator in operators) == 1 + 5 * depth
+        assert sum(isinstance(operator, MBConv) for operator in operators) == 1 + 5 * depth
 
 
 def test_macs_and_parameters_by_hand() -> None:
-    conv = Operator("conv", 32, 32, 3, 16, kernel=3, stride=2, activation="h_swish")
+    conv = Conv(32, 32, 3, 16, kernel=3, stride=2, activation="h_swish")
     assert (conv.out_height, conv.macs, conv.parameters) == (16, 16 * 16 * 9 * 3 * 16, 9 * 3 * 16 + 32)
-    block = Operator("mbconv", 8, 8, 16, 24, mid_channels=48, kernel=5, stride=2, se=True, activation="relu")
+    block = MBConv(8, 8, 16, 24, mid_channels=48, kernel=5, stride=2, se=True, activation="relu")
     assert block.se_channels == 16  # 48 / 4 = 12, made divisible by 8
     assert block.macs == 64 * 16 * 48 + 16 * 48 * 25 + 2 * 48 * 16 + 16 * 48 * 24
     assert block.parameters == (16 + 2) * 48 + (25 + 2) * 48 + (2 * 48 * 16 + 48 + 16) + (48 + 2) * 24
-    linear = Operator("linear", 1, 1, 64, 10)
+    linear = Linear(1, 1, 64, 10)
     assert (linear.macs, linear.parameters) == (640, 650)
-    bare = Operator("mbconv", 8, 8, 16, 16, mid_channels=16, kernel=3, residual=True)
+    bare = MBConv(8, 8, 16, 16, mid_channels=16, kernel=3, residual=True)
     assert not bare.expands
     assert bare.macs == 64 * 16 * 9 + 64 * 16 * 16
 
@@ -75,7 +77,7 @@ def test_macs_and_parameters_by_hand() -> None:
 @pytest.mark.parametrize("kernel", [3, 5, 7])
 def test_strided_size_is_that_of_a_padded_convolution(size: int, kernel: int) -> None:
     padded = (size + 2 * (kernel // 2) - kernel) // 2 + 1
-    assert Operator("conv", size, size, 3, 8, kernel=kernel, stride=2).out_height == padded
+    assert Conv(size, size, 3, 8, kernel=kernel, stride=2).out_height == padded
 
 
 @given(value=st.floats(1, 10_000), divisor=st.sampled_from([4, 8]))
@@ -94,7 +96,7 @@ def test_make_divisible_gives_the_published_widths(width: int, result: int) -> N
     assert make_divisible(width * 1.2) == result
 
 
-@pytest.mark.parametrize(("kind", "activation"), [("dense", "relu"), ("conv", "gelu")])
-def test_unknown_operators_are_refused(kind: str, activation: str) -> None:
+@pytest.mark.parametrize("kind", [Conv, MBConv, Bottleneck])
+def test_unknown_activations_are_refused(kind: type[Operator]) -> None:
     with pytest.raises(ValueError, match="expected one of"):
-        Operator(kind, 8, 8, 3, 8, activation=activation)
+        kind(8, 8, 3, 8, activation="gelu")  # type: ignore[call-arg]

@@ -17,10 +17,11 @@ from torch import nn
 from hwnas.spaces import OfaMbv3Config, OfaProxylessConfig, OfaResNet50Config, Space, SpaceConfig, make_space
 from hwnas.supernet.build import build_supernet
 from hwnas.supernet.calibrate import calibrate_batch_norm
-from hwnas.supernet.elastic import ElasticInvertedResidual
 from hwnas.supernet.extract import extract
+from hwnas.supernet.layers.channels import importance
+from hwnas.supernet.layers.mbconv import ElasticInvertedResidual
 from hwnas.supernet.published import load_ofa_state_dict
-from hwnas.supernet.reorder import importance, reorder_channels
+from hwnas.supernet.reorder import reorder_channels
 from hwnas.supernet.supernet import Supernet
 from tests.supernet import ofa_oracle
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.autograd import gradcheck
 
 from hwnas.supernet.batch_norm import _ConvNormAct, _NormAct, conv_norm_act, norm_act
-from hwnas.supernet.layers import ConvBlock
+from hwnas.supernet.layers.blocks import ConvBlock
 
 ACTIVATIONS = {"relu": F.relu, "h_swish": F.hardswish}
 

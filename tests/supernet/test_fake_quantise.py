@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from hwnas.errors import DataError
 from hwnas.export.formats import model_format
 from hwnas.export.request import ExportRequest
-from hwnas.spaces import Genotypes, OfaProxylessConfig, OfaResNet50Config, Operator, make_space
+from hwnas.operators import MBConv, Operator
+from hwnas.spaces import Genotypes, OfaProxylessConfig, OfaResNet50Config, make_space
 from hwnas.supernet import fake_quantise
 from hwnas.supernet.build import build_subnet
 from hwnas.supernet.calibrate import calibrate_batch_norm
@@ -21,7 +22,7 @@ from hwnas.supernet.extract import extract
 from hwnas.supernet.fake_quantise import FakeQuantiser, fake_quantised, quantise_activation, quantise_weight
 from hwnas.supernet.fold import fold_batch_norm
 from hwnas.supernet.initialise import initialise
-from hwnas.supernet.layers import static_layer
+from hwnas.supernet.layers.kinds import static_layer
 from hwnas.supernet.supernet import Supernet
 
 
@@ -118,7 +119,7 @@ def test_other_spaces(config: OfaProxylessConfig | OfaResNet50Config, monkeypatc
     assert 0 < error < 0.5
 
 
-BLOCK = Operator("mbconv", 24, 24, 8, 8, mid_channels=24, kernel=5, residual=True, se=True, activation="h_swish")
+BLOCK = MBConv(24, 24, 8, 8, mid_channels=24, kernel=5, residual=True, se=True, activation="h_swish")
 
 
 @pytest.mark.parametrize("layer", [BLOCK, replace(BLOCK, se=False, activation="relu", stride=2, residual=False)])

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from hwnas.spaces import Genotypes, OfaMbv3Config, OfaProxylessConfig, OfaResNet50Config, Space, SpaceConfig, make_space
 from hwnas.supernet.build import build_subnet
-from hwnas.supernet.layers import Bottleneck, InvertedResidual, PooledProjection
+from hwnas.supernet.layers.bottleneck import BottleneckBlock, PooledProjection
+from hwnas.supernet.layers.mbconv import InvertedResidual
 
 LAYERS = (nn.Conv2d, nn.MaxPool2d, nn.AdaptiveAvgPool2d, nn.Linear)
 
@@ -28,14 +29,14 @@ def most_held(space: Space, genotype: Genotypes) -> int:
         kept: list[int] = []  # sizes of what waits for the block's end, as far as no layer reads or writes it
         named = dict(block.named_modules())
         layers = [part for name, part in named.items() if isinstance(part, LAYERS) and not name.startswith("se.")]
-        if isinstance(block, Bottleneck) and not block.residual:
+        if isinstance(block, BottleneckBlock) and not block.residual:
             shortcut: PooledProjection = block.downsample
             block.register_forward_pre_hook(lambda _, inputs, kept=kept: kept.append(inputs[0].numel()))
             shortcut.register_forward_hook(lambda _, __, output, kept=kept: kept.__setitem__(0, output.numel()))
             strided = hasattr(shortcut, "pool")
             shortcut.project.conv.register_forward_hook(partial(ran, kept if strided else []))
             layers.remove(shortcut.project.conv)
-        elif isinstance(block, (InvertedResidual, Bottleneck)) and block.residual:
+        elif isinstance(block, (InvertedResidual, BottleneckBlock)) and block.residual:
             first = layers.pop(0)
             first.register_forward_hook(partial(ran, []))
             first.register_forward_hook(lambda _, inputs, __, kept=kept: kept.append(inputs[0].numel()))

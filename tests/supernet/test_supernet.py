@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from hwnas.errors import ArchError, ConfigError
 from hwnas.spaces import Genotypes, OfaMbv3Config, OfaMbv3Space
 from hwnas.supernet.build import build_subnet, build_supernet
-from hwnas.supernet.elastic import ElasticInvertedResidual
 from hwnas.supernet.extract import extract
 from hwnas.supernet.fold import fold_batch_norm
+from hwnas.supernet.layers.mbconv import ElasticInvertedResidual
 from hwnas.supernet.reorder import reorder_channels
 from hwnas.supernet.supernet import Supernet
 

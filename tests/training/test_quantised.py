@@ -19,7 +19,7 @@ from hwnas.supernet.build import build_subnet
 from hwnas.supernet.evaluate import calibrated_subnet, right_by_class
 from hwnas.supernet.fake_quantise import fake_quantised
 from hwnas.supernet.fold import fold_batch_norm
-from hwnas.supernet.layers import InvertedResidual
+from hwnas.supernet.layers.mbconv import InvertedResidual
 from hwnas.supernet.single import SingleNetwork, TrainedNetwork
 from hwnas.training.checkpoint import load_supernet, save_supernet
 from hwnas.training.config import PhaseConfig, TrainingConfig

@@ -19,6 +19,7 @@ from hwnas.data.load import ImageData
 from hwnas.errors import CheckpointError, ConfigError
 from hwnas.progress import no_progress
 from hwnas.spaces import OfaMbv3Config, OfaMbv3Space, OfaProxylessConfig, OfaProxylessSpace, Space, make_space
+from hwnas.spaces.mobile import MobileConfig
 from hwnas.supernet.build import build_subnet, build_supernet
 from hwnas.supernet.extract import extract
 from hwnas.supernet.single import SingleNetwork
@@ -418,4 +419,6 @@ def test_weights_named_as_a_familys_that_no_space_has(published: Path, tmp_path:
         space_of_checkpoint(partial)
     partial.with_suffix(".json").write_text(json.dumps({"blocks": "none"}))
     save_file(weights, partial)
-    assert space_of_checkpoint(partial).widths == packaged().widths
+    found = space_of_checkpoint(partial)
+    assert isinstance(found, MobileConfig)
+    assert found.widths == packaged().widths

@@ -14,7 +14,8 @@ from hwnas.export.preflight.files import nodes_of_file
 from hwnas.export.preflight.nodes import TYPES, nodes_of
 from hwnas.export.preflight.rules import SEVERITIES, Delegate, Finding
 from hwnas.export.preflight.suggestions import suggestion
-from hwnas.spaces import Genotypes, Operator, Space
+from hwnas.operators import Operator
+from hwnas.spaces import Genotypes, Space
 
 __all__ = ["DELEGATES", "Limits", "check_file", "preflight"]
 

@@ -1,13 +1,20 @@
-"""The operators of a space's networks as the exporters write them, named by slot, without writing a file."""
+"""The operators of a space's networks as the exporters write them, named by slot."""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
 
 from hwnas.export.convolutions import row_dilation, row_groups, same_is_symmetric
+from hwnas.export.formats import format_of_runtime
 from hwnas.export.node import Node
-from hwnas.export.synthetic.chain import Affine, build_chain
-from hwnas.spaces import Operator
+from hwnas.export.preflight.files import nodes_of_file
+from hwnas.export.synthetic.chain import build_chain
+from hwnas.export.synthetic.registry import synthetic_writer
+from hwnas.operators import Operator
+from hwnas.operators.graph import Affine
 
 __all__ = ["nodes_of"]
 
@@ -23,10 +30,16 @@ TYPES = {
 
 
 def nodes_of(layers: Iterable[tuple[str, Operator]], runtime: str, precision: str) -> list[Node]:
-    """What each operator becomes in the runtime's file, in order; `layers` are slots and the operators in them."""
+    """What each operator becomes in the runtime's file, in order; `layers` are slots and the operators in them.
+
+    Of a kind without a fast writer the file is written, and read again.
+    """
     recorder = _RECORDERS[runtime]
     found: list[Node] = []
     for layer, operator in layers:
+        if not operator.has_fast_writer():
+            found += _of_file(layer, operator, runtime, precision)
+            continue
         builder = recorder(layer, precision)
         build_chain(
             [operator], builder, builder.value((operator.in_height, operator.in_width, operator.in_channels)), None
@@ -35,8 +48,15 @@ def nodes_of(layers: Iterable[tuple[str, Operator]], runtime: str, precision: st
     return found
 
 
+def _of_file(layer: str, operator: Operator, runtime: str, precision: str) -> list[Node]:
+    chosen = format_of_runtime(runtime if runtime in _READ else "onnxruntime")
+    with tempfile.TemporaryDirectory(prefix="hwnas-") as folder:
+        path = synthetic_writer(chosen.name)([operator], Path(folder) / f"operator{chosen.suffix}", precision=precision)
+        return [replace(node, layer=layer) for node in nodes_of_file(path)]
+
+
 class _Recorder:
-    """Keeps the nodes, and the shapes `(height, width, channels)` of values. Implements `chain.GraphBuilder`."""
+    """Keeps the nodes, and the shapes `(height, width, channels)` of values. Implements `GraphBuilder`."""
 
     def __init__(self, layer: str, precision: str) -> None:
         self.nodes: list[Node] = []
@@ -192,3 +212,6 @@ class _Onnx(_Recorder):
 
 _RECORDERS: dict[str, type[_Litert] | type[_Onnx]] = {"onnxruntime": _Onnx, "litert": _Litert, "tvm": _Onnx}
 """By the runtimes that there are delegates of; TVM is fed from the ONNX file."""
+
+_READ = ("onnxruntime", "litert")
+"""Runtimes whose files hold operators by name."""

@@ -11,8 +11,9 @@ import numpy as np
 from hwnas.errors import ConfigError
 from hwnas.export.passes import require
 from hwnas.export.request import ExportRequest
-from hwnas.export.synthetic.chain import Affine, build_chain
-from hwnas.spaces import Operator
+from hwnas.export.synthetic.chain import build_chain
+from hwnas.operators import Operator
+from hwnas.operators.graph import Affine
 
 if TYPE_CHECKING:
     import torch
@@ -68,7 +69,7 @@ def _module(operators: Sequence[Operator], rng: np.random.Generator) -> nn.Modul
 
 
 class _Builder:
-    """Implements `chain.GraphBuilder`: each value is a step that computes it from those before."""
+    """Implements `GraphBuilder`: each value is a step that computes it from those before."""
 
     def __init__(self, layers: nn.ModuleList) -> None:
         self.layers = layers

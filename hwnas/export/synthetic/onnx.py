@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from hwnas.errors import MissingExtraError
 from hwnas.export.onnx.graph import OPSET
 from hwnas.export.quiet import quiet
-from hwnas.export.synthetic.chain import Affine, build_chain
+from hwnas.export.synthetic.chain import build_chain
 from hwnas.export.synthetic.int8 import ACTIVATION_RANGES, GATE, SIGNED, Range
 from hwnas.files import write_bytes
-from hwnas.spaces import Operator
+from hwnas.operators import Operator
+from hwnas.operators.graph import Affine
 
 __all__ = ["write"]
 
@@ -52,7 +53,7 @@ def write(
     builder.nodes[-1].output[0] = "output" if output == builder.nodes[-1].output[0] else output
     first, last = operators[0], operators[-1]
     shape_in = [batch, first.in_channels, first.in_height, first.in_width]
-    shape_out = [batch, last.out_channels, *([] if last.kind == "linear" else [last.out_height, last.out_width])]
+    shape_out = [batch, last.out_channels, *([] if last.takes_flat else [last.out_height, last.out_width])]
     graph = helper.make_graph(
         builder.nodes,
         "chain",
@@ -88,7 +89,7 @@ def _ranges(graph: Any) -> dict[str, tuple[float, float]]:
 
 
 class _Builder:
-    """Appends nodes; implements `chain.GraphBuilder`."""
+    """Appends nodes; implements `GraphBuilder`."""
 
     def __init__(self, batch: int) -> None:
         self.nodes: list[Any] = []

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from hwnas.errors import ConfigError, choices
-from hwnas.spaces import Operator
+from hwnas.operators import Operator
 
 __all__ = ["WRITERS", "SyntheticWriter", "synthetic_writer"]
 
@@ -32,7 +33,21 @@ class SyntheticWriter(Protocol):
 
 
 def synthetic_writer(name: str) -> SyntheticWriter:
-    """The writer of the format of that name, imported now. Raises ConfigError for an unknown one."""
+    """The writer of the format of that name, imported now. Raises ConfigError for an unknown one.
+
+    Chains with an operator of a kind that has no fast writer are written by the format's exporter: in seconds each,
+    not in milliseconds.
+    """
     if name not in WRITERS:
         raise ConfigError(f"unknown model format {name!r}: {choices(name, WRITERS)}")
-    return cast(SyntheticWriter, import_module(WRITERS[name]).write)
+    return cast(SyntheticWriter, partial(_write, name, import_module(WRITERS[name]).write))
+
+
+def _write(
+    name: str, fast: SyntheticWriter, operators: Sequence[Operator], path: Path | str, seed: int = 0, **options: Any
+) -> Path:
+    if all(operator.has_fast_writer() for operator in operators):
+        return fast(operators, path, seed, **options)
+    from hwnas.export.synthetic.exported import write
+
+    return write(name, operators, path, seed, **options)

@@ -20,13 +20,14 @@ import numpy as np
 
 from hwnas.errors import MissingExtraError
 from hwnas.export.convolutions import row_groups
-from hwnas.export.synthetic.chain import Affine, build_chain
+from hwnas.export.synthetic.chain import build_chain
 from hwnas.export.synthetic.int8 import ACTIVATION_RANGES, SIGNED, Range
 from hwnas.export.synthetic.tflite_tensors import ChainTensors
 from hwnas.export.tflite.flatbuffer import HALF_PRECISION, attach_metadata, pack
 from hwnas.export.tflite.writing import padding_amounts
 from hwnas.files import write_bytes
-from hwnas.spaces import Operator
+from hwnas.operators import Operator
+from hwnas.operators.graph import Affine
 
 __all__ = ["write"]
 
@@ -87,7 +88,7 @@ def _finished(chain: ChainTensors, start: str, output: str) -> Any:
 
 
 class _Builder:
-    """Appends operators to `chain`; implements `chain.GraphBuilder`."""
+    """Appends operators to `chain`; implements `GraphBuilder`."""
 
     def __init__(self, chain: ChainTensors) -> None:
         self.chain, self._schema = chain, chain.schema

@@ -14,7 +14,7 @@ from hwnas.errors import ConfigError, ExportError, MissingExtraError
 from hwnas.export.synthetic import onnx as synthetic_onnx
 from hwnas.export.tvm.build import compile_library, fuse_operators, schedule_functions, toolchain
 from hwnas.files import write_bytes
-from hwnas.spaces import Operator
+from hwnas.operators import Operator
 
 __all__ = ["write"]
 

@@ -70,11 +70,21 @@ def _convert(state: ExportState) -> ExportState:
     import litert_torch
 
     turned = [place for place, one in enumerate(state.examples) if one.ndim == 4 and one.is_floating_point()]
-    module = litert_torch.to_channel_last_io(_ordered(state, turned), args=turned).eval()
+    ordered = _ordered(state, turned)
+    maps = [0] if state.request.is_part and _gives_map(state) else None
+    module = litert_torch.to_channel_last_io(ordered, args=turned, outputs=maps).eval()
     examples = tuple(
         one.permute(0, 2, 3, 1).contiguous() if place in turned else one for place, one in enumerate(state.examples)
     )
     return replace(state, model=litert_torch.convert(module, examples).model_content())
+
+
+def _gives_map(state: ExportState) -> bool:
+    import torch
+
+    with torch.no_grad():
+        result: torch.Tensor = state.module(*state.examples)
+    return result.ndim == 4
 
 
 def _ordered(state: ExportState, turned: Sequence[int]) -> Any:

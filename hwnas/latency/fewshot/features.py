@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas.latency.roofline import operator_kernels
 from hwnas.spaces import Genotypes, Space
 from hwnas.spaces.cells import Cell, Kernel
 from hwnas.spaces.genes import Floats
@@ -59,7 +58,7 @@ def cost_figures(space: Space, genotypes: Genotypes) -> Floats:
         live = built * cell.live(genotypes)[:, :, None]
         figures = np.concatenate([built.sum(axis=1) @ costs, live.sum(axis=1) @ costs], axis=1)
     elif space.operators:
-        values = np.stack([_kernel_costs(list(operator_kernels(operator))) for operator in space.operators])
+        values = np.stack([_kernel_costs(operator.kernels) for operator in space.operators])
         figures = np.stack([space.sum_over_operators(genotypes, column) for column in values.T], axis=1)
     else:
         return np.zeros((len(genotypes), 0))

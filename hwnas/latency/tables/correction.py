@@ -30,14 +30,13 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.optimize import lsq_linear, minimize
 from scipy.special import expit
 
-from hwnas.spaces import Operator
+from hwnas.operators import Operator
 
 __all__ = ["NO_SLOWDOWN", "Correction", "Slowdown", "cross_validate", "fit_correction"]
 
 Floats = NDArray[np.float64]
 Numbers = NDArray[np.float64] | NDArray[np.int64]
 
-_FIELDS = ("kind", "kernel", "stride", "se", "activation", "residual", "expands", "in_height")
 _ALPHA_WIDTH = 0.5
 _MEAN_GAIN = 0.1
 _START = np.log([0.05, 0.05, 0.3, 0.02])
@@ -143,9 +142,10 @@ def _data(
 ) -> _Data:
     columns: list[Floats] = [isolated_ms]
     groups = [0]
-    for field in _FIELDS:
-        values = [getattr(operator, field) for operator in operators]
-        for value in sorted(set(values)) if len(set(values)) > 1 else ():
+    for values in _traits(operators):
+        for value in (
+            sorted(set(values), key=lambda value: (type(value).__name__, value)) if len(set(values)) > 1 else ()
+        ):
             columns.append(isolated_ms * np.array([own == value for own in values]))
             groups.append(1)
     columns.extend(np.diag(isolated_ms))
@@ -166,6 +166,13 @@ def _data(
         np.asarray(parameters, dtype=np.float64),
         measured_ms,
     )
+
+
+def _traits(operators: Sequence[Operator]) -> list[list[Any]]:
+    """Every operator's kind, traits and height: a list of each, None where an operator has no such trait."""
+    traits = [{"kind": one.kind, **one.traits, "in_height": one.in_height} for one in operators]
+    names = dict.fromkeys(name for one in traits for name in one)
+    return [[one.get(name) for one in traits] for name in names]
 
 
 def _fit(data: _Data, start: Floats | None) -> tuple[Correction, Floats]:

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hwnas.csv_files import CsvFile, CsvRow, read_csv
 from hwnas.errors import TableError
 from hwnas.latency.tables.table import ENERGY, OPERATOR_VALUES
-from hwnas.spaces import Operator
+from hwnas.operators import Operator
+from hwnas.operators.operator import Field
+from hwnas.operators.registry import all_fields, operator_from_text
 
 __all__ = ["Row", "read_csv_rows"]
 
 _OPTIONAL = ("p10_ms", "p90_ms", "samples", ENERGY)
-_COLUMNS = (*Operator.field_names(), "latency_ms", *_OPTIONAL)
-_NEEDED = (*(field.name for field in fields(Operator) if field.default is MISSING), "latency_ms")
+_NEEDED = ("kind", *Operator.field_names(), "latency_ms")
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,11 @@ def read_csv_rows(path: Path) -> dict[Operator, Row]:
     table = read_csv(path, TableError, "a row holds an operator and its latency_ms")
     if set(OPERATOR_VALUES) <= set(table.columns):
         raise TableError(f"{path} is a table of hwnas's own: search with it as it is, latency.path={path}")
-    if set(table.columns) - set(_COLUMNS) or set(_NEEDED) - set(table.columns):
+    known = ("kind", *all_fields(), "latency_ms", *_OPTIONAL)
+    if set(table.columns) - set(known) or set(_NEEDED) - set(table.columns):
         raise TableError(
-            f"{path}, row 1: unknown columns {sorted(set(table.columns) - set(_COLUMNS))}, missing"
-            f" {[key for key in _NEEDED if key not in table.columns]}; a row holds an operator: {', '.join(_COLUMNS)}"
+            f"{path}, row 1: unknown columns {sorted(set(table.columns) - set(known))}, missing"
+            f" {[key for key in _NEEDED if key not in table.columns]}; a row holds an operator: {', '.join(known)}"
         )
     rows: dict[Operator, Row] = {}
     lines: dict[Operator, int] = {}
@@ -59,21 +60,18 @@ def read_csv_rows(path: Path) -> dict[Operator, Row]:
 
 
 def _csv_operator(table: CsvFile, row: CsvRow) -> Operator:
-    given: dict[str, Any] = {}
-    for field in fields(Operator):
-        text = row.values.get(field.name, "")
-        if text == "" and field.default is not MISSING:
-            continue
-        try:
-            given[field.name] = _PARSE[str(field.type)](table, text)
-        except ValueError as error:
-            raise TableError(f"{row.place}: not an operator with its latency ({field.name} is {error})") from error
-        if str(field.type) == "int" and given[field.name] < (field.name != "mid_channels"):
-            raise TableError(f"{row.place}: not an operator: {field.name} is {text}, expected a positive number")
+    parse: dict[type, Callable[[str], Field]] = {
+        int: table.whole_number, float: table.number, str: str, bool: _boolean,
+    }  # fmt: skip
     try:
-        return Operator(**given)
+        operator = operator_from_text(row.values, parse)
     except ValueError as error:
         raise TableError(f"{row.place}: not an operator with its latency ({error})") from error
+    for name, value in operator.to_dict().items():
+        if name.endswith(("channels", "height", "width", "kernel", "stride")) and int(value) < 1:
+            text = row.values.get(name) or value
+            raise TableError(f"{row.place}: not an operator: {name} is {text}, expected a positive number")
+    return operator
 
 
 def _csv_row(table: CsvFile, row: CsvRow) -> Row:
@@ -94,14 +92,7 @@ def _csv_row(table: CsvFile, row: CsvRow) -> Row:
     )  # fmt: skip
 
 
-def _boolean(_: CsvFile, text: str) -> bool:
+def _boolean(text: str) -> bool:
     if text.lower() not in (known := {"true": True, "1": True, "false": False, "0": False}):
         raise ValueError(f"{text!r}, expected true or false")
     return known[text.lower()]
-
-
-_PARSE: dict[str, Callable[[CsvFile, str], Any]] = {
-    "int": CsvFile.whole_number,
-    "str": lambda _, text: text,
-    "bool": _boolean,
-}

@@ -12,7 +12,8 @@ from hwnas.latency.descent import descend
 from hwnas.latency.estimate import LatencyEstimate, LatencyEstimator, require_coverage
 from hwnas.latency.tables.correction import NO_SLOWDOWN, Slowdown
 from hwnas.latency.tables.table import LatencyTable
-from hwnas.spaces import Genotypes, Operator, Space
+from hwnas.operators import Operator
+from hwnas.spaces import Genotypes, Space
 from hwnas.spaces.elimination import Factor
 
 __all__ = ["TableEstimator"]

@@ -16,7 +16,8 @@ from hwnas.errors import TableError
 from hwnas.latency.estimate import LatencyEstimate, LatencyEstimator, require_coverage
 from hwnas.latency.tables.published_files import find_tables
 from hwnas.latency.tables.published_yaml import read_entries
-from hwnas.spaces import Genotypes, Operator, Space
+from hwnas.operators import Conv, GlobalPool, Linear, MBConv, Operator
+from hwnas.spaces import Genotypes, Space
 from hwnas.spaces.elimination import Factor, minimise_sum
 from hwnas.spaces.slots import with_nothing
 
@@ -33,17 +34,19 @@ def operator_key(operator: Operator) -> str:
     """
     into = f"{operator.in_height}x{operator.in_width}x{operator.in_channels}"
     out = f"{operator.out_height}x{operator.out_width}x{operator.out_channels}"
-    if operator.kind == "mbconv":
+    if isinstance(operator, MBConv):
         flags = (operator.residual, operator.se, operator.activation == "h_swish")
         skip, se, hs = (int(flag) for flag in flags)
         return (
             f"expanded_conv-input:{into}-output:{out}-expand:{operator.mid_channels}-kernel:{operator.kernel}"
             f"-stride:{operator.stride}-idskip:{skip}-se:{se}-hs:{hs}"
         )
-    if operator.kind == "linear":
+    if isinstance(operator, Linear):
         return f"Logits-input:{into}-output:{operator.out_channels}"
-    if operator.kind == "pool":
+    if isinstance(operator, GlobalPool):
         return f"AvgPool2D-input:{into}-output:{out}"
+    if not isinstance(operator, Conv):
+        raise TableError(f"{operator}: the published tables have no operators of kind {operator.kind}")
     name = "Conv" if operator.kernel > 1 else ("Conv_1" if operator.norm else "Conv_2")
     return f"{name}-input:{into}-output:{out}"
 

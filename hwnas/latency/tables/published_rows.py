@@ -21,7 +21,7 @@ from hwnas.latency.tables.csv_rows import Row, read_csv_rows
 from hwnas.latency.tables.published_files import PublishedTables, find_tables
 from hwnas.latency.tables.published_yaml import Entry, read_entries
 from hwnas.latency.tables.table import LatencyTable, NetworkRows, OperatorRows
-from hwnas.spaces import Operator
+from hwnas.operators import Conv, GlobalPool, Linear, MBConv, Operator
 
 __all__ = ["FORMATS", "import_table", "source_files"]
 
@@ -162,20 +162,19 @@ def _operators(key: re.Match[str], activation: str, mid: Callable[[int, int], in
         if key["hs"] is not None:
             activation = "h_swish" if key["hs"] == "1" else "relu"
         return [
-            Operator(
-                "mbconv", height, width, into, out, mid_channels=mid(int(key["expand"]), into),
+            MBConv(height, width, into, out, mid_channels=mid(int(key["expand"]), into),
                 kernel=int(key["kernel"]), stride=int(key["stride"]), residual=key["skip"] == "1",
                 se=key["se"] == "1", activation=activation,
             )
         ]  # fmt: skip
     if name == "Logits":
-        pooled = [Operator("pool", height, width, into, into)] if height * width > 1 else []
-        return [Operator("linear", 1, 1, into, out), *pooled]
+        pooled = [GlobalPool(height, width, into, into)] if height * width > 1 else []
+        return [Linear(1, 1, into, out), *pooled]
     if name == "AvgPool2D":
-        return [Operator("pool", height, width, into, out)]
+        return [GlobalPool(height, width, into, out)]
     if name == "Conv" and key["oh"]:
         stride = -(-height // int(key["oh"]))
-        return [Operator("conv", height, width, into, out, kernel=3, stride=stride, activation=activation)]
+        return [Conv(height, width, into, out, kernel=3, stride=stride, activation=activation)]
     if name in ("Conv_1", "Conv_2"):
-        return [Operator("conv", height, width, into, out, activation=activation, norm=name == "Conv_1")]
+        return [Conv(height, width, into, out, activation=activation, norm=name == "Conv_1")]
     return []

@@ -11,7 +11,7 @@ import io
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,9 @@ from numpy.typing import NDArray
 from hwnas.csv_files import CsvFile, CsvRow, read_csv
 from hwnas.errors import TableError
 from hwnas.files import read_json, write_json, write_text
-from hwnas.spaces import Operator
+from hwnas.operators import Operator
+from hwnas.operators.operator import Field
+from hwnas.operators.registry import all_fields, kind_named, kind_names, operator_from_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +33,7 @@ __all__ = ["LatencyTable", "NetworkRows", "OperatorRows", "read_table", "table_p
 Floats = NDArray[np.float64]
 
 OPERATOR_VALUES = ("median_ms", "p10_ms", "p90_ms", "samples", "in_network_ms", "error")
+_COMMON = ("kind", *Operator.field_names())
 ENERGY = "energy_mj"  # the last column, where a table has it
 NETWORK_VALUES = ("arch", "median_ms", "p10_ms", "p90_ms", "samples", "isolated_sum_ms", "held_out_ms")
 PROVENANCE_KEYS = ("device", "runtime", "runtime_version", "precision", "threads", "reference", "operators", "networks")
@@ -97,14 +100,18 @@ class LatencyTable:
     def to_frame(self) -> pd.DataFrame:
         """One row an operator: its kind and fields, then latencies in ms and whatever else the file has.
 
-        >>> float(table.to_frame().groupby("kind")["median_ms"].max().loc["mbconv"]) > 0
+        >>> bool(table.to_frame().groupby("kind")["median_ms"].max().min() > 0)
         True
         """
         import pandas as pd
 
         rows = self.operators
         columns = {key: getattr(rows, key) for key in OPERATOR_VALUES[:-1]} | {"error": list(rows.errors)}
-        frame: pd.DataFrame = pd.DataFrame([operator.to_dict() for operator in rows.operators]).assign(**columns)
+        written = [operator.to_dict() for operator in rows.operators]
+        names = dict.fromkeys(name for values in written for name in values)
+        # Of fields that some kinds do not have, whole numbers stay whole: pandas would make them fractions.
+        cells = {name: pd.array([values.get(name) for values in written]) for name in names}
+        frame: pd.DataFrame = pd.DataFrame(cells).assign(**columns)
         if rows.energy_mj is not None:
             frame[ENERGY] = rows.energy_mj
         return frame
@@ -134,10 +141,12 @@ def write_table(table: LatencyTable, path: Path | str) -> Path:
     rows = table.operators
     numbers = (rows.median_ms, rows.p10_ms, rows.p90_ms, rows.samples, rows.in_network_ms)
     energy = () if rows.energy_mj is None else (rows.energy_mj,)
-    content = _csv((*Operator.field_names(), *OPERATOR_VALUES, *((ENERGY,) if energy else ())), (
-        [*operator.to_dict().values(), *(_cell(column[row]) for column in numbers), rows.errors[row],
+    written = [operator.to_dict() for operator in rows.operators]
+    names = list(dict.fromkeys(name for values in written for name in values))
+    content = _csv((*names, *OPERATOR_VALUES, *((ENERGY,) if energy else ())), (
+        [*(written[row].get(name, "") for name in names), *(_cell(column[row]) for column in numbers), rows.errors[row],
          *(_cell(column[row]) for column in energy)]
-        for row, operator in enumerate(rows.operators)
+        for row in range(len(rows.operators))
     ))  # fmt: skip
     write_text(path, content)
     nets = table.networks
@@ -182,16 +191,16 @@ _REMEDY = "restore the file or measure the table again with hwnas profile"
 
 
 def _read_operators(path: Path, expected: object) -> OperatorRows:
-    columns = (*Operator.field_names(), *OPERATOR_VALUES)
+    columns = (*_COMMON, *OPERATOR_VALUES)
     found: dict[Operator, int] = {}
     values: list[list[float]] = []
     errors: list[str] = []
     energies: list[float] = []
-    table = _read(path, columns, expected, optional=ENERGY)
+    table = _read(path, columns, expected, optional=(ENERGY, *all_fields()))
     for row in table.rows:
         try:
-            operator = Operator(**{key: _PARSE[key](row.values[key]) for key in Operator.field_names()})
-        except (ValueError, KeyError) as error:
+            operator = operator_from_text(row.values, _PARSE, complete=True)
+        except ValueError as error:
             raise TableError(f"{row.place}: not an operator ({error}); {_REMEDY}") from error
         if operator in found:
             raise TableError(f"{row.place}: {operator} stands in row {found[operator]} already; {_REMEDY}")
@@ -227,15 +236,27 @@ def _read_networks(path: Path, expected: object) -> NetworkRows:
     return NetworkRows(tuple(archs), median, p10, p90, _integers(samples), isolated, held_out)
 
 
-def _read(path: Path, columns: Sequence[str], expected: object, optional: str = "") -> CsvFile:
+def _read(path: Path, columns: Sequence[str], expected: object, optional: Sequence[str] = ()) -> CsvFile:
     """A CSV file of a table, whose header is row 1."""
     table = read_csv(path, TableError, _REMEDY, closed=True, rows_needed=False)
+    if "kind" in columns and "kind" in table.columns:
+        _check_kinds(table)
     lacking = [column for column in columns if column not in table.columns]
-    if (unknown := sorted(set(table.columns) - {*columns, optional})) or lacking:
+    if (unknown := sorted(set(table.columns) - {*columns, *optional})) or lacking:
         raise TableError(f"{path}, row 1: unknown columns {unknown}, missing {lacking}; {_REMEDY}")
     if len(table.rows) != expected:
         raise TableError(f"{path}: {len(table.rows)} rows, but its provenance counts {expected}; {_REMEDY}")
     return table
+
+
+def _check_kinds(table: CsvFile) -> None:
+    """Raise TableError for the first row of an unknown kind, before its columns are held to be unknown."""
+    row = next((row for row in table.rows if row.values["kind"] not in kind_names()), None)
+    if row is not None:
+        try:
+            kind_named(row.values["kind"])
+        except ValueError as error:
+            raise TableError(f"{row.place}: not an operator ({error}); {_REMEDY}") from error
 
 
 def _number(table: CsvFile, row: CsvRow, key: str, may_lack: bool) -> float:
@@ -253,11 +274,12 @@ def _number(table: CsvFile, row: CsvRow, key: str, may_lack: bool) -> float:
 
 
 def _boolean(text: str) -> bool:
-    return {"True": True, "False": False}[text]
+    if text not in ("True", "False"):
+        raise ValueError(f"{text!r}, expected True or False")
+    return text == "True"
 
 
-_TYPES: dict[str, Callable[[str], Any]] = {"int": int, "str": str, "bool": _boolean}
-_PARSE = {field.name: _TYPES[str(field.type)] for field in fields(Operator)}
+_PARSE: dict[type, Callable[[str], Field]] = {int: int, float: float, str: str, bool: _boolean}
 
 
 def _columns(values: list[list[float]], width: int) -> Floats:

@@ -8,6 +8,7 @@ from hwnas.data.config import ImageFolderConfig
 from hwnas.pipeline.config import RunStep
 from hwnas.pipeline.plan.facts import DataFacts
 from hwnas.spaces import OfaResNet50Config
+from hwnas.spaces.mobile import MobileConfig
 from hwnas.training.config import PhaseConfig, TrainingConfig
 
 __all__ = ["suited"]
@@ -46,7 +47,7 @@ def _with_batch(training: TrainingConfig, images: int) -> TrainingConfig:
 
 def _over_all(phase: PhaseConfig, config: RunStep) -> PhaseConfig:
     """A phase that draws from the whole space, where it draws at all."""
-    if not (phase.kernel_sizes or phase.expand_ratios or phase.width_mults or phase.depths):
+    if not (phase.kernel_sizes or phase.expand_ratios or phase.width_mults or phase.depths or phase.opens):
         return phase
     space = config.space
     if isinstance(space, OfaResNet50Config):
@@ -56,7 +57,11 @@ def _over_all(phase: PhaseConfig, config: RunStep) -> PhaseConfig:
             expand_ratios=space.expand_ratios,
             width_mults=space.width_mults,
             depths=space.depths,
+            opens=(),
         )
-    return replace(
-        phase, kernel_sizes=space.kernel_sizes, expand_ratios=space.expand_ratios, width_mults=(), depths=space.depths
-    )
+    if isinstance(space, MobileConfig):
+        return replace(
+            phase, kernel_sizes=space.kernel_sizes, expand_ratios=space.expand_ratios, width_mults=(),
+            depths=space.depths, opens=(),
+        )  # fmt: skip
+    return replace(phase, kernel_sizes=(), expand_ratios=(), width_mults=(), depths=(), opens=("all",))

@@ -16,7 +16,7 @@ from hwnas.search.config import SearchConfig
 from hwnas.search.limits import Limit
 from hwnas.search.problem import Objective
 from hwnas.search.quantities import parse_quantity
-from hwnas.spaces import Genotypes, Operator, Space
+from hwnas.spaces import Genotypes, Space
 from hwnas.spaces.elimination import Factor
 from hwnas.spaces.space import Floats
 
@@ -119,18 +119,8 @@ class Quantities:
 
     def _file_bytes(self, target: Target) -> tuple[Objective, Sequence[Factor]]:
         size = _VALUE_BYTES.get(target.precision or "fp32", 4)
-        return self._sum([size * _folded_parameters(operator) for operator in self.space.operators])
+        return self._sum([size * (operator.parameters - operator.norm_channels) for operator in self.space.operators])
 
     def _sum(self, values: Sequence[float] | Floats) -> tuple[Objective, Sequence[Factor]]:
         costs = np.asarray(values, dtype=np.float64)
         return lambda genotypes: self.space.sum_over_operators(genotypes, costs), self.space.factors(costs)
-
-
-def _folded_parameters(operator: Operator) -> int:
-    """What is left once batch norm is part of the convolution before it: one bias a channel of a scale and a shift."""
-    if not operator.norm or operator.kind in ("pool", "linear"):
-        return operator.parameters
-    channels = operator.out_channels
-    if operator.kind == "mbconv":
-        channels += operator.mid_channels * (2 if operator.expands else 1)
-    return operator.parameters - channels

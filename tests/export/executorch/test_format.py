@@ -14,7 +14,8 @@ from hwnas.export.formats import model_format
 from hwnas.export.request import ExportRequest
 from hwnas.export.synthetic import executorch as synthetic_executorch
 from hwnas.export.synthetic.registry import synthetic_writer
-from hwnas.spaces import OfaMbv3Space, Operator
+from hwnas.operators import GlobalPool, Linear, MBConv
+from hwnas.spaces import OfaMbv3Space
 from tests.export.conftest import network
 from tests.export.tvm.test_format import TINY
 
@@ -165,9 +166,9 @@ def test_int8_needs_images(tiny: Tiny, tmp_path: Path) -> None:
 @pytest.mark.parametrize("precision", ["fp32", pytest.param("int8", marks=pytest.mark.slow)])
 def test_synthetic_program(precision: str, tmp_path: Path) -> None:
     operators = [
-        Operator("mbconv", 8, 8, 8, 8, mid_channels=16, kernel=3, residual=True, se=True, activation="h_swish"),
-        Operator("pool", 8, 8, 8, 8),
-        Operator("linear", 1, 1, 8, 5),
+        MBConv(8, 8, 8, 8, mid_channels=16, kernel=3, residual=True, se=True, activation="h_swish"),
+        GlobalPool(8, 8, 8, 8),
+        Linear(1, 1, 8, 5),
     ]
     path = synthetic_executorch.write(operators, tmp_path / "chain.pte", precision=precision)
     image = np.random.default_rng(7).standard_normal((1, 8, 8, 8)).astype(np.float32)
@@ -182,4 +183,4 @@ def test_synthetic_program(precision: str, tmp_path: Path) -> None:
 
 def test_synthetic_program_of_a_batch_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"profiling\.batch=1, got 4"):
-        synthetic_executorch.write([Operator("pool", 4, 4, 8, 8)], tmp_path / "x", batch=4)
+        synthetic_executorch.write([GlobalPool(4, 4, 8, 8)], tmp_path / "x", batch=4)

@@ -26,7 +26,8 @@ from hwnas.export.synthetic import onnx as synthetic_onnx
 from hwnas.export.synthetic import tflite as synthetic_tflite
 from hwnas.export.tflite.flatbuffer import pack, unpack
 from hwnas.export.tflite.operators import operator_names
-from hwnas.spaces import OfaMbv3Config, OfaMbv3Space, OfaProxylessConfig, OfaProxylessSpace, Operator, Space
+from hwnas.operators import Bottleneck, MBConv, Operator
+from hwnas.spaces import OfaMbv3Config, OfaMbv3Space, OfaProxylessConfig, OfaProxylessSpace, Space
 from tests.export.conftest import SMALL
 
 SPACE = OfaMbv3Space(replace(SMALL, resolution=(25, 32)))
@@ -207,8 +208,8 @@ def test_operators_are_those_of_the_files(space: Space, precision: str, tmp_path
 
 # ---- files ----------------------------------------------------------------------------------------------------------
 
-POOLED = Operator("bottleneck", 9, 9, 8, 16, mid_channels=8, kernel=3, stride=2, activation="relu")
-BLOCK = Operator("mbconv", 12, 12, 8, 8, mid_channels=16, kernel=3, se=True, activation="h_swish")
+POOLED = Bottleneck(9, 9, 8, 16, mid_channels=8, kernel=3, stride=2, activation="relu")
+BLOCK = MBConv(12, 12, 8, 8, mid_channels=16, kernel=3, se=True, activation="h_swish")
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,8 @@ from hwnas.export.synthetic import onnx as synthetic_onnx
 from hwnas.export.synthetic import tflite as synthetic_tflite
 from hwnas.export.synthetic.registry import synthetic_writer
 from hwnas.export.tflite.flatbuffer import ALIGNMENT, unpack
-from hwnas.spaces import OfaMbv3Space, Operator
+from hwnas.operators import Conv, GlobalPool, Linear, MBConv, Operator
+from hwnas.spaces import OfaMbv3Space
 from tests.export.conftest import SPACES, Exported
 
 Signature = list[tuple[Any, ...]]
@@ -132,7 +133,7 @@ def test_activations_stay_near_one_at_full_size(tmp_path: Path) -> None:
 @pytest.mark.parametrize("operator", OfaMbv3Space(SPACES["small"]).operators[::9], ids=str)
 def test_single_operators(operator: Operator, tmp_path: Path) -> None:
     from_onnx, from_tflite = outputs([operator], tmp_path)
-    if operator.kind == "linear":
+    if operator.takes_flat:
         assert from_onnx.shape == (1, operator.out_channels)
         np.testing.assert_allclose(from_onnx, from_tflite, atol=1e-4)
     else:
@@ -143,12 +144,12 @@ def test_single_operators(operator: Operator, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "operator",
     [
-        Operator("pool", 4, 4, 24, 24),
-        Operator("pool", 1, 1, 24, 24),
-        Operator("linear", 1, 1, 24, 10),
-        Operator("conv", 1, 1, 24, 48, activation="h_swish", norm=False),
-        Operator("mbconv", 1, 1, 8, 8, mid_channels=24, kernel=7, residual=True, se=True, activation="h_swish"),
-        Operator("mbconv", 5, 8, 8, 16, mid_channels=24, kernel=5, stride=2, activation="relu6"),
+        GlobalPool(4, 4, 24, 24),
+        GlobalPool(1, 1, 24, 24),
+        Linear(1, 1, 24, 10),
+        Conv(1, 1, 24, 48, activation="h_swish", norm=False),
+        MBConv(1, 1, 8, 8, mid_channels=24, kernel=7, residual=True, se=True, activation="h_swish"),
+        MBConv(5, 8, 8, 16, mid_channels=24, kernel=5, stride=2, activation="relu6"),
     ],
     ids=str,
 )
@@ -163,13 +164,13 @@ def test_corner_cases(operator: Operator, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", SIGNATURES)
 def test_same_seed_same_bytes(name: str, tmp_path: Path) -> None:
     write = synthetic_writer(name)
-    operators = [Operator("conv", 8, 8, 3, 16, kernel=3, stride=2, activation="h_swish")]
+    operators = [Conv(8, 8, 3, 16, kernel=3, stride=2, activation="h_swish")]
     contents = [write(operators, tmp_path / "chain", seed).read_bytes() for seed in (1, 1, 2)]
     assert contents[0] == contents[1] != contents[2]
 
 
 def test_tflite_constants_are_aligned(tmp_path: Path) -> None:
-    path = synthetic_tflite.write([Operator("conv", 8, 8, 3, 17, kernel=3, activation="relu")], tmp_path / "chain")
+    path = synthetic_tflite.write([Conv(8, 8, 3, 17, kernel=3, activation="relu")], tmp_path / "chain")
     content = path.read_bytes()
     constants = [buffer.data for buffer in unpack(content).buffers if buffer.data]
     assert constants
@@ -180,7 +181,7 @@ def test_tflite_constants_are_aligned(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", SIGNATURES)
 def test_chains_that_do_not_fit_are_refused(name: str, tmp_path: Path) -> None:
     write = synthetic_writer(name)
-    conv = Operator("conv", 8, 8, 3, 16, kernel=3, stride=2)
+    conv = Conv(8, 8, 3, 16, kernel=3, stride=2)
     with pytest.raises(ValueError, match="does not fit onto"):
         write([conv, conv], tmp_path / "chain")
     with pytest.raises(ValueError, match="at least one operator"):
@@ -191,4 +192,4 @@ def test_chains_that_do_not_fit_are_refused(name: str, tmp_path: Path) -> None:
 def test_unwritable_path(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="cannot write"):
-        synthetic_onnx.write([Operator("pool", 4, 4, 8, 8)], tmp_path / "file" / "chain.onnx")
+        synthetic_onnx.write([GlobalPool(4, 4, 8, 8)], tmp_path / "file" / "chain.onnx")

@@ -19,16 +19,17 @@ from hwnas.export.synthetic import onnx as synthetic_onnx
 from hwnas.export.synthetic import tflite as synthetic_tflite
 from hwnas.export.synthetic import tvm as synthetic_tvm
 from hwnas.export.synthetic.int8 import GATE, SIGNED, Range, quantise_weight
-from hwnas.spaces import OfaMbv3Space, Operator
+from hwnas.operators import GlobalPool, Linear, MBConv, Operator
+from hwnas.spaces import OfaMbv3Space
 from tests.export.conftest import SPACES, Exported
 
 SPACE = OfaMbv3Space(SPACES["small"])
-MBCONVS = [operator for operator in SPACE.operators if operator.kind == "mbconv"]
+MBCONVS = [operator for operator in SPACE.operators if isinstance(operator, MBConv)]
 CHOSEN = [
     next(one for one in MBCONVS if one.se and one.residual),
     next(one for one in MBCONVS if one.activation == "relu" and one.stride == 2),
     next(one for one in MBCONVS if one.activation == "h_swish"),
-    *(one for one in SPACE.operators[-8:] if one.kind in ("pool", "linear")),
+    *(one for one in SPACE.operators[-8:] if isinstance(one, GlobalPool | Linear)),
 ]
 
 
@@ -113,7 +114,7 @@ def test_ranges_hold_zero_exactly() -> None:
 
 
 def test_tvm_compiles_float32_alone_and_names_a_missing_cross_compiler(tmp_path: Path) -> None:
-    operators = [Operator("pool", 4, 4, 8, 8)]
+    operators = [GlobalPool(4, 4, 8, 8)]
     with pytest.raises(ConfigError, match=r"profiling\.precision=fp32"):
         synthetic_tvm.write(operators, tmp_path / "x.so", precision="int8")
     with pytest.raises(ConfigError, match=r"riscv64-none-elf-g\+\+"):

@@ -7,6 +7,7 @@ import re
 import shutil
 import struct
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,8 @@ from hwnas.export.synthetic import onnx as synthetic_onnx
 from hwnas.export.synthetic import tvm as synthetic_tvm
 from hwnas.export.tvm import build as tvm_build
 from hwnas.export.tvm.schedule import VectorUnit, candidate_tiles, schedule
-from hwnas.spaces import OfaMbv3Config, OfaMbv3Space, OfaResNet50Config, Operator, make_space
+from hwnas.operators import Conv, GlobalPool, Linear, MBConv, Operator
+from hwnas.spaces import OfaMbv3Config, OfaMbv3Space, OfaResNet50Config, make_space
 from tests.export.conftest import network
 
 tvm = pytest.importorskip("tvm", reason="apache-tvm missing: pip install 'hwnas[tvm]'")
@@ -65,7 +67,7 @@ def elf_machine(path: Path) -> int:
     return int(struct.unpack_from("<H", content, 18)[0])
 
 
-def relax_module(operators: list[Operator], folder: Path) -> Any:
+def relax_module(operators: Sequence[Operator], folder: Path) -> Any:
     from tvm.relax.frontend.onnx import from_onnx
 
     graph = onnx.load(synthetic_onnx.write(operators, folder / "chain.onnx"))
@@ -130,10 +132,10 @@ def test_every_function_is_scheduled_and_none_transposes_in_between(tiny: Tiny, 
 def test_vectors_of_any_width_compute_the_same(lanes: int, tmp_path: Path) -> None:
     """Rules for other processors, on this one; sizes that no tile divides, and channels that no vector does."""
     operators = [
-        Operator("conv", 13, 11, 3, 20, kernel=3, stride=2, activation="relu6"),
-        Operator("mbconv", 7, 6, 20, 10, mid_channels=36, kernel=5, stride=1, se=True, activation="h_swish"),
-        Operator("pool", 7, 6, 10, 10),
-        Operator("linear", 1, 1, 10, 7),
+        Conv(13, 11, 3, 20, kernel=3, stride=2, activation="relu6"),
+        MBConv(7, 6, 20, 10, mid_channels=36, kernel=5, stride=1, se=True, activation="h_swish"),
+        GlobalPool(7, 6, 10, 10),
+        Linear(1, 1, 10, 7),
     ]
     tools = replace(tvm_build.toolchain(None), unit=VectorUnit(lanes, 16))
     module = tvm_build.fuse_operators(relax_module(operators, tmp_path), tools)
@@ -162,7 +164,7 @@ def test_tiles_fit_into_the_registers(tiny: Tiny, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_every_tile_computes_the_same(tmp_path: Path) -> None:
     tools = tvm_build.toolchain(None)
-    operators = [Operator("conv", 6, 6, 8, 16, kernel=3, activation="relu")]
+    operators = [Conv(6, 6, 8, 16, kernel=3, activation="relu")]
     (function,) = (
         function
         for name, function in functions(tvm_build.fuse_operators(relax_module(operators, tmp_path), tools)).items()

@@ -19,7 +19,7 @@ def law(
     """Networks whose operators cost 1.15 times what they do alone, blocks with SE 1.3 times, less a call's cost."""
     isolated = np.array([0.002 + 1e-7 * operator.macs for operator in space.operators]) * rng.uniform(0.8, 1.25)
     isolated *= rng.lognormal(0, 0.1, len(isolated))
-    se = np.array([operator.se for operator in space.operators])
+    se = np.array([bool(operator.traits["se"]) for operator in space.operators])
     true = (isolated - 0.001) * np.where(se, 1.3, 1.15) * rng.lognormal(0, 0.03, len(isolated))
     genotypes = space.sample(count, rng)
     counts, parameters = space.operator_counts(genotypes), space.parameters(genotypes)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
@@ -15,7 +15,8 @@ from hwnas.latency.tables.lookup import TableEstimator
 from hwnas.latency.tables.ofa_table import operator_key
 from hwnas.latency.tables.published_rows import import_table
 from hwnas.latency.tables.table import read_table, write_table
-from hwnas.spaces import OfaMbv3Config, Operator, make_space
+from hwnas.operators import Conv, GlobalPool, Linear, MBConv
+from hwnas.spaces import OfaMbv3Config, make_space
 
 
 @pytest.mark.parametrize(("number", "total_ms"), [(0, 29.97), (1, 39.91)])
@@ -66,7 +67,7 @@ def test_a_spread_that_is_not_known_is_left_out(tmp_path: Path) -> None:
     rows = {**PROXYLESS, "Conv_1-input:7x7x320-output:7x7x1280": {"mean": 4.2, "var": float("nan")}}
     (tmp_path / "mobile.yaml").write_text(yaml.safe_dump(rows))
     table = import_table(tmp_path / "mobile.yaml", "proxyless", "pixel1")
-    place = table.operators.operators.index(Operator("conv", 7, 7, 320, 1280, activation="relu6"))
+    place = table.operators.operators.index(Conv(7, 7, 320, 1280, activation="relu6"))
     for found in (table.operators.median_ms, table.operators.p10_ms, table.operators.p90_ms):
         assert found[place] == 4.2
     assert read_table(write_table(table, tmp_path / "t.csv")).operators.median_ms[place] == 4.2
@@ -78,7 +79,7 @@ def test_a_spread_that_one_file_knows_is_that_of_both(tmp_path: Path) -> None:
         rows = {operator_key(operator): {"count": 5, "mean": resolution / 160, "std": std} for operator in own}
         (tmp_path / f"{resolution}_lookup_table.yaml").write_text(yaml.safe_dump(rows))
     table = import_table(tmp_path, "ofa", "board").operators
-    place = table.operators.index(Operator("linear", 1, 1, 1280, 1000))
+    place = table.operators.index(Linear(1, 1, 1280, 1000))
     assert table.median_ms[place] == pytest.approx(1.2)
     assert table.p90_ms[place] == pytest.approx(1.2 + 0.12816)
 
@@ -89,14 +90,14 @@ def test_older_tables_have_ratios_and_variances(tmp_path: Path) -> None:
     table = read_table(write_table(import_table(path, "proxyless", "pixel1"), tmp_path / "published.csv"))
     rows = dict(zip(table.operators.operators, table.operators.in_network_ms, strict=True))
     assert rows == {
-        Operator("conv", 224, 224, 3, 32, kernel=3, stride=2, activation="relu6"): 2.0,
-        Operator("mbconv", 112, 112, 32, 16, mid_channels=32, kernel=3, activation="relu6"): 3.0,
-        Operator("mbconv", 28, 28, 32, 32, mid_channels=192, kernel=5, residual=True, activation="relu6"): 1.5,
-        Operator("conv", 7, 7, 320, 1280, activation="relu6"): 1.0,
-        Operator("linear", 1, 1, 1280, 1000): 0.7,
-        Operator("pool", 7, 7, 1280, 1280): 0.0,  # measured within the classifier
+        Conv(224, 224, 3, 32, kernel=3, stride=2, activation="relu6"): 2.0,
+        MBConv(112, 112, 32, 16, mid_channels=32, kernel=3, activation="relu6"): 3.0,
+        MBConv(28, 28, 32, 32, mid_channels=192, kernel=5, residual=True, activation="relu6"): 1.5,
+        Conv(7, 7, 320, 1280, activation="relu6"): 1.0,
+        Linear(1, 1, 1280, 1000): 0.7,
+        GlobalPool(7, 7, 1280, 1280): 0.0,  # measured within the classifier
     }
-    stem = table.operators.operators.index(Operator("conv", 224, 224, 3, 32, kernel=3, stride=2, activation="relu6"))
+    stem = table.operators.operators.index(Conv(224, 224, 3, 32, kernel=3, stride=2, activation="relu6"))
     assert table.operators.p90_ms[stem] == pytest.approx(2 + 1.2816 * 0.2)
 
 
@@ -111,7 +112,7 @@ def test_csv_rows_may_hold_energy_and_leave_defaults_out(tmp_path: Path) -> None
     path.write_text(CSV)
     table = read_table(write_table(import_table(path, "csv", "board"), tmp_path / "out.csv"))
     assert table.operators.operators == (
-        Operator("conv", 32, 32, 3, 16, kernel=3, stride=2, activation="h_swish"), Operator("linear", 1, 1, 16, 10)
+        Conv(32, 32, 3, 16, kernel=3, stride=2, activation="h_swish"), Linear(1, 1, 16, 10)
     )  # fmt: skip
     assert table.operators.in_network_ms.tolist() == [0.5, 0.1]
     assert table.operators.energy_mj is not None
@@ -123,13 +124,9 @@ def test_csv_rows_may_hold_energy_and_leave_defaults_out(tmp_path: Path) -> None
 
 def test_energy_is_summed_over_operators(tmp_path: Path) -> None:
     space = make_space(OfaMbv3Config())
-    header = [*Operator.field_names(), "latency_ms", "energy_mj"]
-    values: list[list[Any]] = [
-        [*operator.to_dict().values(), 1.0, operator.macs / 1e6 + 1] for operator in space.operators
-    ]
-    lines = [",".join(map(str, row)) for row in [header, *values]]
+    written = [{**one.to_dict(), "latency_ms": 1.0, "energy_mj": one.macs / 1e6 + 1} for one in space.operators]
     path = tmp_path / "mine.csv"
-    path.write_text("\n".join(lines) + "\n")
+    pd.DataFrame(written).to_csv(path, index=False)
     estimator = TableEstimator(import_table(path, "csv", "board"), space)
     assert estimator.operator_energy_mj is not None
     rows = space.sample(5, np.random.default_rng(0))
