@@ -79,11 +79,13 @@ def read_fleet(path: Path | str, defaults: DeviceConfig) -> tuple[Unit, ...]:
 def check_units(units: Sequence[Unit], where: str) -> None:
     """Raises DeviceError where two of `units` are one device: it would be measured by two processes at once.
 
-    Devices that a TVM tracker hands out share an address.
+    Devices that a TVM tracker hands out share an address. Of one without the address that it needs, `connect` says so.
     """
     seen: dict[tuple[str | None, ...], int] = {}
     for number, unit in enumerate(units, 1):
         if unit.transport == "tvm_rpc" and "/" in (unit.address or ""):
+            continue
+        if unit.transport in ("ssh", "tvm_rpc") and unit.address is None:
             continue
         first = seen.setdefault(_place(unit), number)
         if first != number:
