@@ -95,9 +95,9 @@ def measure_latencies(
                     problems[name] = answer.problem or ValueError("no answer")
                 else:
                     found |= _latencies(answer.found, runtime, threads)
-        for name, error in problems.items():
-            reporter.say(f"  no latency on {name}, {runtime}: {error}")
-            found |= {file.key: MeasuredLatency(threads=threads, reason=str(error)) for file in of_device[name]}
+        for name, problem in problems.items():
+            reporter.say(f"  no latency on {name}, {runtime}: {problem}")
+            found |= {file.key: MeasuredLatency(threads=threads, reason=str(problem)) for file in of_device[name]}
     return found
 
 

@@ -18,7 +18,7 @@ from hwnas.executors.choose import open_executor
 from hwnas.export.formats import format_of_runtime
 from hwnas.export.passes import require
 from hwnas.memory import check_memory
-from hwnas.pipeline.config import DevicesStep, RunStep
+from hwnas.pipeline.config import RunStep
 from hwnas.pipeline.on_units import Order, ask_units, told_of
 from hwnas.pipeline.space import resolve_space
 from hwnas.pipeline.units import by_model, names_of, units_of
@@ -50,7 +50,7 @@ def check_run(config: RunStep, folder: Path, steps: Sequence[str], reporter: Rep
     check_devices(config, reporter)
 
 
-def check_devices(config: DevicesStep, reporter: Reporter) -> None:
+def check_devices(config: RunStep, reporter: Reporter) -> None:
     """Each of the devices is known to run the runtimes, and has answered with them.
 
     A unit of a fleet that fails is said, since others of its model do its work. Raises DeviceError, which names the

@@ -153,7 +153,8 @@ def validate(config: ValidateStep, folder: Path, reporter: Reporter = SILENT) ->
         latencies = latencies_on_devices(config, space, devices, selected, fed, folder, reporter)
         data = load_images(config, space, reporter.note, checkpoint)
         with reporter.step(f"validate: accuracy of {len(selected)} files on {len(data.test)} test images") as progress:
-            predicted = _predictions_of_files(selected, models, data, progress)
+            digests = {target.id: files[target.id].sha256 for target in selected}
+            predicted = _predictions_of_files(selected, models, digests, data, progress)
             files_of_predictions = write_predictions(folder, predicted, data)
             write_pictures(folder, files_of_predictions, data)
         accuracy = _accuracy_of_networks(config, space, checkpoint, selected, data, reporter)
@@ -195,19 +196,25 @@ def _files_of(selected: Sequence[SearchEntry], files: Sequence[ExportedFile]) ->
 
 
 def _predictions_of_files(
-    selected: Sequence[SearchEntry], models: Mapping[str, Path], data: ImageData, progress: Progress
+    selected: Sequence[SearchEntry],
+    models: Mapping[str, Path],
+    digests: Mapping[str, str],
+    data: ImageData,
+    progress: Progress,
 ) -> dict[str, Predictions]:
+    """Those of each file; files that are the same byte for byte, as of a network that devices share, are run once."""
     from hwnas.export.check.feed import PixelFeed
     from hwnas.export.check.predict import predict
     from hwnas.export.formats import format_of_file
 
-    found = {}
+    found: dict[str, Predictions] = {}
     for number, target in enumerate(selected):
         progress(number / len(selected), target.id)
-        path = models[target.id]
-        run = format_of_file(path).load_runner(path)
-        found[target.id] = predict(run, PixelFeed(data.test, target.arch["r"], data.preprocessing))
-    return found
+        path, digest = models[target.id], digests[target.id]
+        if digest not in found:
+            run = format_of_file(path).load_runner(path)
+            found[digest] = predict(run, PixelFeed(data.test, target.arch["r"], data.preprocessing))
+    return {target.id: found[digests[target.id]] for target in selected}
 
 
 def _accuracy_of_networks(

@@ -20,7 +20,7 @@ from tests.running import run_hwnas
 SMALL = (
     "experiment=smoke", "runtime=onnxruntime", "space.depths=[1]", "space.kernel_sizes=[3,5]",
     "space.expand_ratios=[3]", "training.phases=[{name: full, epochs: 1, learning_rate: 0.1}]",
-    "training.random_subnets=2", "evaluation.subnets=12", "profiling.networks=0", "profiling.rounds=2",
+    "training.random_subnets=2", "evaluation.subnets=20", "profiling.networks=0", "profiling.rounds=2",
     "profiling.max_rounds=2", "profiling.slice_ms=0.2", "profiling.warm_up_ms=1", "search.islands.generations=3",
     "search.comparison_networks=2", "finetune.epochs=0.2",
 )  # fmt: skip
