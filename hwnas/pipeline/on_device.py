@@ -76,9 +76,9 @@ def of_asked_devices(
     """
     asked = tuple(by_model(units))
     others = list(dict.fromkeys(one.device for one in selected if one.device not in asked))
-    if len(asked) == 1 and len(others) == len({one.device for one in selected}):
+    if len(asked) == len(others) == 1 and all(one.device == others[0] for one in selected):
         return list(selected)  # of a table by another name
-    if others:
+    if others and len(others) < len({one.device for one in selected}):
         say(f"validate: networks for {', '.join(others)} are left out: give device=[{','.join([*asked, *others])}]")
     return of_devices(selected, asked, chosen)
 

@@ -84,6 +84,15 @@ def test_a_device_is_there_once(tmp_path: Path) -> None:
         units_of(DevicesStep(devices=names))
 
 
+def test_two_models_have_two_names(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    first, alike = board(tmp_path), board(tmp_path / "other", address="me@c:22")
+    assert names_of(units_of(DevicesStep(devices=(first, alike)))) == "2 × board"
+    board(tmp_path / "other", runtimes="{litert: [fp32]}", address="me@c:22")
+    with pytest.raises(DeviceError, match="devices: two profiles that differ are called board"):
+        units_of(DevicesStep(devices=(first, alike)))
+
+
 def test_settings_of_one_device_are_what_they_were() -> None:
     assert not {"devices", "fleet"} & DevicesStep(fleet=FleetConfig(tolerance=0.5)).settings().keys()
     assert DevicesStep(devices=("local", "board")).settings()["devices"] == ["local", "board"]
@@ -220,5 +229,8 @@ def test_networks_of_the_devices_that_are_asked_for_are_validated(tmp_path: Path
     assert of_asked_devices(both, units[:1], tmp_path, said.append) == both[:1]
     assert said == ["validate: networks for board are left out: give device=[local,board]"]
     assert of_asked_devices(both[1:], units[:1], tmp_path, said.append) == both[1:]
+    with pytest.raises(ConfigError, match="was chosen for local: valid: board, phone; or run"):
+        of_asked_devices(chosen("board", "phone"), units[:1], tmp_path, said.append)
+    assert len(said) == 1
     with pytest.raises(ConfigError, match="was chosen for board: valid: local; or run hwnas search with all devices"):
         of_asked_devices(both[:1], units, tmp_path, said.append)
