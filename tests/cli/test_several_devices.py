@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from hwnas.cli.commands import COMMANDS, COMMON_KEYS
 from tests.cli.test_fleets import needs_ssh, written
 from tests.cli.test_pipeline import STEPS, error_line, result_of
 from tests.devices.servers import Sshd, sshd
@@ -24,7 +25,12 @@ SMALL = (
     "profiling.max_rounds=2", "profiling.slice_ms=0.2", "profiling.warm_up_ms=1", "search.islands.generations=3",
     "search.comparison_networks=2", "finetune.epochs=0.2",
 )  # fmt: skip
-FLEET = ("fleet.tolerance=9",)  # boards that are one machine disturb each other
+
+
+def small(command: str) -> list[str]:
+    """Those of `SMALL` that the command takes."""
+    taken = (*COMMON_KEYS, *COMMANDS[command].keys)
+    return [one for one in SMALL if one.partition("=")[0].partition(".")[0] in taken]
 
 
 @pytest.fixture(scope="module")
@@ -150,9 +156,10 @@ def test_the_whole_way_for_two_devices(server: Sshd, tmp_path: Path) -> None:
     again = run_hwnas("run", *SMALL, *devices, f"hydra.run.dir={folder}")
     assert [f"{name}: up to date" in again.stdout for name in STEPS] == [True] * len(STEPS), again.stdout + again.stderr
     for command in ("profile", "search", "export", "validate"):
-        alone = run_hwnas(command, *SMALL, *devices, f"hydra.run.dir={folder / command}")
+        alone = run_hwnas(command, *small(command), *devices, f"hydra.run.dir={folder / command}")
         assert f"{command}: up to date" in alone.stdout, alone.stdout + alone.stderr
-    one = run_hwnas("validate", *SMALL, f"device={board}", *settings(server), f"hydra.run.dir={folder / 'validate'}")
+    own = (f"device={board}", *settings(server), f"hydra.run.dir={folder / 'validate'}")
+    one = run_hwnas("validate", *small("validate"), *own)
     assert one.returncode == 0, one.stderr
     assert "networks for local are left out: give device=[board,local]" in one.stdout
     assert devices_of(result_of(folder / "validate")) == ["board", "board"]
@@ -161,30 +168,35 @@ def test_the_whole_way_for_two_devices(server: Sshd, tmp_path: Path) -> None:
 @needs_ssh
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_files_are_measured_by_a_unit_that_was_not_left_out(server: Sshd, smoke: Path, tmp_path: Path) -> None:
-    """Of two units of one model the first does not answer when the table is made, and the second one validates."""
+def test_files_are_measured_by_a_unit_that_was_not_left_out(server: Sshd, tmp_path: Path) -> None:
+    """Of two units of one model the first doesn't answer when the table is made, and the second one validates."""
+    board, folder = str(profile(tmp_path, server)), tmp_path / "run"
     units = [
-        {"device": "local", "transport": "ssh", **reached(server), "address": "me@127.0.0.1:1"},
-        {"device": "local", "transport": "ssh", **reached(server), "address": str(server.config().address)},
+        {"device": board, **reached(server, address="me@127.0.0.1:1")},
+        {"device": board, **reached(server, address=str(server.config().address))},
     ]
     fleet = f"fleet={written(tmp_path / 'rack.yaml', units)}"
-    quick = ("experiment=smoke", "runtime=onnxruntime", *SMALL[8:13], *FLEET, fleet)
-    shutil.rmtree(smoke / "finetune")
-    for command in ("profile", "search", "export", "validate"):
-        done = run_hwnas(command, *quick, f"hydra.run.dir={smoke / command}")
-        assert done.returncode == 0, done.stderr
-    name = f"local at {units[1]['address']}"
+    done = run_hwnas("run", *SMALL, fleet, f"hydra.run.dir={folder}")
+    assert done.returncode == 0, done.stderr
+    name = f"board at {units[1]['address']}"
+    assert "board (ssh me@127.0.0.1:1) does not answer" in done.stdout
+    assert "; the others of board do its work" in done.stdout
+    assert "board at me@127.0.0.1:1 is left out" in done.stdout
     assert f"validate: latency of 2 files on {name}, onnxruntime-fp32-1t" in done.stdout
-    targets = result_of(smoke / "validate")["targets"]
-    assert [target["unit"] for target in targets] == [name, name]
-    assert [target["id"] for target in targets] == ["local-onnxruntime-tight", "local-onnxruntime-loose"]
+    targets = result_of(folder)["targets"]
+    assert [(target["id"], target["unit"]) for target in targets] == [
+        ("board-onnxruntime-tight", name), ("board-onnxruntime-loose", name),
+    ]  # fmt: skip
+    assert all(file["latency_ms"] > 0 for file in result_of(folder / "export")["files"])
     # Two that were good then: the first one has gone since.
-    tables = json.loads((smoke / "profile" / "result.json").read_text())
+    path = folder / "profile" / "result.json"
+    tables = json.loads(path.read_text())
     for unit in tables["result"]["tables"][0]["units"]:
         unit["left_out"] = ""
-    (smoke / "profile" / "result.json").write_text(json.dumps(tables))
-    shutil.rmtree(smoke / "validate")
-    done = run_hwnas("validate", *quick, f"hydra.run.dir={smoke / 'validate'}")
+    path.write_text(json.dumps(tables))
+    shutil.rmtree(folder / "validate")
+    done = run_hwnas("validate", *small("validate"), fleet, f"hydra.run.dir={folder / 'validate'}")
+    assert done.returncode == 0, done.stderr
     assert "does not answer" in done.stdout
     assert f"{name} is asked instead" in done.stdout
-    assert [target["unit"] for target in result_of(smoke / "validate")["targets"]] == [name, name]
+    assert [target["unit"] for target in result_of(folder / "validate")["targets"]] == [name, name]
