@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def test_networks_that_are_measured_together_are_written_by_workers(space: OfaMb
         )  # fmt: skip
 
     alone = onboarded(tmp_path / "alone", None)
-    with Counted() as executor:
+    with closing(Counted()) as executor:
         shared = onboarded(tmp_path / "shared", executor)
         assert executor.handed == [6]  # those that are chosen one after another are written here
         again = onboarded(tmp_path / "shared", executor)
