@@ -46,8 +46,8 @@ def _open(profile: DeviceProfile, config: DeviceConfig) -> Transport:
     if address is None:
         form = "[user@]host[:port]" if kind == "ssh" else "host:port or host:port/key"
         raise DeviceError(
-            f"device {profile.name} is reached by {kind}, and its profile has no address: give device.address={form};"
-            " hwnas running on the device itself: device.transport=local"
+            f"device {profile.name} is reached by {kind}, and its profile has no address: give device.address={form},"
+            " or fleet=FILE with that of each of several; hwnas running on the device itself: device.transport=local"
         )
     if kind == "ssh":
         from hwnas.devices.ssh import SshTransport

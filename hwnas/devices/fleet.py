@@ -77,13 +77,21 @@ def read_fleet(path: Path | str, defaults: DeviceConfig) -> tuple[Unit, ...]:
 
 
 def check_units(units: Sequence[Unit], where: str) -> None:
-    """Raises DeviceError where two of `units` are one device: it would be measured by two processes at once.
+    """Raises DeviceError where two of `units` are one device, which would be measured by two processes at once, or are
+    of two models by one name, which would share a table.
 
-    Devices that a TVM tracker hands out share an address.
+    Devices that a TVM tracker hands out share an address. Of one without the address that it needs, `connect` says so.
     """
+    models: dict[str, DeviceProfile] = {}
+    for unit in units:
+        model = replace(unit.profile, address=None)
+        if models.setdefault(model.name, model) != model:
+            raise DeviceError(f"{where}: two profiles that differ are called {model.name}: give one another file name")
     seen: dict[tuple[str | None, ...], int] = {}
     for number, unit in enumerate(units, 1):
         if unit.transport == "tvm_rpc" and "/" in (unit.address or ""):
+            continue
+        if unit.transport in ("ssh", "tvm_rpc") and unit.address is None:
             continue
         first = seen.setdefault(_place(unit), number)
         if first != number:

@@ -31,6 +31,7 @@ __all__ = [
     "BESIDE",
     "REQUIRED",
     "DeviceStep",
+    "DevicesStep",
     "EvaluateLatencyStep",
     "EvaluateStep",
     "ExportStep",
@@ -121,6 +122,19 @@ class DeviceStep(Step):
 
 
 @dataclass(frozen=True, kw_only=True)
+class DevicesStep(DeviceStep):
+    """A step on `device`, on several `devices`, or on those of a `fleet`."""
+
+    devices: tuple[str, ...] = ()
+    fleet: FleetConfig = field(default_factory=FleetConfig)
+
+    def settings(self) -> dict[str, Any]:
+        """Without `devices` and `fleet` where neither is given, which results of one device don't know."""
+        left_out = {key for key, given in (("devices", self.devices), ("fleet", self.fleet.file)) if not given}
+        return {key: value for key, value in super().settings().items() if key not in left_out}
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainStep(SpaceStep):
     """`hwnas train`: a supernet, or the network `arch`, from `checkpoint` where one is given."""
 
@@ -140,14 +154,9 @@ class EvaluateStep(SpaceStep):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProfileStep(SpaceStep, DeviceStep):
-    """`hwnas profile`: a latency table for each of the runtimes and numbers of `threads` (none: that of `profiling`).
+class ProfileStep(SpaceStep, DevicesStep):
+    """`hwnas profile`: a latency table for each device, runtime and number of `threads` (none: that of `profiling`)."""
 
-    Of `device`, of several `devices`, or of those of a `fleet`.
-    """
-
-    devices: tuple[str, ...] = ()
-    fleet: FleetConfig = field(default_factory=FleetConfig)
     threads: tuple[int, ...] = ()
     executor: ExecutorConfig = field(default_factory=ExecutorConfig)
 
@@ -170,14 +179,13 @@ class ImportTableStep(SpaceStep):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchStep(SpaceStep, DeviceStep):
-    """`hwnas search`: on `device`, or on several `devices` that have tables."""
+class SearchStep(SpaceStep, DevicesStep):
+    """`hwnas search`: on `device`, or on several devices that have tables."""
 
     accuracy: AccuracyConfig = field(default_factory=AccuracyConfig)
     latency: LatencyConfig = field(default_factory=LatencyConfig)
     checkpoint: str | None = None
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    devices: tuple[str, ...] = ()
     search: SearchConfig = field(default_factory=SearchConfig)
     executor: ExecutorConfig = field(default_factory=ExecutorConfig)
 
@@ -198,6 +206,7 @@ class OnboardStep(SpaceStep, DeviceStep):
 
     measurements: int = 10
     onboard: OnboardConfig = field(default_factory=OnboardConfig)
+    executor: ExecutorConfig = field(default_factory=ExecutorConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,8 +226,10 @@ class EvaluateLatencyStep(Step):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportStep(SpaceStep, DeviceStep):
+class ExportStep(SpaceStep, DevicesStep):
     """`hwnas export`: the networks of a search (`targets`), the network `arch`, or the torch module `module`.
+
+    Of a search's those for the devices, where several are given.
 
     `formats` and `precisions` that are empty: the runtimes' own, and those that the networks were searched for.
     """
@@ -254,7 +265,7 @@ class ValidateTableStep(DeviceStep):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ValidateStep(SpaceStep, DeviceStep):
+class ValidateStep(SpaceStep, DevicesStep):
     """`hwnas validate`: what was `exported` of `targets`, against the tables of `latency` and the test images."""
 
     checkpoint: str | None = None
@@ -262,6 +273,7 @@ class ValidateStep(SpaceStep, DeviceStep):
     exported: str | None = None
     latency: LatencyConfig = field(default_factory=LatencyConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    executor: ExecutorConfig = field(default_factory=ExecutorConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,8 +285,8 @@ class ReportStep(Step):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunStep(SpaceStep, DeviceStep):
-    """`hwnas run`: all steps from images to validated files.
+class RunStep(SpaceStep, DevicesStep):
+    """`hwnas run`: all steps from images to validated files, for each of the devices.
 
     `checkpoint`: what training starts from; None: fresh weights. `hours`: what the whole is to take; settings are then
     chosen to fit (see `hwnas.pipeline.plan.fit`), but for those that are `given`, by key, such as `data.image_size`.
@@ -303,8 +315,6 @@ class PipelineConfig(RunStep):
     space: Any = REQUIRED
     data: Any = REQUIRED
     accuracy: AccuracyConfig = field(default_factory=AccuracyConfig)
-    devices: tuple[str, ...] = ()
-    fleet: FleetConfig = field(default_factory=FleetConfig)
     threads: tuple[int, ...] = ()
     runtime: Any = ("onnxruntime", "litert")
     latency: LatencyConfig = field(default_factory=LatencyConfig)

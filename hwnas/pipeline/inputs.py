@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from hwnas.data import fashion_mnist
 from hwnas.data.config import DataConfig, FashionMnistConfig, ImageFolderConfig, describe
 from hwnas.data.image_stamp import images_stamp
-from hwnas.devices.config import DeviceConfig
-from hwnas.devices.profile import is_profile_file, profile_name, profile_path
+from hwnas.devices.profile import profile_name
 from hwnas.errors import StorageError
 from hwnas.executors.choose import open_executor
 from hwnas.executors.config import ExecutorConfig
@@ -42,7 +41,6 @@ __all__ = [
     "CHECKPOINT",
     "chosen_networks",
     "data_inputs",
-    "device_inputs",
     "input_path",
     "load_images",
     "load_network",
@@ -144,11 +142,11 @@ def load_images(
     return trained.preprocessed(data, config.images, say)
 
 
-def tables_of(config: DeviceStep, folder: Path) -> dict[str, Path]:
-    """Each runtime's latency table of the configured device in `folder`, whether it exists or not."""
+def tables_of(config: DeviceStep, device: str, folder: Path) -> dict[str, Path]:
+    """Each runtime's latency table of `device`, a profile's name or path, in `folder`, whether it exists or not."""
     settings = {runtime: replace(config.profiling, runtime=runtime).setting for runtime in config.runtimes}
-    device = profile_name(config.device.name)
-    return {runtime: table_path(folder, device, setting) for runtime, setting in settings.items()}
+    name = profile_name(device)
+    return {runtime: table_path(folder, name, setting) for runtime, setting in settings.items()}
 
 
 def table_files(path: Path) -> dict[str, Path]:
@@ -179,14 +177,6 @@ def data_inputs(config: DataConfig) -> dict[str, Any]:
     elif isinstance(config, FashionMnistConfig) and config.root:
         del values["root"]
         values["files"] = fashion_mnist.files_stamp(config.root)
-    return values
-
-
-def device_inputs(config: DeviceConfig) -> dict[str, Any]:
-    """What a step's inputs say of the device: how it is reached; of a profile of the user's own what it says."""
-    values: dict[str, Any] = to_plain(config)
-    if is_profile_file(config.name):
-        values |= {"name": profile_name(config.name), "profile": sha256_of_file(profile_path(config.name))}
     return values
 
 

@@ -12,10 +12,11 @@ import numpy as np
 from hwnas.errors import ConfigError, StorageError
 from hwnas.latency.fewshot.method import MIN_MEASUREMENTS
 from hwnas.pipeline.config import OnboardStep
-from hwnas.pipeline.inputs import device_inputs
+from hwnas.pipeline.inputs import writers
 from hwnas.pipeline.space import resolve_space
 from hwnas.pipeline.store.plain import to_plain
 from hwnas.pipeline.store.steps import files_digest, run_step, step_of
+from hwnas.pipeline.units import device_inputs
 from hwnas.progress import SILENT, Reporter
 
 __all__ = ["PREDICTOR", "MeasuredNetwork", "Onboarded", "onboard"]
@@ -98,10 +99,14 @@ def onboard(config: OnboardStep, folder: Path, reporter: Reporter = SILENT) -> O
         device = load_profile(config.device.name)
         device.check_runtime(settings.runtime, settings.precision)
         title = f"onboard: {device.name}, {settings.setting}, up to {config.measurements} networks of {space.name}"
-        with reporter.step(title) as progress, connect(device, config.device) as transport:
+        with (
+            reporter.step(title) as progress,
+            connect(device, config.device) as transport,
+            writers(config.executor, settings, space) as executor,
+        ):
             found = onboarding.onboard(
                 space, device, transport, settings, config.onboard, config.measurements, folder, config.seed, progress,
-                reporter.say,
+                reporter.say, executor,
             )  # fmt: skip
         predictor = found.session.predictor()
         facts: dict[str, Any] = {

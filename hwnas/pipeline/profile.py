@@ -11,16 +11,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hwnas.devices.fleet import Unit, check_units, read_fleet
-from hwnas.devices.profile import load_profile
-from hwnas.errors import ConfigError
+from hwnas.devices.fleet import Unit
 from hwnas.executors.choose import open_executor
 from hwnas.latency.tables.table import LatencyTable
 from hwnas.pipeline.config import ProfileStep
-from hwnas.pipeline.inputs import device_inputs, writers
+from hwnas.pipeline.inputs import writers
 from hwnas.pipeline.space import resolve_space
 from hwnas.pipeline.store.plain import optional, to_plain
 from hwnas.pipeline.store.steps import run_step, step_of
+from hwnas.pipeline.units import by_model, names_of, units_inputs, units_of
 from hwnas.progress import SILENT, Reporter, part
 
 if TYPE_CHECKING:
@@ -101,17 +100,17 @@ def profile(config: ProfileStep, folder: Path, reporter: Reporter = SILENT) -> P
     ['onnxruntime', 'litert']
     """
     space = resolve_space(config)
-    units = _units(config)
+    units = units_of(config)
     inputs: dict[str, Any] = {
         "space": space.config(),
-        "device": device_inputs(units[0].device),
+        **units_inputs(units),
         "runtimes": list(config.runtimes),
         "profiling": to_plain(config.profiling),
     }
     if config.threads:
         inputs["threads"] = list(config.threads)
     if len(units) > 1:
-        inputs |= {"units": [device_inputs(unit.device) for unit in units], "tolerance": config.fleet.tolerance}
+        inputs["tolerance"] = config.fleet.tolerance
 
     def work() -> Profiled:
         from hwnas.profiling.build import TableWork
@@ -119,13 +118,12 @@ def profile(config: ProfileStep, folder: Path, reporter: Reporter = SILENT) -> P
         started = time.monotonic()
         is_alone = len(units) == 1 and units[0].host is None
         measure = partial(_alone if is_alone else _together, config, units, reporter)
-        profiles = {unit.profile.name: unit.profile for unit in units}
         made: list[TableWork] = []
         # One setting after another: a device measures one at a time, and tables of one setting share their models.
         for settings in config.settings_measured:
             works = [
-                TableWork(space, device, settings, folder, config.seed, folder / _MODELS)
-                for device in profiles.values()
+                TableWork(space, own[0].profile, settings, folder, config.seed, folder / _MODELS)
+                for own in by_model(units).values()
             ]
             with ExitStack() as opened:
                 for one in works:
@@ -139,24 +137,6 @@ def profile(config: ProfileStep, folder: Path, reporter: Reporter = SILENT) -> P
         return Profiled(**{**top, "elapsed_s": round(time.monotonic() - started, 2)}, tables=tuple(entries))
 
     return run_step("profile", folder, inputs, config.seed, Profiled, work, reporter.say)
-
-
-def _units(config: ProfileStep) -> tuple[Unit, ...]:
-    """The devices that are asked for."""
-    if config.fleet.file is not None:
-        if config.devices:
-            raise ConfigError("fleet and devices: give one of them: a fleet's file says which devices there are")
-        return read_fleet(config.fleet.file, config.device)
-    if not config.devices:
-        return (Unit(config.device, load_profile(config.device.name)),)
-    if config.device.address or config.device.transport:
-        raise ConfigError(
-            "device.address, device.transport: of which of several devices? give fleet=FILE, which says how each is"
-            " reached (docs/scale.md), or a profile of your own to each"
-        )
-    units = tuple(Unit(replace(config.device, name=name), load_profile(name)) for name in config.devices)
-    check_units(units, "devices")
-    return units
 
 
 def _alone(config: ProfileStep, units: Sequence[Unit], reporter: Reporter, works: Sequence[TableWork]) -> None:
@@ -179,15 +159,14 @@ def _together(config: ProfileStep, units: Sequence[Unit], reporter: Reporter, wo
     from hwnas.profiling.fleet import measure_tables
 
     open_works = [work for work in works if work.finished is None]
-    of_model = {
-        work.device.name: [unit for unit in units if unit.profile.name == work.device.name] for work in open_works
-    }
-    models = ", ".join(f"{len(own)} × {name}" for name, own in of_model.items())
-    with reporter.step(_title(open_works[0], models)) as progress:
+    known = by_model(units)
+    of_model = {work.device.name: known[work.device.name] for work in open_works}
+    busy = [unit for own in of_model.values() for unit in own]
+    with reporter.step(_title(open_works[0], names_of(busy))) as progress:
         for number, work in enumerate(open_works):
             with writers(config.executor, work.config, work.space) as executor:
                 work.models.write(part(progress_of_writing(progress), number, len(open_works)), executor)
-        workers = replace(config.executor, workers=sum(map(len, of_model.values())))
+        workers = replace(config.executor, workers=len(busy))
         with open_executor(workers if config.executor.kind == "local" else config.executor) as executor:
             found = measure_tables(
                 executor, open_works, of_model, config.fleet.tolerance, reporter.say, progress_of_measuring(progress)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -154,13 +155,24 @@ def collect(run_folder: Path) -> RunResult:
         elapsed_s=sum(seconds.values()),
         version=__version__,
         provenance={
-            "versions": {"hwnas": __version__, "Python": platform.python_version()}
-            | {entry.runtime: entry.runtime_version for entry in profile.tables},
+            "versions": {"hwnas": __version__, "Python": platform.python_version()} | _versions(profile.tables),
             "machine": {"system": platform.platform(), "processor": platform.processor() or platform.machine()},
             "seconds": seconds,
         },
         plan=_plan(run_folder),
     )
+
+
+def _versions(tables: Sequence[TableSummary]) -> dict[str, str]:
+    """Of each runtime; where devices have several of one, of each device's."""
+    found: dict[str, dict[str, str]] = {}
+    for entry in tables:
+        found.setdefault(entry.runtime, {})[entry.device] = entry.runtime_version
+    return {
+        runtime if len(set(own.values())) == 1 else f"{runtime} on {device}": version
+        for runtime, own in found.items()
+        for device, version in own.items()
+    }
 
 
 def _plan(run_folder: Path) -> tuple[PlannedStep, ...]:

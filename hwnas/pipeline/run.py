@@ -145,8 +145,8 @@ def _ahead(settings: Mapping[str, Any], before: Mapping[str, Any], folder: Path,
     """
     ahead: list[str] = []
     for name in names:
-        own = {field.name for field in fields(ORDER[name][0])} & settings.keys()
-        changed = any(before.get(key) != settings[key] for key in own)
+        own = {field.name for field in fields(ORDER[name][0])} & (settings.keys() | before.keys())
+        changed = any(before.get(key) != settings.get(key) for key in own)
         reads = set(_READS.get(name, names[: names.index(name)]))
         if changed or reads & set(ahead) or not (folder / name / "result.json").exists():
             ahead.append(name)

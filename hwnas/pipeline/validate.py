@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,25 +11,23 @@ import numpy as np
 
 from hwnas.errors import StorageError
 from hwnas.export.signature import Port, fed_shape
-from hwnas.latency.tables.table import read_table
 from hwnas.pipeline.config import ValidateStep
 from hwnas.pipeline.export.result import Exported, ExportedFile
 from hwnas.pipeline.inputs import (
     chosen_networks,
     data_inputs,
-    device_inputs,
     input_path,
     load_images,
     load_network,
-    table_files,
-    tables_of,
     trained_checkpoint,
 )
+from hwnas.pipeline.on_device import DeviceFile, Devices, latencies_on_devices, of_asked_devices
 from hwnas.pipeline.predictions import class_labels, write_pictures, write_predictions
 from hwnas.pipeline.search.result import SearchEntry
 from hwnas.pipeline.space import resolve_space
 from hwnas.pipeline.store.plain import optional, to_plain
 from hwnas.pipeline.store.steps import files_digest, read_result_as, run_step, step_of
+from hwnas.pipeline.units import units_inputs, units_of
 from hwnas.progress import SILENT, Progress, Reporter, no_progress
 from hwnas.spaces import Space
 
@@ -38,7 +36,6 @@ if TYPE_CHECKING:
 
     from hwnas.data.load import ImageData
     from hwnas.export.check.predict import Predictions
-    from hwnas.profiling.validate import MeasuredNetwork
 
 __all__ = ["Validated", "ValidatedTarget", "validate"]
 
@@ -53,6 +50,7 @@ class ValidatedTarget:
     The balanced ones are means over the classes. `finetuned`: it has weights of its own. `parity_max_abs`: the file's
     largest difference from torch. `predictions`: a CSV file of the step's folder, a row a test image, of what the file
     answers in its runtime on this machine (see `hwnas.pipeline.predictions`); None in older results, as those are.
+    `unit`: which of a fleet's devices of one model measured it; None where there is one.
     """
 
     id: str
@@ -84,6 +82,7 @@ class ValidatedTarget:
     balanced_accuracy_torch: float | None = optional()
     balanced_accuracy_exported: float | None = optional()
     predictions: str | None = optional()
+    unit: str | None = optional()
 
 
 @dataclass(frozen=True)
@@ -122,9 +121,10 @@ def validate(config: ValidateStep, folder: Path, reporter: Reporter = SILENT) ->
     >>> validated.to_frame().set_index("id")["accuracy_exported"].between(0, 1).all().item()
     True
     """
-    space = resolve_space(config)
+    space, units = resolve_space(config), units_of(config)
     checkpoint = trained_checkpoint(config.checkpoint, config, folder)
     chosen, selected = chosen_networks(config.targets, config, folder, SearchEntry)
+    selected = of_asked_devices(selected, units, chosen, reporter.note)
     exported = input_path(config.exported, folder, "export", "", "exported")
     files = _files_of(selected, read_result_as(Exported, exported / "result.json").files)
     if missing := [target.id for target in selected if target.id not in files]:
@@ -133,24 +133,28 @@ def validate(config: ValidateStep, folder: Path, reporter: Reporter = SILENT) ->
             f" {chosen}, without formats and precisions or with those"
         )
     models = {target.id: exported / files[target.id].path for target in selected}
-    tables = tables_of(config, input_path(config.latency.path, folder, "profile", "", "latency.path"))
-    read = {f"{runtime} {role}": file for runtime, path in tables.items() for role, file in table_files(path).items()}
+    devices = Devices.of(config, units, input_path(config.latency.path, folder, "profile", "", "latency.path"))
+    read = devices.files
     read |= {f"checkpoint of {target.id}": Path(target.checkpoint) for target in selected if target.checkpoint}
     inputs = {
         "space": space.config(),
         "data": data_inputs(config.images),
         "measure": to_plain(config.evaluation.measure),
-        "device": device_inputs(config.device),
+        **units_inputs(units),
         "profiling": to_plain(config.profiling),
         "files": files_digest({"checkpoint": checkpoint, "chosen networks": chosen, **models, **read}),
     }
 
     def work() -> Validated:
-        shapes = {target.id: fed_shape([Port.of(one) for one in files[target.id].inputs]) for target in selected}
-        latencies = _measure_latencies(config, space, tables, selected, models, shapes, folder, reporter)
+        fed = {
+            target.id: DeviceFile(models[target.id], fed_shape([Port.of(one) for one in files[target.id].inputs]))
+            for target in selected
+        }
+        latencies = latencies_on_devices(config, space, devices, selected, fed, folder, reporter)
         data = load_images(config, space, reporter.note, checkpoint)
         with reporter.step(f"validate: accuracy of {len(selected)} files on {len(data.test)} test images") as progress:
-            predicted = _predictions_of_files(selected, models, data, progress)
+            digests = {target.id: files[target.id].sha256 for target in selected}
+            predicted = _predictions_of_files(selected, models, digests, data, progress)
             files_of_predictions = write_predictions(folder, predicted, data)
             write_pictures(folder, files_of_predictions, data)
         accuracy = _accuracy_of_networks(config, space, checkpoint, selected, data, reporter)
@@ -164,11 +168,8 @@ def validate(config: ValidateStep, folder: Path, reporter: Reporter = SILENT) ->
                 budget=target.budget,
                 budget_ms=target.budget_ms,
                 predicted_ms=target.latency_ms,
-                measured_ms=latencies[target.id].measured_ms,
-                drift=latencies[target.id].drift,
-                p10_ms=latencies[target.id].p10_ms,
-                p90_ms=latencies[target.id].p90_ms,
-                samples=latencies[target.id].samples,
+                **asdict(latencies[target.id][0]),
+                unit=latencies[target.id][1],
                 accuracy_predicted=target.accuracy_predicted,
                 **asdict(accuracy[target.id]),
                 accuracy_exported=predicted[target.id].accuracy,
@@ -194,50 +195,26 @@ def _files_of(selected: Sequence[SearchEntry], files: Sequence[ExportedFile]) ->
     return {file.id: file for file in files if (file.id, file.runtime, file.precision) in wanted}
 
 
-def _measure_latencies(
-    config: ValidateStep,
-    space: Space,
-    tables: Mapping[str, Path],
+def _predictions_of_files(
     selected: Sequence[SearchEntry],
     models: Mapping[str, Path],
-    shapes: Mapping[str, tuple[Any, ...]],
-    folder: Path,
-    reporter: Reporter,
-) -> dict[str, MeasuredNetwork]:
-    from hwnas.devices.connect import connect
-    from hwnas.devices.profile import load_profile
-    from hwnas.profiling.validate import measure_networks
-
-    device = load_profile(config.device.name)
-    found: dict[str, MeasuredNetwork] = {}
-    for runtime, path in tables.items():
-        mine = {target.id: models[target.id] for target in selected if target.runtime == runtime}
-        if not mine:
-            continue
-        settings = replace(config.profiling, runtime=runtime)
-        title = f"validate: latency of {len(mine)} files on {device.name}, {settings.setting}"
-        with reporter.step(title) as progress, connect(device, config.device) as transport:
-            fed = {name: shapes[name] for name in mine}
-            found |= measure_networks(
-                mine, read_table(path), space, transport, settings, folder, config.seed, progress, fed
-            )
-    return found
-
-
-def _predictions_of_files(
-    selected: Sequence[SearchEntry], models: Mapping[str, Path], data: ImageData, progress: Progress
+    digests: Mapping[str, str],
+    data: ImageData,
+    progress: Progress,
 ) -> dict[str, Predictions]:
+    """Those of each file; files that are the same byte for byte, as of a network that devices share, are run once."""
     from hwnas.export.check.feed import PixelFeed
     from hwnas.export.check.predict import predict
     from hwnas.export.formats import format_of_file
 
-    found = {}
+    found: dict[str, Predictions] = {}
     for number, target in enumerate(selected):
         progress(number / len(selected), target.id)
-        path = models[target.id]
-        run = format_of_file(path).load_runner(path)
-        found[target.id] = predict(run, PixelFeed(data.test, target.arch["r"], data.preprocessing))
-    return found
+        path, digest = models[target.id], digests[target.id]
+        if digest not in found:
+            run = format_of_file(path).load_runner(path)
+            found[digest] = predict(run, PixelFeed(data.test, target.arch["r"], data.preprocessing))
+    return {target.id: found[digests[target.id]] for target in selected}
 
 
 def _accuracy_of_networks(

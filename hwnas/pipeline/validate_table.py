@@ -11,9 +11,10 @@ from hwnas.errors import ConfigError, TableError
 from hwnas.latency.tables.table import LatencyTable, read_table
 from hwnas.pipeline.asked import refuse_others
 from hwnas.pipeline.config import ValidateTableStep
-from hwnas.pipeline.inputs import device_inputs, table_files, writers
+from hwnas.pipeline.inputs import table_files, writers
 from hwnas.pipeline.store.plain import to_plain
 from hwnas.pipeline.store.steps import files_digest, run_step, step_of
+from hwnas.pipeline.units import device_inputs
 from hwnas.profiling.config import ProfilingConfig
 from hwnas.progress import SILENT, Reporter
 from hwnas.spaces import space_from_dict

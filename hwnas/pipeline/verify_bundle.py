@@ -9,8 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hwnas.devices.fleet import Unit
 from hwnas.devices.profile import load_profile
 from hwnas.errors import ConfigError, DeviceError
+from hwnas.executors.config import ExecutorConfig
 from hwnas.export.bundle.verify import GoldenCheck, verify_files, verify_golden
 from hwnas.export.signature import Port, fed_shape
 from hwnas.pipeline.asked import refuse_others
@@ -84,12 +86,14 @@ def _latency(
         return {**_NOT_MEASURED, "reason": "verify.latency=false"}
     if "device.name" not in asked:
         config = replace(config, device=replace(config.device, name=manifest.device))
-    device = load_profile(config.device.name).name
+    unit = Unit(config.device, load_profile(config.device.name))
+    device = unit.profile.name
     shape = fed_shape([Port.of(one) for one in manifest.inputs])
     own = manifest.latency["threads"] or config.profiling.threads
     threads = config.profiling.threads if "profiling.threads" in asked else own
     timed = TimedFile("model", model, device, manifest.runtime, threads, shape)
-    (found,) = measure_latencies(config.device, config.profiling, [timed], work, config.seed, reporter).values()
+    measured_by = config.profiling, [timed], work, config.seed, reporter, ExecutorConfig()
+    (found,) = measure_latencies([unit], *measured_by).values()
     then, now = manifest.latency["median_ms"], found.median_ms
     if now is None and any(key.startswith("device.") for key in asked):
         raise DeviceError(f"{device} was asked for, and can't be measured: {found.reason}")

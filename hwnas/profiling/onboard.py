@@ -14,7 +14,8 @@ import numpy as np
 from hwnas.devices.profile import DeviceProfile
 from hwnas.devices.transport import Transport
 from hwnas.errors import ArchError, ConfigError, DeviceError, TableError
-from hwnas.files import packaged
+from hwnas.executors.executor import Executor
+from hwnas.files import packaged, sha256_of_json
 from hwnas.latency.config import OnboardConfig
 from hwnas.latency.fewshot.calibration import taught_prior
 from hwnas.latency.fewshot.hypotheses import ALONE, KINDS
@@ -26,6 +27,7 @@ from hwnas.profiling.agent import REFERENCE
 from hwnas.profiling.config import ProfilingConfig
 from hwnas.profiling.journal import Journal
 from hwnas.profiling.measure import measure_models
+from hwnas.profiling.models import write_models
 from hwnas.profiling.networks import input_shape, networks_at_most, reference_network, spread_networks
 from hwnas.profiling.runtimes import model_writer, runtime_named
 from hwnas.progress import Progress, no_progress
@@ -100,11 +102,13 @@ def onboard(
     seed: int,
     progress: Progress,
     say: Callable[[str], None],
+    executor: Executor | None = None,
 ) -> Onboarded:
     """Measure up to `measurements` networks of `space`, each where it teaches most, and return what was learnt.
 
     A space with fewer networks than candidates or checks are asked for gives all that it has. What was measured before
-    a kill is in journals below `folder` and is not measured again. Raises DataError for too few measurements,
+    a kill is in journals below `folder` and is not measured again. Networks that are measured together are written with
+    `executor`, or one after another. Raises DataError for too few measurements,
     ConfigError for more than there are candidates, DeviceError where the device refuses a network.
     """
     started = time.monotonic()
@@ -113,7 +117,7 @@ def onboard(
     prior, taught_by = prior_for(space, candidates, Path(config.tables) if config.tables else None, rng)
     say(_knowledge(taught_by))
     session = FewShotSession(space, prior, candidates)
-    meter = _DeviceMeter(space, device, transport, settings, folder / ".work", seed)
+    meter = _DeviceMeter(space, device, transport, settings, folder / ".work", seed, executor)
     chosen: list[int] = []
     latency_ms: list[float] = []
     while session.measured < measurements:
@@ -192,19 +196,20 @@ class _DeviceMeter:
         settings: ProfilingConfig,
         work: Path,
         seed: int,
+        executor: Executor | None,
     ) -> None:
         self._space, self._transport, self._settings = space, transport, settings
-        self._work, self._seed = work, seed
+        self._work, self._seed, self._executor = work, seed, executor
         self._writer = model_writer(settings, device.tvm_target)
         self._suffix = runtime_named(settings.runtime).suffix
-        self._reference = self._write("reference", reference_network(space))
+        (self._reference,) = self._written({REFERENCE: reference_network(space)}).values()
         self._reference_ms: float | None = None
         self._calls = 0
         self.facts: dict[str, Any] = {}
 
     def measure(self, genotypes: Sequence[Genotypes]) -> list[float]:
         """The latency of each network, in ms."""
-        models = {f"n{self._calls}_{i}": self._write(f"n{self._calls}_{i}", g) for i, g in enumerate(genotypes)}
+        models = self._written({f"n{self._calls}_{number}": one for number, one in enumerate(genotypes)})
         identity = {
             "space": self._space.config(), "seed": self._seed, "setting": self._settings.setting,
             "networks": [genotype.tolist() for genotype in genotypes], "reference_ms": self._reference_ms,
@@ -226,6 +231,15 @@ class _DeviceMeter:
         named = zip([REFERENCE, *models], [reference_network(self._space), *genotypes], strict=True)
         return {name: input_shape(self._space.operators_of(g)[0], self._settings.batch) for name, g in named}
 
-    def _write(self, name: str, genotype: Genotypes) -> Path:
-        operators = self._space.operators_of(genotype)
-        return self._writer(operators, self._work / f"{name}{self._suffix}", self._seed)
+    def _written(self, genotypes: Mapping[str, Genotypes]) -> dict[str, Path]:
+        """The networks' files; one that a killed run wrote of the same network stays."""
+        paths = {name: self._path(name, genotype) for name, genotype in genotypes.items()}
+        models = {paths[name]: self._space.operators_of(genotype) for name, genotype in genotypes.items()}
+        # A worker takes longer to start than one file to be written here.
+        executor = self._executor if len(models) > 1 else None
+        write_models(models, self._writer, self._seed, no_progress, executor)
+        return paths
+
+    def _path(self, name: str, genotype: Genotypes) -> Path:
+        of = [genotype.tolist(), self._seed, self._settings.setting]
+        return self._work / f"{name}-{sha256_of_json(of)[:16]}{self._suffix}"

@@ -20,7 +20,7 @@ from matplotlib.ticker import (
 )
 from numpy.typing import NDArray
 
-from hwnas.report.predicted import Predicted, predicted_of
+from hwnas.report.predicted import Predicted, distinct_predictions, predicted_of
 from hwnas.report.shape import Result
 from hwnas.report.style import BLUE, GREEN, GREY, INK, ORANGE, RED, figure, percent, style, write
 
@@ -52,12 +52,12 @@ _SHADES = LinearSegmentedColormap.from_list("shades", ["#FFFFFF", "#9CC7E2", BLU
 
 def draw_predictions(result: Result, folder: Path) -> dict[str, Path]:
     """The plots of `result["predictions"]`, name to PNG in `folder`; none where there are no predictions."""
-    entries = result.get("predictions") or []
+    entries = distinct_predictions(result)
     if not entries:
         return {}
     classes, plots = result["classes"], {}
     shown = predicted_of(entries, len(classes))[:MATRICES]
-    titles = [_title(result["targets"][entry["target"]]) for entry in entries]
+    titles = [_title([result["targets"][number] for number in entry["targets"]]) for entry in entries]
     for entry, one, title in zip(entries, shown, titles, strict=False):
         name = confusion_name(entry)
         plots[name] = plot_confusion(one, classes, title, folder / f"{name}.png")
@@ -171,5 +171,7 @@ def _number(count: int) -> str:
     return str(count) if count < 10_000 else f"{count / 1000:.0f}k"
 
 
-def _title(target: Mapping[str, Any]) -> str:
-    return f"{target['runtime']} on {target['device']}, {target['budget_ms']:.3g} ms"
+def _title(targets: Sequence[Mapping[str, Any]]) -> str:
+    first, *others = targets
+    more = f" and {len(others)} more device{'s' if len(others) > 1 else ''}" if others else ""
+    return f"{first['runtime']} on {first['device']}, {first['budget_ms']:.3g} ms{more}"

@@ -12,7 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Confused", "Predicted", "balanced_of", "is_imbalanced", "predicted_of", "shown_images"]
+__all__ = [
+    "Confused",
+    "Predicted",
+    "balanced_of",
+    "distinct_predictions",
+    "is_imbalanced",
+    "predicted_of",
+    "shown_images",
+]
 
 Ints = NDArray[np.int64]
 
@@ -119,8 +127,30 @@ class Predicted:
         return int(np.flatnonzero(mine)[0]) if mine.any() else None
 
 
-def predicted_of(entries: Sequence[Mapping[str, Any]], classes: int) -> list[Predicted]:
-    """Of `result["predictions"]` (see `shape`)."""
+def distinct_predictions(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """`result["predictions"]` (see `shape`), each with `targets`: its own, and those of other devices whose file in the
+    same runtime gives the same answers. A network that several devices chose is shown once.
+    """
+    found: list[dict[str, Any]] = []
+    for entry in result.get("predictions") or []:
+        target = result["targets"][entry["target"]]
+        for one in found:
+            others = [result["targets"][number] for number in one["targets"]]
+            is_new_device = target["device"] not in {other["device"] for other in others}
+            if is_new_device and target["runtime"] == others[0]["runtime"] and _is_equal(one, entry):
+                one["targets"].append(entry["target"])
+                break
+        else:
+            found.append({**entry, "targets": [entry["target"]]})
+    return found
+
+
+def _is_equal(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return all(one[key] == other[key] for key in ("predicted", "probability"))  # of the same images, as all are
+
+
+def predicted_of(entries: Sequence[Mapping[str, Any]], classes: int, files: int = 0) -> list[Predicted]:
+    """Of entries of `result["predictions"]` (see `shape`), which has so many `files` (0: these)."""
     return [
         Predicted(
             entry["image"],
@@ -128,7 +158,7 @@ def predicted_of(entries: Sequence[Mapping[str, Any]], classes: int) -> list[Pre
             np.array(entry["predicted"], dtype=np.int64),
             np.array(entry["probability"], dtype=np.float64),
             classes,
-            len(entries),
+            files or len(entries),
         )
         for entry in entries
     ]

@@ -12,7 +12,7 @@ import numpy as np
 
 from hwnas.errors import StorageError
 from hwnas.report.class_plots import MATRICES, SIZES, confusion_name
-from hwnas.report.predicted import Predicted, balanced_of, predicted_of, shown_images
+from hwnas.report.predicted import Predicted, balanced_of, distinct_predictions, predicted_of, shown_images
 from hwnas.report.shape import Result
 
 __all__ = ["predicted_part"]
@@ -30,18 +30,19 @@ def predicted_part(
     """`files`, `classes` (rows, the hardest first), `sizes` (a plot or None), how many `matrices` and test `images`;
     None without predictions. `targets` and `plots` are as the page shows them, `pictures` the files of images.
     """
-    entries = result.get("predictions") or []
+    entries = distinct_predictions(result)
     if not entries:
         return None
-    names, found = result["classes"], predicted_of(entries, len(result["classes"]))
+    names = result["classes"]
+    found = predicted_of(entries, len(names), len(result["predictions"]))
     needed = {found[0].images[row] for row in shown_images(found)}
     drawn = {name: _picture(path) for name, path in pictures.items() if name in needed}
     return {
         "files": [
-            _file(targets[entry["target"]], one, names, drawn, plots.get(confusion_name(entry)))
+            _file(_targets(entry, targets), one, names, drawn, plots.get(confusion_name(entry)))
             for entry, one in zip(entries, found, strict=True)
         ],
-        "columns": [targets[entry["target"]] for entry in entries[:MATRICES]],
+        "columns": [_targets(entry, targets) for entry in entries[:MATRICES]],
         "classes": _classes(result, found[:MATRICES], names),
         "sizes": plots.get(SIZES),
         "matrices": MATRICES,
@@ -49,8 +50,12 @@ def predicted_part(
     }
 
 
+def _targets(entry: Mapping[str, Any], targets: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [targets[number] for number in entry["targets"]]
+
+
 def _file(
-    target: Mapping[str, Any], one: Predicted, names: Sequence[str], drawn: Mapping[str, str], matrix: Any
+    targets: Sequence[Mapping[str, Any]], one: Predicted, names: Sequence[str], drawn: Mapping[str, str], matrix: Any
 ) -> dict[str, Any]:
     def tile(row: int) -> dict[str, Any]:
         image, share = one.images[row], float(one.probability[row])
@@ -69,7 +74,7 @@ def _file(
         "typical": "Right, as is typical of their classes",
     }
     return {
-        "target": target,
+        "targets": targets,
         "accuracy": float(one.matrix.diagonal().sum() / len(one.images)),
         "balanced": balanced_of(one.recall),
         "groups": [(headings[kind], [tile(row) for row in rows]) for kind, rows in one.examples().items() if rows],

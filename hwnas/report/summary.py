@@ -40,17 +40,27 @@ def target_row(target: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def summary_of(result: Result, targets: list[dict[str, Any]]) -> dict[str, Any]:
-    """Counts, bests and means over `targets`, as `target_row` gives them; `best` is the most accurate that holds."""
+    """Counts, bests and means over `targets`, as `target_row` gives them; `best` are the most accurate that hold, one a
+    device, and `without` the devices that have none.
+    """
     verified = [target for target in targets if target["met"] is not None]
     errors = [abs(target["prediction_error"]) for target in verified]
     accuracies = [target["accuracy_torch"] for target in targets if target["accuracy_torch"] is not None]
     holding = [target for target in verified if target["met"] and target["accuracy"] is not None]
+    devices = list(dict.fromkeys(target["device"] for target in targets))
+    best = {
+        device: max((one for one in holding if one["device"] == device), key=lambda target: target["accuracy"])
+        for device in devices
+        if any(one["device"] == device for one in holding)
+    }
     return {
         "targets": len(targets),
         "verified": len(verified),
         "met": sum(target["met"] for target in verified),
         "missed": [target for target in verified if not target["met"]],
-        "best": max(holding, key=lambda target: target["accuracy"], default=None),
+        "best": list(best.values()),
+        "without": [device for device in devices if verified and device not in best],
+        "devices": len(devices),
         "worst_error": max(errors, default=None),
         "best_accuracy": max(accuracies, default=None),
         "search_gain": _mean_gain(targets, "accuracy_inherited", "accuracy_random"),

@@ -18,8 +18,9 @@ from hwnas.data.config import DataDescription, FashionMnistConfig, ImageFolderCo
 from hwnas.data.load import ImageData, load_data
 from hwnas.devices.config import DeviceConfig
 from hwnas.errors import CheckpointError
-from hwnas.pipeline.inputs import data_inputs, device_inputs
+from hwnas.pipeline.inputs import data_inputs
 from hwnas.pipeline.trained_on import TrainedOn, read_trained_on
+from hwnas.pipeline.units import device_inputs
 from hwnas.progress import no_progress
 from hwnas.training.checkpoint import read_checkpoint, write_checkpoint
 from tests.data.trees import make_tree

@@ -113,10 +113,25 @@ def test_numbers_are_shown_in_three_digits(shown: str, expected: str) -> None:
 
 def test_the_verdict_names_what_is_over_its_budget(large_result: dict[str, Any], tmp_path: Path) -> None:
     source = write_report(large_result, {}, tmp_path / "report.html").read_text(encoding="utf-8")
-    verdict = " ".join(re.sub("<[^>]+>", "", source[source.index('class="verdict">') + 16 :]).split()[:200])
+    verdict = " ".join(re.sub("<[^>]+>", "", source[source.index('class="verdict">') + 16 :]).split()[:250])
     assert verdict.startswith("48 of 50 files hold their latency budget; 1 not measured.")
     assert "Over it: onnxruntime on board-2, 2.00 ms for 0.360 ms." in verdict
-    assert "The most accurate that holds its budget, export/onnxruntime-0.55ms.onnx, gets" in verdict
+    assert "The most accurate that holds its budget" not in verdict
+    best = re.findall(r"(board-\d+): (\S+), ([\d.]+) % of the test images, ([\d.]+) of its ([\d.]+) ms", verdict)
+    assert [device for device, *_ in best] == [f"board-{number}" for number in range(1, 11)]
+    assert {file for _, file, *_ in best} == {"export/onnxruntime-0.55ms.onnx"}
+    assert all(float(latency) <= 1.05 * float(budget) for *_, latency, budget in best)
+
+
+def test_a_device_without_a_file_that_holds_is_named(large_result: dict[str, Any], tmp_path: Path) -> None:
+    for target in large_result["targets"][5:10]:
+        target["measured_ms"] = 9.0
+    source = write_report(large_result, {}, tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<li>None: <strong><bdi>board-2</bdi></strong></li>" in source
+    one = large_result | {"targets": large_result["targets"][:1]}
+    source = write_report(one, {}, tmp_path / "one.html").read_text(encoding="utf-8")
+    assert "The most accurate that holds its budget" in source
+    assert 'class="best"' not in source
 
 
 def test_figures_that_are_not_finite_count_as_missing(result: dict[str, Any], tmp_path: Path) -> None:

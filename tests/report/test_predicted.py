@@ -14,7 +14,14 @@ from hwnas.errors import StorageError
 from hwnas.report.class_plots import short_names
 from hwnas.report.html import write_report
 from hwnas.report.plots import draw_all
-from hwnas.report.predicted import Predicted, balanced_of, is_imbalanced, predicted_of, shown_images
+from hwnas.report.predicted import (
+    Predicted,
+    balanced_of,
+    distinct_predictions,
+    is_imbalanced,
+    predicted_of,
+    shown_images,
+)
 
 NAMES = ["<b>a</b>", "çà 中文", "x" * 90, "{{ 7 * 7 }}"]
 
@@ -156,6 +163,31 @@ def test_pages_of_many_files_stay_small(large_result: dict[str, Any], tmp_path: 
     assert text.count('class="card answers"') == 50
     assert text.count("Confusion matrix") == 8
     assert "of 50 files the first 8 have a matrix and a column" in text
+
+
+def test_a_network_that_several_devices_chose_is_shown_once(result: dict[str, Any], tmp_path: Path) -> None:
+    shown = with_predictions(result, ["a", "b", "c"], 60)
+    alone = len(distinct_predictions(shown))
+    assert alone == 4
+    # The same answers on another device are the same network; of one device they are shown for each budget.
+    on_board = [{**target, "device": "board"} for target in shown["targets"][:2]]
+    shown["targets"] = [*shown["targets"], *on_board]
+    shown["predictions"] = [
+        *shown["predictions"],
+        *({**one, "target": n} for n, one in enumerate(shown["predictions"][:2], 4)),
+    ]
+    shown["predictions"][1] = {**shown["predictions"][0], "target": 1}
+    entries = distinct_predictions(shown)
+    assert [entry["targets"] for entry in entries] == [[0, 4], [1], [2], [3], [5]]
+    pictures = pictures_of(shown, tmp_path / "pictures")
+    plots = draw_all(shown, tmp_path)
+    assert sorted(name for name in plots if name.startswith("confusion")) == [f"confusion-{n}" for n in (1, 2, 3, 4, 6)]
+    text = write_report(shown, plots, tmp_path / "report.html", None, pictures).read_text(encoding="utf-8")
+    assert text.count('class="card answers"') == 5
+    assert "no picture" not in text
+    heading = re.search(r'card answers">\s*<h3>(.*?)</h3>', text)
+    assert heading is not None
+    assert re.sub("<.*?>", "", heading[1]).startswith("onnxruntime on local, 0.320 ms; on board, 0.320 ms")
 
 
 def test_without_pictures_and_without_predictions(result: dict[str, Any], tmp_path: Path) -> None:

@@ -30,7 +30,9 @@ COLUMNS = (
 
 def run(config: PipelineConfig, folder: Path) -> None:
     if config.table is not None:
-        if given := [key for key in ("checkpoint", "targets", "exported") if getattr(config, key) is not None]:
+        given = [key for key in ("checkpoint", "targets", "exported") if getattr(config, key) is not None]
+        given += [key for key, value in (("devices", config.devices), ("fleet", config.fleet.file)) if value]
+        if given:
             raise ConfigError(f"table and {given[0]}: table=FILE checks a latency table alone: leave one of them out")
         validate_table.run(config, folder)
         return

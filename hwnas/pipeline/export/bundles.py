@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hwnas.devices.fleet import Unit
 from hwnas.export.formats import model_format
 from hwnas.export.signature import fed_shape
 from hwnas.files import locked
@@ -18,7 +19,9 @@ from hwnas.pipeline.export.result import ExportedFile
 from hwnas.pipeline.export.subjects import Source
 from hwnas.pipeline.latencies import MeasuredLatency, TimedFile, measure_latencies
 from hwnas.pipeline.preflight import check_folders
+from hwnas.pipeline.store.folders import step_folder
 from hwnas.pipeline.store.plain import to_plain
+from hwnas.pipeline.units import left_out_units
 from hwnas.progress import Reporter
 
 if TYPE_CHECKING:
@@ -31,39 +34,43 @@ _STATE = "state"
 
 def export_files(
     config: ExportStep,
+    units: Sequence[Unit],
     planned: Sequence[PlannedFile],
     source: Source,
     folder: Path,
     reporter: Reporter,
 ) -> list[ExportedFile]:
-    """What was written, in the order of `planned`.
+    """What was written, in the order of `planned`. `units`: the devices that are asked for.
 
     Raises ExportError for the first file that fails, StorageError where another process exports into `folder`.
     """
     check_folders(list(dict.fromkeys(folder / file.folder.parent for file in planned)))
     state = folder / _STATE
     entries: list[ExportedFile] = []
-    preflight_networks(config, planned, source, reporter)
+    preflight_networks(config, units, planned, source, reporter)
     with locked(state / "lock"):
         examples = source.examples
-        checked = checked_files(config, planned, source, state, reporter)
+        checked = checked_files(config, units, planned, source, state, reporter)
         if config.module is not None:
             for note in dict.fromkeys(note for one in checked.values() for note in one.notes):
                 reporter.say(f"export: {note}")
             tell_of_files(planned, {key: one.preflight for key, one in checked.items()}, reporter)
         shapes = {file.key: fed_shape(checked[file.key].signature.inputs) for file in planned}
-        latencies = _latencies(config, planned, shapes, state, reporter)
+        left_out = left_out_units(step_folder(folder, "profile"))
+        latencies = _latencies(config, units, left_out, planned, shapes, state, reporter)
         with reporter.step(f"export: {len(planned)} bundles") as progress:
             for number, file in enumerate(planned):
                 progress(number / len(planned), file.key)
                 known = checked[file.key], examples, latencies[file.key]
-                entries.append(_bundle(config, file, *known, state, folder))
+                entries.append(_bundle(config, units, file, *known, state, folder))
         shutil.rmtree(state, ignore_errors=True)
     return entries
 
 
 def _latencies(
     config: ExportStep,
+    units: Sequence[Unit],
+    left_out: frozenset[str],
     planned: Sequence[PlannedFile],
     shapes: Mapping[str, tuple[Any, ...]],
     state: Path,
@@ -81,11 +88,14 @@ def _latencies(
         )
         for file in planned
     ]  # fmt: skip
-    return measure_latencies(config.device, config.profiling, timed, state / "latency", config.seed, reporter)
+    return measure_latencies(
+        units, config.profiling, timed, state / "latency", config.seed, reporter, config.executor, left_out
+    )
 
 
 def _bundle(
     config: ExportStep,
+    units: Sequence[Unit],
     file: PlannedFile,
     checked: CheckedFile,
     examples: Examples,
@@ -105,7 +115,7 @@ def _bundle(
         name=target.id, device=target.device, runtime=chosen.runtime, budget=target.budget, file="",
         format=file.format, precision=file.precision, bytes=checked.bytes, sha256=checked.sha256,
         arch=checked.arch, space=checked.space, classes=checked.classes,
-        tvm_target=tvm_target(config, file), input_layout=chosen.layout,
+        tvm_target=tvm_target(config, units, file), input_layout=chosen.layout,
         input_shape=inputs[0]["shape"],
         parity=checked.parity, accuracy=accuracy, float_layers=checked.float_layers,
         metrics={

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hwnas.devices.fleet import Unit
 from hwnas.errors import StorageError
 from hwnas.executors.choose import open_executor
 from hwnas.executors.config import ExecutorConfig
@@ -22,7 +23,7 @@ from hwnas.pipeline.config import ExportStep
 from hwnas.pipeline.export.plan import PlannedFile
 from hwnas.pipeline.export.preflight import preflight_file
 from hwnas.pipeline.export.subjects import Source
-from hwnas.pipeline.latencies import device_named
+from hwnas.pipeline.units import units_named
 from hwnas.progress import Progress, Reporter, no_progress, part
 
 if TYPE_CHECKING:
@@ -36,8 +37,10 @@ _FILES_PER_PROCESS = 4  # of fewer, a process would spend more time on its start
 class FileChecker:
     """Writes and checks planned files by their number. Picklable: a copy loads images and weights itself."""
 
-    def __init__(self, config: ExportStep, planned: Sequence[PlannedFile], source: Source, state: Path) -> None:
-        self.config, self.planned, self.source, self.state = config, planned, source, state
+    def __init__(
+        self, config: ExportStep, units: Sequence[Unit], planned: Sequence[PlannedFile], source: Source, state: Path
+    ) -> None:
+        self.config, self.units, self.planned, self.source, self.state = config, units, planned, source, state
         self._subjects: dict[str, Subject] = {}  # of one network: more would fill the memory
 
     def __call__(self, number: int, progress: Progress = no_progress) -> None:
@@ -50,9 +53,9 @@ class FileChecker:
             self._subjects = {file.target.id: self.source.subject(file.target, progress)}
         checked = export_checked(
             self._subjects[file.target.id], file.format, file.precision, model, self.source.examples,
-            replace(self.config.export, tvm_target=tvm_target(self.config, file)), progress,
+            replace(self.config.export, tvm_target=tvm_target(self.config, self.units, file)), progress,
         )  # fmt: skip
-        checked = replace(checked, preflight=preflight_file(self.config, file, model))
+        checked = replace(checked, preflight=preflight_file(self.config, self.units, file, model))
         write_json(model.with_suffix(".json"), asdict(checked))
 
     def kept(self, number: int) -> CheckedFile | None:
@@ -68,10 +71,15 @@ class FileChecker:
 
 
 def checked_files(
-    config: ExportStep, planned: Sequence[PlannedFile], source: Source, state: Path, reporter: Reporter
+    config: ExportStep,
+    units: Sequence[Unit],
+    planned: Sequence[PlannedFile],
+    source: Source,
+    state: Path,
+    reporter: Reporter,
 ) -> dict[str, CheckedFile]:
     """What was found of each file, by its key. Raises ExportError for the first one that fails."""
-    checker = FileChecker(config, planned, source, state)
+    checker = FileChecker(config, units, planned, source, state)
     held_out = source.examples.held_out
     images = "noise, for want of real images" if held_out is None else f"{len(held_out)} held-out images"
     pending = [number for number in range(len(planned)) if checker.kept(number) is None]
@@ -89,11 +97,11 @@ def checked_files(
     return {key: checked for key, checked in found.items() if checked is not None}
 
 
-def tvm_target(config: ExportStep, file: PlannedFile) -> str | None:
+def tvm_target(config: ExportStep, units: Sequence[Unit], file: PlannedFile) -> str | None:
     """What a library is compiled for: as configured, else as the device's profile says; None for other formats."""
     if not model_format(file.format).compiles_for_target:
         return None
-    return config.export.tvm_target or device_named(config.device, file.target.device)[0].tvm_target
+    return config.export.tvm_target or units_named(units, file.target.device)[0].profile.tvm_target
 
 
 def model_path(state: Path, file: PlannedFile) -> Path:

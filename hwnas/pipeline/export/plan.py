@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hwnas.devices.profile import load_profile
-from hwnas.errors import ConfigError, choices
+from hwnas.devices.fleet import Unit
+from hwnas.errors import ConfigError, DeviceError, choices
 from hwnas.export.bundle.names import bundle_folder
 from hwnas.export.formats import format_of_runtime, model_format
 from hwnas.export.module.load import module_name
@@ -18,9 +18,10 @@ from hwnas.pipeline.config import ExportStep
 from hwnas.pipeline.inputs import chosen_networks
 from hwnas.pipeline.search.result import ChosenNetwork
 from hwnas.pipeline.space import given_arch
+from hwnas.pipeline.units import by_model, of_devices
 from hwnas.runtimes import FILE_PRECISIONS
 
-__all__ = ["PlannedFile", "Target", "plan_files", "planned_targets"]
+__all__ = ["PlannedFile", "Target", "check_formats", "plan_files", "planned_targets"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,24 +58,39 @@ class PlannedFile:
         return "-".join(self.folder.parts[1:])
 
 
-def planned_targets(config: ExportStep, folder: Path) -> tuple[list[Target], dict[str, Path]]:
+def planned_targets(config: ExportStep, units: Sequence[Unit], folder: Path) -> tuple[list[Target], dict[str, Path]]:
     """The networks, and the files that say which: a search's, one given by arch, or a module of one's own.
 
-    Raises ConfigError where several are given, StorageError where the search's result is not there.
+    Where several devices are asked for, a search's of those. Raises ConfigError where several networks are given, or
+    the search has none for a device, StorageError where the search's result is not there.
     """
     ways = {"module": config.module, "arch": config.arch, "targets": config.targets}
     if len(given := [key for key, value in ways.items() if value is not None]) > 1:
         raise ConfigError(f"{' and '.join(given)}: expected one of them, which says what is exported, got {len(given)}")
-    profile, threads, precision = load_profile(config.device.name), config.profiling.threads, config.profiling.precision
-    device = profile.name
-    if config.module is not None:
-        name = module_name(config.module)
-        return [Target(f"{device}-{name}", device, config.runtimes, precision, threads, None, name, None, {})], {}
-    if config.arch is not None:
-        arch = given_arch(config.arch)
-        return [Target(f"{device}-arch", device, config.runtimes, precision, threads, None, "arch", arch, {})], {}
+    threads, precision = config.profiling.threads, config.profiling.precision
+    if config.module is not None or config.arch is not None:
+        arch = None if config.arch is None else given_arch(config.arch)
+        name = "arch" if config.module is None else module_name(config.module)
+        return [
+            Target(f"{device}-{name}", device, config.runtimes, precision, threads, None, name, arch, {})
+            for device in by_model(units)
+        ], {}
     path, chosen = chosen_networks(config.targets, config, folder, ChosenNetwork)
+    asked = tuple(by_model(units))
+    chosen = of_devices(chosen, asked, path) if len(asked) > 1 else chosen
     return [_searched(entry, precision, threads) for entry in chosen], {"targets": path}
+
+
+def check_formats(units: Sequence[Unit], formats: Sequence[str]) -> None:
+    """Raise DeviceError, naming the device, for one of several that does not run one of `formats`."""
+    models = by_model(units)
+    for name, own in models.items() if len(models) > 1 else ():
+        runs = {format_of_runtime(runtime).name for runtime in own[0].profile.runtimes}
+        if foreign := [one for one in formats if model_format(one).name not in runs]:
+            raise DeviceError(
+                f"formats: device {name} does not run {foreign[0]}: {choices(foreign[0], sorted(runs))}; leave formats"
+                " out, for each device's own, or export for it alone"
+            )
 
 
 def plan_files(

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from hwnas.devices.fleet import Unit
 from hwnas.devices.profile import DeviceProfile
 from hwnas.errors import DeviceError, ExportError
 from hwnas.export.formats import model_format
@@ -15,7 +16,7 @@ from hwnas.export.preflight import DELEGATES, Finding, check_file
 from hwnas.pipeline.config import ExportStep
 from hwnas.pipeline.export.plan import PlannedFile
 from hwnas.pipeline.export.subjects import Source
-from hwnas.pipeline.latencies import device_named
+from hwnas.pipeline.units import units_named
 from hwnas.progress import Reporter
 
 __all__ = ["preflight_file", "preflight_networks", "tell_of_files"]
@@ -23,13 +24,15 @@ __all__ = ["preflight_file", "preflight_networks", "tell_of_files"]
 _SHOWN_LAYERS = 3
 
 
-def preflight_networks(config: ExportStep, planned: Sequence[PlannedFile], source: Source, reporter: Reporter) -> None:
+def preflight_networks(
+    config: ExportStep, units: Sequence[Unit], planned: Sequence[PlannedFile], source: Source, reporter: Reporter
+) -> None:
     """Say what of the planned networks falls back or runs slowly on its device.
 
     Raises ExportError for what nothing there runs, unless `export.allow_unsupported`.
     """
     for file in planned:
-        profile = _profile(config, file)
+        profile = _profile(units, file)
         if profile is None:
             continue
         runtime = model_format(file.format).runtime
@@ -64,12 +67,12 @@ def tell_of_files(
                 reporter.say(f"preflight: {file.key}: {line}")
 
 
-def preflight_file(config: ExportStep, file: PlannedFile, model: Path) -> list[dict[str, Any]]:
+def preflight_file(config: ExportStep, units: Sequence[Unit], file: PlannedFile, model: Path) -> list[dict[str, Any]]:
     """What of the exported file the device's delegates will not run; empty where nothing is known of the device.
 
     Raises ExportError where the device does not take the file, and removes it.
     """
-    profile = _profile(config, file)
+    profile = _profile(units, file)
     if profile is None or model_format(file.format).read_operators is None:
         return []
     try:
@@ -81,12 +84,12 @@ def preflight_file(config: ExportStep, file: PlannedFile, model: Path) -> list[d
     return [asdict(finding) for finding in found]
 
 
-def _profile(config: ExportStep, file: PlannedFile) -> DeviceProfile | None:
+def _profile(units: Sequence[Unit], file: PlannedFile) -> DeviceProfile | None:
     """The profile of the file's device, where it is here and there are rules for its runtime."""
     if model_format(file.format).runtime not in {delegate.runtime for delegate in DELEGATES.values()}:
         return None
     try:
-        return device_named(config.device, file.target.device)[0]
+        return units_named(units, file.target.device)[0].profile
     except DeviceError:
         return None
 

@@ -10,12 +10,12 @@ from hwnas.data.config import NoDataConfig
 from hwnas.errors import ConfigError
 from hwnas.pipeline.config import ExportStep
 from hwnas.pipeline.export.bundles import export_files
-from hwnas.pipeline.export.plan import plan_files, planned_targets
+from hwnas.pipeline.export.plan import check_formats, plan_files, planned_targets
 from hwnas.pipeline.export.result import Exported
 from hwnas.pipeline.export.subjects import source_of
-from hwnas.pipeline.inputs import device_inputs
 from hwnas.pipeline.store.plain import to_plain
 from hwnas.pipeline.store.steps import files_digest, run_step, step_of
+from hwnas.pipeline.units import units_inputs, units_of
 from hwnas.progress import SILENT, Reporter
 
 __all__ = ["export"]
@@ -31,7 +31,9 @@ def export(config: ExportStep, folder: Path, reporter: Reporter = SILENT) -> Exp
     ['onnx', 'tflite']
     """
     config = _as_checked(config, reporter)
-    targets, files = planned_targets(config, folder)
+    units = units_of(config)
+    targets, files = planned_targets(config, units, folder)
+    check_formats(units, config.formats)
     planned, left_out = plan_files(targets, config.formats, config.precisions)
     for what in left_out:
         reporter.say(f"export: {what} is left out: the format is not written so")
@@ -46,10 +48,10 @@ def export(config: ExportStep, folder: Path, reporter: Reporter = SILENT) -> Exp
         "files": files_digest({**files, **source.files}),
     }
     if config.export.measure_latency:
-        inputs |= {"device": device_inputs(config.device), "profiling": to_plain(config.profiling)}
+        inputs |= {**units_inputs(units), "profiling": to_plain(config.profiling)}
 
     def work() -> Exported:
-        return Exported(tuple(export_files(config, planned, source, folder, reporter)), tuple(left_out))
+        return Exported(tuple(export_files(config, units, planned, source, folder, reporter)), tuple(left_out))
 
     return run_step("export", folder, inputs, config.seed, Exported, work, reporter.say)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from hwnas.errors import ConfigError
 from hwnas.pipeline.config import RunStep
 from hwnas.pipeline.plan.facts import DataFacts
-from hwnas.pipeline.plan.forecast import forecast
+from hwnas.pipeline.plan.forecast import Rack, forecast
 from hwnas.pipeline.plan.ladder import ladder
 from hwnas.pipeline.plan.suit import suited
 from hwnas.pipeline.space import resolve_space, space_of
@@ -124,6 +124,7 @@ class _Chooser:
         self, config: RunStep, folder: Path, steps: Sequence[str], facts: DataFacts, measure: Callable[[RunStep], Speed]
     ) -> None:
         self._folder, self._steps, self._facts, self._measure = folder, steps, facts, measure
+        self._rack = Rack.of(config)
         self._candidates = _candidates(config, facts)
         self._speeds: dict[int, Speed] = {}
         recipe = sum(phase.epochs for phase in config.training.phases)
@@ -190,7 +191,7 @@ class _Chooser:
         return config
 
     def _forecast(self, config: RunStep, speed: Speed) -> dict[str, float]:
-        return forecast(config, self._folder, self._steps, speed, self._facts.images)
+        return forecast(config, self._folder, self._steps, speed, self._facts.images, self._rack)
 
     def _too_few(self, place: int, hours: float) -> ConfigError:
         speed = self._speed(place)
@@ -201,7 +202,7 @@ class _Chooser:
         return ConfigError(
             f"hours={hours:g}: expected {_rounded_up(least):g} or more on this machine"
             f" ({', '.join(f'{name} {time_in_words(seconds[name])}' for name in longest)}, …): give more hours, fewer"
-            " runtimes or search.budgets, or smaller images (data.image_size)"
+            " devices, runtimes or search.budgets, or smaller images (data.image_size)"
         )
 
     def _speed(self, place: int) -> Speed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,11 +13,12 @@ from hwnas.data.count import ImageCounts, count_images
 from hwnas.pipeline.config import RunStep
 from hwnas.pipeline.space import resolve_space
 from hwnas.pipeline.store.steps import read_or_none
+from hwnas.pipeline.units import by_model, units_of
 
 if TYPE_CHECKING:
     from hwnas.training.speed import Speed
 
-__all__ = ["forecast"]
+__all__ = ["Rack", "forecast"]
 
 # Seconds of what no measurement of the training tells, as the quickstart took on two cores of an x86 server.
 _MODEL_S = 0.03  # one model file written and loaded, for a latency table; its samples come on top
@@ -28,17 +30,32 @@ _LOADED_S = 2.0  # a data set read
 _CALIBRATED = 2.5  # times the time of an answer: an image on which BatchNorm is calibrated, which is not folded then
 
 
+@dataclass(frozen=True)
+class Rack:
+    """The devices of a run: how many `models`, and the `fewest` units that one of these has."""
+
+    models: int = 1
+    fewest: int = 1
+
+    @classmethod
+    def of(cls, config: RunStep) -> Rack:
+        """Raises what `units_of` does."""
+        models = by_model(units_of(config)).values()
+        return cls(len(models), min(map(len, models)))
+
+
 def forecast(
     config: RunStep,
     folder: Path,
     ahead: Sequence[str],
     speed: Speed | None = None,
     images: ImageCounts | None = None,
+    rack: Rack | None = None,
 ) -> dict[str, float]:
     """Seconds that each of the steps `ahead` will take in `folder`.
 
-    A training that was interrupted takes what it said was left. `speed` is measured and `images` are counted where they
-    are not given. Raises what counting images and making networks raise.
+    A training that was interrupted takes what it said was left. `speed` is measured, `images` and the devices of the
+    `rack` are counted where they are not given. Raises what counting them and making networks raise.
     """
     if not ahead:
         return {}
@@ -47,23 +64,26 @@ def forecast(
         from hwnas.training.speed import measure_speed
 
         speed = measure_speed(config.training, space)
-    seconds = _device_s(config, len(space.operators), speed)
-    seconds |= _learning_s(config, images or count_images(config.images), speed, _left_s(folder / "train"))
+    rack = rack or Rack.of(config)
+    seconds = _device_s(config, rack, len(space.operators), speed)
+    seconds |= _learning_s(config, rack, images or count_images(config.images), speed, _left_s(folder / "train"))
     return {name: seconds[name] for name in ahead}
 
 
-def _device_s(config: RunStep, operators: int, speed: Speed) -> dict[str, float]:
-    """Of the steps on the device, which is taken to be as fast as this machine."""
+def _device_s(config: RunStep, rack: Rack, operators: int, speed: Speed) -> dict[str, float]:
+    """Of the steps on the devices, which are taken to be as fast as this machine. They are measured at the same time,
+    and their models are written once.
+    """
     profiling = config.profiling
-    files = _networks(config) * max(1, len(config.formats)) * max(1, len(config.precisions))
+    files = rack.models * _networks(config) * max(1, len(config.formats)) * max(1, len(config.precisions))
     latency_s = speed.answer * (os.cpu_count() or 1)  # speed's is of all cores, a network's latency of one
     sample_s = max(profiling.slice_ms / 1e3, profiling.min_repeats * latency_s)
-    models_s = operators * (_MODEL_S + profiling.rounds * profiling.slice_ms / 1e3)
-    models_s += profiling.networks * (_MODEL_S + profiling.rounds * sample_s)
+    models_s = operators * (_MODEL_S + profiling.rounds * profiling.slice_ms / 1e3 / rack.fewest)
+    models_s += profiling.networks * (_MODEL_S + profiling.rounds * sample_s / rack.fewest)
     return {"profile": len(config.runtimes) * models_s, "export": files * _FILE_S}
 
 
-def _learning_s(config: RunStep, images: ImageCounts, speed: Speed, left_s: float) -> dict[str, float]:
+def _learning_s(config: RunStep, rack: Rack, images: ImageCounts, speed: Speed, left_s: float) -> dict[str, float]:
     """Of the steps that are made of networks' training and answers."""
     training, measure = config.training, config.evaluation.measure
     per_epoch = max(images.train, training.epoch_images)
@@ -74,22 +94,24 @@ def _learning_s(config: RunStep, images: ImageCounts, speed: Speed, left_s: floa
     subnets = 2 + training.random_subnets
     phases = zip(training.phases, speed.phases, strict=True)
     steps_s = sum(phase.epochs * per_epoch * seconds for phase, seconds in phases)
-    networks = _networks(config)
+    networks = rack.models * _networks(config)
     random = config.search.comparison_networks
     return {
         "train": _LOADED_S
         + min(steps_s, left_s)
         + subnets * (len(training.phases) * judged + tested + judged) * speed.answer,
         "evaluate": _LOADED_S + config.evaluation.subnets * evaluated * speed.answer + _FIT_S,
-        "search": _SEARCH_S + networks * config.search.evaluate_top * evaluated * speed.answer,
+        "search": rack.models * _SEARCH_S + networks * config.search.evaluate_top * evaluated * speed.answer,
         "finetune": networks
         * (_LOADED_S + config.finetune.epochs * per_epoch * speed.alone + (3 * judged + 2 * tested) * speed.answer),
-        "validate": _LOADED_S + networks * ((2 + random) * tested * speed.answer + _FILE_LATENCY_S),
+        "validate": _LOADED_S
+        + networks * (2 + random) * tested * speed.answer
+        + _networks(config) * _FILE_LATENCY_S,  # all devices at once
     }
 
 
 def _networks(config: RunStep) -> int:
-    """How many networks the search will choose, where no two budgets or devices meet in one."""
+    """How many networks the search will choose for a device, where no two budgets meet in one."""
     return len(config.runtimes) * len(config.search.budgets or config.search.budget_quantiles)
 
 

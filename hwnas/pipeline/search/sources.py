@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Protocol
@@ -24,6 +24,7 @@ from hwnas.latency.tables.table import read_table
 from hwnas.pipeline.config import SearchStep
 from hwnas.pipeline.estimates import LATENCY_BASELINES, LATENCY_FORMATS
 from hwnas.pipeline.inputs import input_path, table_files, tables_of
+from hwnas.pipeline.units import asked_models
 from hwnas.search.methods.guided import Slopes, network_slopes
 from hwnas.spaces import Genotypes, Space
 from hwnas.spaces.space import Floats
@@ -177,25 +178,27 @@ def latency_targets(config: SearchStep, folder: Path, space: Space) -> list[Targ
 
 
 def _predictors(config: SearchStep, given: Path) -> dict[str, Path]:
-    """Device to its predictor: `given` itself, or in a folder those of `devices`, or of all that have one there."""
+    """Device to its predictor: `given` itself, or in a folder those of the devices, or of all that have one there."""
+    asked = asked_models(config)
     if not given.is_dir():
-        if config.devices:
+        if asked:
             raise StorageError(
                 f"latency.path: expected a folder with DEVICE/{PREDICTOR} of each for devices=…, got {given}"
             )
         return {"": given}
-    devices = config.devices or sorted(path.parent.name for path in given.glob(f"*/{PREDICTOR}"))
+    devices = asked or sorted(path.parent.name for path in given.glob(f"*/{PREDICTOR}"))
     if not devices:
         raise StorageError(f"no DEVICE/{PREDICTOR} in {given}: run hwnas onboard hydra.run.dir={given}/DEVICE first")
     return {device: given / device / PREDICTOR for device in devices}
 
 
 def _published_targets(config: SearchStep, given: Path, space: Space) -> list[TargetSource]:
-    """Once-for-all's files: of one device in `given`, or of each of `devices` in its folder there."""
-    if config.devices and not given.is_dir():
+    """Once-for-all's files: of one device in `given`, or of each of the devices in its folder there."""
+    asked = asked_models(config)
+    if asked and not given.is_dir():
         raise StorageError(f"latency.path: expected a folder of published tables for devices=…, got {given}")
     sources = []
-    for device in config.devices or ("",):
+    for device in asked or ("",):
         folder = device_folder(given, device) if device else given
         role = f"{device}: latency table" if device else "latency table"
         files = {f"{role} at {resolution}": path for resolution, path in ofa_files(folder, space).items()}
@@ -207,18 +210,19 @@ def _published_targets(config: SearchStep, given: Path, space: Space) -> list[Ta
 def _tables(config: SearchStep, given: Path) -> dict[str, Path]:
     """Target name to the table that it has in `given`, whether that exists or not.
 
-    `given` may be one table itself. In a folder, those of `devices` (or `device`) and `runtime`; where a device has
-    none for any `runtime`, such as an imported one, all that it has. A folder that knows nothing of the default device
-    gives all its tables.
+    `given` may be one table itself. In a folder, those of the devices that are asked for and `runtime`; where a device
+    has none for any `runtime`, such as an imported one, all that it has. A folder that knows nothing of the default
+    device gives all its tables.
     """
     if given.is_file():
         return {given.stem: given}
-    devices = tuple(map(profile_name, config.devices or (config.device.name,)))
-    if not config.devices and config.device.name == DeviceConfig().name and not (given / config.device.name).exists():
+    asked = asked_models(config)
+    devices = asked or (profile_name(config.device.name),)
+    if not asked and config.device.name == DeviceConfig().name and not (given / config.device.name).exists():
         devices = tuple(sorted({path.parent.name for path in _tables_in(given, "*")})) or devices
     found: dict[str, Path] = {}
     for device in devices:
-        own = tables_of(replace(config, device=replace(config.device, name=device)), given)
+        own = tables_of(config, device, given)
         present = _tables_in(given, device)
         if present and not any(path.exists() for path in own.values()):
             own = {path.stem: path for path in present}

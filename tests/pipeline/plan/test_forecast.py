@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 import hwnas
+from hwnas.devices.fleet import FleetConfig
 from hwnas.pipeline.config import RunStep
-from hwnas.pipeline.plan.forecast import forecast
+from hwnas.pipeline.plan.forecast import Rack, forecast
 from hwnas.pipeline.run import ORDER, _ahead
-from hwnas.pipeline.store.plain import to_plain
 from hwnas.training.speed import Speed
 
 NAMES = tuple(ORDER)
@@ -46,7 +46,7 @@ def test_more_work_takes_longer(config: RunStep, tmp_path: Path) -> None:
 
 
 def test_what_is_ahead(config: RunStep, smoke: Path) -> None:
-    settings = to_plain(config)
+    settings = config.settings()
 
     def ahead(**changed: object) -> list[str]:
         return _ahead({**settings, **changed}, settings, smoke, NAMES)
@@ -56,6 +56,10 @@ def test_what_is_ahead(config: RunStep, smoke: Path) -> None:
     assert ahead(predictor={"folds": 9}) == ["evaluate", "search", "finetune", "export", "validate"]
     assert ahead(profiling={"rounds": 9}) == ["profile", "search", "finetune", "export", "validate"]
     assert ahead(seed=9) == list(NAMES)
+    two = {"devices": ["local", "board"]}
+    after = ["profile", "search", "finetune", "export", "validate"]
+    assert ahead(**two) == after
+    assert _ahead(settings, {**settings, **two}, smoke, NAMES) == after
     (smoke / "export" / "result.json").unlink()
     assert ahead() == ["export", "validate"]
 
@@ -83,3 +87,25 @@ def test_the_result_holds_both_times(smoke_output: tuple[Path, str]) -> None:
         assert entry["elapsed_s"] == json.loads((folder / entry["step"] / "result.json").read_text())["elapsed_s"]
     assert said.startswith("plan: 7 steps, about ")
     assert "[7/7] validate: " in said
+
+
+def test_devices_are_measured_at_once_and_their_networks_one_after_another(config: RunStep, tmp_path: Path) -> None:
+    one, two = (forecast(config, tmp_path, NAMES, SPEED, rack=Rack(models)) for models in (1, 2))
+    assert {name for name in NAMES if two[name] > one[name]} == {"search", "finetune", "export", "validate"}
+    assert two["finetune"] == pytest.approx(2 * one["finetune"])
+    assert two["export"] == pytest.approx(2 * one["export"])
+    assert one["validate"] < two["validate"] < 2 * one["validate"]
+    shared = forecast(config, tmp_path, NAMES, SPEED, rack=Rack(1, 4))
+    assert {name for name in NAMES if shared[name] != one[name]} == {"profile"}
+    assert one["profile"] / 4 < shared["profile"] < one["profile"]
+
+
+def test_a_fleet_is_counted_by_its_models(config: RunStep, tmp_path: Path) -> None:
+    assert Rack.of(config) == Rack()
+    assert Rack.of(replace(config, devices=("local", "raspberry_pi_5"))) == Rack(2)
+    fleet = tmp_path / "rack.yaml"
+    units = [*({"device": "raspberry_pi_5", "address": host} for host in "ab"), {"device": "local"}]
+    fleet.write_text(json.dumps(units))
+    assert Rack.of(replace(config, fleet=FleetConfig(str(fleet)))) == Rack(2)
+    fleet.write_text(json.dumps(units[:2]))
+    assert Rack.of(replace(config, fleet=FleetConfig(str(fleet)))) == Rack(1, 2)

@@ -49,7 +49,9 @@ def inputs(tmp_path: Path) -> list[str]:
     register_schemas()
     config = to_pipeline_config(compose_config("search", ["experiment=smoke"]))
     space = resolve_space(config)
-    for (runtime, path), slowdown in zip(tables_of(config, tmp_path / "tables").items(), (0.0, 0.4), strict=True):
+    for (runtime, path), slowdown in zip(
+        tables_of(config, "local", tmp_path / "tables").items(), (0.0, 0.4), strict=True
+    ):
         path.parent.mkdir(parents=True, exist_ok=True)
         written_table(space, path, runtime, slowdown)
     rng = np.random.default_rng(1)
