@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # took two thirds of the installation.
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile -c constraints.txt
 
-.PHONY: help install run test test-all lint docs docs-serve mutants device-tools browser boards lock clean
+.PHONY: help install run test fast-tests test-all lint docs docs-serve mutants device-tools browser boards lock clean
 help:
 	@echo 'make run       install and run the quickstart experiment (about ten minutes on 2 cores)'
 	@echo 'make test      install and run linters, type checker, import contract and tests'
@@ -22,8 +22,12 @@ install: $(VENV)/.installed
 run: install
 	$(BIN)/hwnas run $(ARGS)
 
+# What only one core works at runs beside the tests.
+test: $(VENV)/.installed-test device-tools
+	@$(MAKE) --no-print-directory --jobs 2 lint fast-tests
+
 # Two processes, each with whole files: the tests of a file share what is slow to make.
-test: lint device-tools
+fast-tests:
 	$(BIN)/pytest -n 2 --dist loadfile -m 'not slow'
 
 test-all: lint device-tools browser boards

@@ -1,4 +1,4 @@
-"""A process that has imported the libraries, and forks one that runs `hwnas` for each line that it reads.
+"""A process that has imported the libraries, and forks one that runs `hwnas` or a program for each line that it reads.
 
 Importing torch takes longer than most of what the tests ask of a command. What is forked is a process of its own, with
 its own environment, folder, streams and exit status; it imports hwnas anew.
@@ -37,7 +37,7 @@ def serve() -> dict[str, Any] | None:
 
 
 def become(asked: dict[str, Any]) -> None:
-    """Run `hwnas` as `python -m` does."""
+    """Run `hwnas` as `python -m` does, or a program as `python -c` does."""
     for number, path, flags in (
         (0, os.devnull, os.O_RDONLY), (1, asked["stdout"], os.O_WRONLY | os.O_APPEND),
         (2, asked["stderr"], os.O_WRONLY | os.O_APPEND),
@@ -50,6 +50,10 @@ def become(asked: dict[str, Any]) -> None:
     os.chdir(asked["cwd"])
     sys.path[0] = asked["cwd"]
     sys.argv[1:] = asked["arguments"]
+    if asked["code"] is not None:
+        sys.argv[0] = "-c"
+        exec(compile(asked["code"], "<string>", "exec", dont_inherit=True), {"__name__": "__main__"})  # noqa: S102
+        return
     runpy.run_module("hwnas.cli.main", run_name="__main__", alter_sys=True)
 
 

@@ -16,11 +16,12 @@ from PIL import Image
 
 from hwnas.cli.arguments import in_hydras_syntax
 from hwnas.cli.commands import COMMANDS
-from hwnas.cli.compose import compose_config, compose_jobs, group_names, tree
+from hwnas.cli.compose import compose_config, compose_jobs, group_names
 from hwnas.cli.config import register_schemas, to_pipeline_config
 from hwnas.cli.experiments import with_experiment
 from hwnas.errors import ConfigError
 from hwnas.pipeline import config as steps
+from tests.cli.test_config import settings_of
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -60,7 +61,7 @@ def compose(line: str, folder: Path) -> None:
             arguments[number] = str(folder)
     if "data=imagenet" in arguments:
         arguments.append("data.class_count=0")  # there are two folders here
-    arguments = in_hydras_syntax(with_experiment(name, arguments), command.positional, tree, set(group_names()))
+    arguments = in_hydras_syntax(with_experiment(name, arguments), command.positional, settings_of, set(group_names()))
     if "-m" in arguments:
         arguments.remove("-m")
         configs = [config for _, config in compose_jobs(name, arguments)]

@@ -53,7 +53,12 @@ def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
         yield opened
 
 
-@pytest.mark.parametrize(("streamed", "int8"), [(False, False), (True, False), (False, True)])
+# Workers import torch each time. Those that are streamed go through more of the code than others; int8 is in
+# test_measure.py too.
+@pytest.mark.parametrize(
+    ("streamed", "int8"),
+    [(True, False), *(pytest.param(False, int8, marks=pytest.mark.slow) for int8 in (False, True))],
+)
 def test_it_is_what_one_process_measures(executor: Executor, streamed: bool, int8: bool) -> None:
     supernet, data = load()
     genotypes = np.array([supernet.space.extreme(True), *supernet.space.sample(8, np.random.default_rng(0))])

@@ -10,16 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwnas.cli.arguments import in_hydras_syntax, quoted
-from hwnas.cli.compose import compose_config, compose_jobs, group_names, tree
+from hwnas.cli.compose import compose_config, compose_jobs, group_names
 from hwnas.cli.config import register_schemas, to_pipeline_config
 from hwnas.cli.main import main
 from hwnas.errors import ConfigError
 from hwnas.pipeline.config import PipelineConfig
+from tests.cli.test_config import settings_of, told_schemas
 
 
 def typed(command: str, *arguments: str, positional: str | None = None) -> PipelineConfig:
-    register_schemas()
-    overrides = in_hydras_syntax(arguments, positional, tree, set(group_names()))
+    told_schemas()
+    overrides = in_hydras_syntax(arguments, positional, settings_of, set(group_names()))
     return to_pipeline_config(compose_config(command, overrides))
 
 
@@ -115,7 +116,7 @@ def test_an_arch_is_json_or_a_path() -> None:
 def test_a_sweep_divides_at_commas_and_keeps_texts() -> None:
     register_schemas()
     arguments = ["-m", "name=1_0,it's", "seed=0,1", "formats=onnx,tflite"]
-    overrides = in_hydras_syntax(arguments, None, tree, set(group_names()))[1:]
+    overrides = in_hydras_syntax(arguments, None, settings_of, set(group_names()))[1:]
     jobs = [to_pipeline_config(config) for _, config in compose_jobs("export", overrides)]
     assert [(job.name, job.seed, job.formats) for job in jobs] == [
         (name, seed, (form,)) for name in ("1_0", "it's") for seed in (0, 1) for form in ("onnx", "tflite")

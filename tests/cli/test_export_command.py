@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from hwnas.export.bundle.verify import verify_files, verify_golden
-from tests.cli.test_pipeline import error_line, result_of, step
+from tests.cli.test_pipeline import error_line, refused, result_of, step
 from tests.export.bundles import resign
 from tests.running import run_hwnas
 
@@ -199,12 +199,12 @@ def test_file_over_the_devices_limit(smoke: Path, tmp_path: Path) -> None:
 
 
 def test_bad_input_is_one_line(smoke: Path) -> None:
-    assert "precisions: 'int4' unknown" in error_line(step("export", smoke, "precisions=[int4]"))
-    assert "unknown model format 'onx'" in error_line(step("export", smoke, "formats=[onx]"))
+    assert "precisions: 'int4' unknown" in refused("export", smoke, "precisions=[int4]")
+    assert "unknown model format 'onx'" in refused("export", smoke, "formats=[onx]")
     arch = {**result_of(smoke)["targets"][0]["arch"], "d": [9, 9]}
     (smoke / "bad.json").write_text(json.dumps(arch))
-    assert "valid: " in error_line(step("export", smoke, f"arch={smoke}/bad.json"))
-    assert "another space" in error_line(step("export", smoke, "space.kernel_sizes=[3,5,7,9]"))
+    assert "valid: " in refused("export", smoke, f"arch={smoke}/bad.json")
+    assert "another space" in refused("export", smoke, "space.kernel_sizes=[3,5,7,9]")
     for file in (smoke / "export").rglob("SHA256SUMS"):
         verify_files(file.parent)
 
@@ -314,21 +314,23 @@ def test_module_that_does_not_fit_is_told(name: str, arguments: tuple[str, ...],
     assert message in error_line(run_hwnas("export", f"module=my_net.py:{name}", *given, cwd=tmp_path))
 
 
-def test_module_of_a_size_that_is_not_square(tmp_path: Path) -> None:
+@pytest.mark.parametrize("formats", ["onnx", pytest.param("onnx,tflite", marks=pytest.mark.slow)])
+def test_module_of_a_size_that_is_not_square(tmp_path: Path, formats: str) -> None:
     (tmp_path / "my_net.py").write_text(OWN)
     (tmp_path / "backbone.py").write_text("WIDTH = 4\n")
     done = run_hwnas(
-        "export", "module=my_net.py:small", "data=none", "data.image_size=[96,160]", "formats=[onnx,tflite]",
+        "export", "module=my_net.py:small", "data=none", "data.image_size=[96,160]", f"formats=[{formats}]",
         "export.parity_images=8", f"hydra.run.dir={tmp_path / 'out'}", *FAST, cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    shapes = []
+    shapes = {}
     for file in result_of(tmp_path / "out")["files"]:
         manifest = verify_files((tmp_path / "out" / file["path"]).parent)
-        shapes.append(manifest.input_shape)
+        shapes[file["format"]] = manifest.input_shape
         assert file["latency_ms"] > 0
         assert len(manifest.classes) == 10
-    assert shapes == [[1, 3, 96, 160], [1, 96, 160, 3]]
+    layouts = {"onnx": [1, 3, 96, 160], "tflite": [1, 96, 160, 3]}
+    assert shapes == {name: layouts[name] for name in formats.split(",")}
 
 
 @pytest.mark.slow

@@ -16,14 +16,17 @@ import pytest
 
 from hwnas.latency.tables.table import read_table
 from tests.devices.servers import Sshd, lacking, rpc_server, small_disk, sshd
-from tests.running import run_hwnas
+from tests.running import run_here, run_hwnas
 
 needs_ssh = pytest.mark.skipif(lacking("ssh") is not None, reason=str(lacking("ssh")))
-TINY = (
-    "experiment=smoke", "runtime=onnxruntime", "space.depths=[1]", "space.kernel_sizes=[3,5]",
-    "space.expand_ratios=[3]", "profiling.networks=0", "profiling.rounds=2", "profiling.max_rounds=2",
-    "profiling.slice_ms=0.2", "profiling.warm_up_ms=1", "profiling.reference_copies=1",
+FEW = (
+    "experiment=smoke", "runtime=onnxruntime", "space.depths=[1]", "space.expand_ratios=[3]", "profiling.networks=0",
+    "profiling.rounds=2", "profiling.max_rounds=2", "profiling.slice_ms=0.2", "profiling.warm_up_ms=1",
+    "profiling.reference_copies=1",
 )  # fmt: skip
+TINY = (*FEW, "space.kernel_sizes=[3,5]")
+COMMON = (*FEW, "space.kernel_sizes=[3]", "space.resolution=[16]")
+"""Eight operators: units measure them together, and nothing is left to divide."""
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +94,7 @@ def test_thread_counts_of_several_devices_share_their_models(boards: list[Sshd],
     other = tmp_path / "board.yaml"
     other.write_text("name: board\ndescription: this machine\ntransport: ssh\nruntimes: {onnxruntime: [fp32]}\n")
     fleet = written(tmp_path / "rack.yaml", [entry(boards[0]), entry(boards[1], device=str(other))])
-    done = run_hwnas("profile", *TINY, f"fleet={fleet}", "threads=[1,2]", f"hydra.run.dir={tmp_path / 'profile'}")
+    done = run_hwnas("profile", *COMMON, f"fleet={fleet}", "threads=[1,2]", f"hydra.run.dir={tmp_path / 'profile'}")
     assert done.returncode == 0, done.stderr
     tables = profiled(tmp_path / "profile")["tables"]
     assert [(table["device"], table["threads"]) for table in tables] == [
@@ -107,7 +110,7 @@ def test_units_that_are_not_there_or_full_are_left_out(boards: list[Sshd], tmp_p
     units = [entry(boards[0]), entry(boards[1], folder=str(full)), entry(boards[2], address="127.0.0.1:1")]
     fleet = written(tmp_path / "rack.yaml", units)
     with small_disk(full, "100k"):
-        done = run_hwnas("profile", *TINY, f"fleet={fleet}", f"hydra.run.dir={tmp_path / 'profile'}")
+        done = run_hwnas("profile", *COMMON, f"fleet={fleet}", f"hydra.run.dir={tmp_path / 'profile'}")
     assert done.returncode == 0, done.stderr
     said = {line.partition(" is left out: ")[0].rpartition(":")[2]: line for line in done.stdout.splitlines()}
     assert "is full there" in said[str(boards[1].port)]
@@ -185,7 +188,7 @@ def journals(folder: Path) -> list[Path]:
     ],
 )
 def test_what_can_not_be_measured(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
-    done = run_hwnas("profile", *TINY, *arguments, f"hydra.run.dir={tmp_path / 'profile'}")
+    done = run_here("profile", *TINY, *arguments, f"hydra.run.dir={tmp_path / 'profile'}")
     assert done.returncode == 1
     assert said in done.stderr
     assert done.stderr.count("hwnas: error: ") == 1
@@ -194,6 +197,6 @@ def test_what_can_not_be_measured(tmp_path: Path, arguments: tuple[str, ...], sa
 def test_hosts_need_a_cluster(tmp_path: Path) -> None:
     units = [{"device": "local", "host": "rack1"}, {"device": "local", "host": "rack2"}]
     fleet = written(tmp_path / "rack.yaml", units)
-    done = run_hwnas("profile", *TINY, f"fleet={fleet}", f"hydra.run.dir={tmp_path / 'profile'}")
+    done = run_here("profile", *TINY, f"fleet={fleet}", f"hydra.run.dir={tmp_path / 'profile'}")
     assert done.returncode == 1
     assert "workers on rack1, rack2: only a cluster has hosts: give executor=ray" in done.stderr

@@ -12,7 +12,7 @@ from hwnas.latency.fewshot.predictor_file import load_predictor_file
 from hwnas.spaces import OfaMbv3Space, make_space
 from tests.cli.test_config import composed
 from tests.latency.families import cell_devices
-from tests.running import run_hwnas
+from tests.running import run_here, run_hwnas
 
 GENES = ("a", "b", "c", "d", "e", "f")
 
@@ -61,7 +61,7 @@ def test_a_table_of_ones_own_is_evaluated(table: Path, tmp_path: Path) -> None:
     ],
 )
 def test_mistakes_are_one_line(table: Path, tmp_path: Path, changes: tuple[str, ...], message: str) -> None:
-    done = run_hwnas(*csv_arguments(table), *changes, f"hydra.run.dir={tmp_path}")
+    done = run_here(*csv_arguments(table), *changes, f"hydra.run.dir={tmp_path}")
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("hwnas: error: ")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.devices.servers import lacking, sshd
-from tests.running import run_hwnas
+from tests.running import run_hwnas, run_program
 
 NOISY = """
 import logging, sys, warnings
@@ -29,10 +27,8 @@ LIBRARIES = ("a library warns", "Connected", "font cache")
 
 def noisy(folder: Path, *settings: str, code: str = NOISY) -> tuple[str, str]:
     """What a command with talkative libraries prints, and what is in its log."""
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(folder), *settings], cwd=Path(__file__).parents[2], capture_output=True,
-        text=True, check=True,
-    )  # fmt: skip
+    done = run_program(code, folder, *settings, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0, done.stderr
     log = folder / "report.log"
     return done.stdout + done.stderr, log.read_text() if log.exists() else ""
 

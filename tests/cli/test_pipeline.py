@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 import csv
 import json
+import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from hwnas.export.bundle.verify import verify_files
-from tests.running import held_by_another, run_hwnas
+from tests.running import Forked, held_by_another, run_here, run_hwnas
 
 STEPS = ("train", "evaluate", "profile", "search", "export", "validate", "report")
 
@@ -40,6 +40,11 @@ def error_line(done: subprocess.CompletedProcess[str]) -> str:
 def step(command: str, run: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """One step on the files of `run`."""
     return run_hwnas(command, "experiment=smoke", f"hydra.run.dir={run / command}", *arguments)
+
+
+def refused(command: str, run: Path, *arguments: str) -> str:
+    """The one line that a step on the files of `run` is refused with."""
+    return error_line(run_here(command, "experiment=smoke", f"hydra.run.dir={run / command}", *arguments))
 
 
 def test_every_target_is_verified(smoke_output: tuple[Path, str]) -> None:
@@ -95,7 +100,7 @@ def test_a_run_before_predictions_were_kept_is_reported(smoke: Path) -> None:
         for key in ("predictions", "balanced_accuracy_torch", "balanced_accuracy_exported"):
             del target[key]
     file.write_text(json.dumps(document))
-    done = step("report", smoke)
+    done = run_here("report", "experiment=smoke", f"hydra.run.dir={smoke / 'report'}")
     assert done.returncode == 0, done.stderr
     page = (smoke / "report" / "report.html").read_text()
     assert "get right and wrong" not in page
@@ -124,7 +129,7 @@ def test_second_run_does_nothing_again(smoke: Path) -> None:
     before = {path: when for path, when in before.items() if ".hydra" not in path.parts and path.suffix != ".log"}
     steps = [json.loads((smoke / name / "result.json").read_text())["elapsed_s"] for name in (*STEPS[:-1], "finetune")]
     assert json.loads((smoke / "result.json").read_text())["elapsed_s"] == pytest.approx(sum(steps))
-    done = run_hwnas("run", "experiment=smoke", f"hydra.run.dir={smoke}")
+    done = run_here("run", "experiment=smoke", f"hydra.run.dir={smoke}")
     assert done.returncode == 0, done.stderr
     for name in STEPS:
         assert f"{name}: up to date" in done.stdout
@@ -144,7 +149,7 @@ def test_second_run_does_nothing_again(smoke: Path) -> None:
     ],
 )  # fmt: skip
 def test_what_a_run_lacks_is_said_before_it_trains(tmp_path: Path, arguments: list[str], expected: str) -> None:
-    done = run_hwnas("run", "experiment=smoke", f"hydra.run.dir={tmp_path / 'run'}", *arguments)
+    done = run_here("run", "experiment=smoke", f"hydra.run.dir={tmp_path / 'run'}", *arguments)
     assert expected in error_line(done)
     assert "train:" not in done.stdout
 
@@ -165,7 +170,7 @@ def test_a_step_that_has_no_folder_is_said_before_the_training(tmp_path: Path) -
 
 def test_changed_budget_redoes_only_what_follows(smoke: Path) -> None:
     changes = ("search.budget_quantiles=[0.5]", "finetune.epochs=0")
-    done = run_hwnas("run", "experiment=smoke", f"hydra.run.dir={smoke}", *changes)
+    done = run_here("run", "experiment=smoke", f"hydra.run.dir={smoke}", *changes)
     assert done.returncode == 0, done.stderr
     for name in ("train", "evaluate", "profile"):
         assert f"{name}: up to date" in done.stdout
@@ -206,7 +211,7 @@ def test_files_that_do_not_say_what_goes_in_are_validated(smoke: Path) -> None:
 
 
 def test_infeasible_budget_names_the_fastest(smoke: Path) -> None:
-    message = error_line(step("search", smoke, "search.budgets=[0.0001]"))
+    message = refused("search", smoke, "search.budgets=[0.0001]")
     assert "0.0001 ms" in message
     assert "the fastest takes" in message
 
@@ -216,13 +221,13 @@ def test_truncated_artefact(smoke: Path, file: str) -> None:
     command = "evaluate" if file.startswith("supernet") else "search"
     (path,) = smoke.glob(f"[a-z]*/{file}")
     path.write_bytes(path.read_bytes()[:1000])
-    message = error_line(step(command, smoke))
+    message = refused(command, smoke)
     assert str(path) in message
     assert "again" in message
 
 
 def test_checkpoint_of_another_space(smoke: Path) -> None:
-    message = error_line(step("evaluate", smoke, "space.kernel_sizes=[3,5]"))
+    message = refused("evaluate", smoke, "space.kernel_sizes=[3,5]")
     assert "another space" in message
     assert "kernel_sizes" in message
 
@@ -236,7 +241,7 @@ def test_table_without_an_operator(smoke: Path) -> None:
     facts["operators"] -= 1
     provenance.write_text(json.dumps(facts))
     table.write_text("\n".join(",".join(row) for row in rows[:-1]) + "\n")
-    message = error_line(step("search", smoke))
+    message = refused("search", smoke)
     assert f"lacks 1 operators: {rows[-1][0]} " in message
     assert "hwnas profile" in message
 
@@ -245,12 +250,12 @@ def test_truncated_table(smoke: Path) -> None:
     (table,) = (smoke / "profile").glob("*/litert-fp32-1t.csv")
     text = table.read_text()
     table.write_text(text[: len(text) // 2])
-    message = error_line(step("search", smoke))
+    message = refused("search", smoke)
     assert str(table) in message
 
 
 def test_missing_step_is_named(tmp_path: Path) -> None:
-    message = error_line(step("evaluate", tmp_path))
+    message = refused("evaluate", tmp_path)
     assert "run hwnas train first, or give checkpoint=PATH" in message
 
 
@@ -261,28 +266,28 @@ def test_traceback_when_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "Traceback" in done.stderr
 
 
-# How SIGTERM differs from SIGINT is tested in test_interrupts.py.
-@pytest.mark.parametrize("name", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL])
+# How SIGTERM differs from SIGINT is tested in test_interrupts.py, and a killed training in training/test_engine.py.
+@pytest.mark.parametrize(
+    "name", [signal.SIGINT, *(pytest.param(one, marks=pytest.mark.slow) for one in (signal.SIGTERM, signal.SIGKILL))]
+)
 def test_interrupted_run_goes_on(tmp_path: Path, name: signal.Signals) -> None:
-    phases = "training.phases=[{name: full, epochs: 8, learning_rate: 0.1}]"  # about 140 steps
+    phases = "training.phases=[{name: full, epochs: 5, learning_rate: 0.1}]"  # about 90 steps
     arguments = [
         "train", "experiment=smoke", f"hydra.run.dir={tmp_path / 'train'}", "training.checkpoint_every=5", phases,
         "training.random_subnets=1",
     ]  # fmt: skip
-    process = subprocess.Popen(
-        [sys.executable, "-m", "hwnas.cli.main", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
     checkpoints = tmp_path / "train" / "checkpoints"
-    deadline = time.monotonic() + 120
-    while not list(checkpoints.glob("step-*.safetensors")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(name)
-    _, errors = process.communicate(timeout=60)
-    assert "Traceback" not in errors
+    with Forked(None, arguments) as process:
+        deadline = time.monotonic() + 120
+        while not list(checkpoints.glob("step-*.safetensors")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        os.kill(process.pid, name)
+        done = process.finish()
+    assert "Traceback" not in done.stderr
     if name is not signal.SIGKILL:
-        assert process.returncode == 128 + name
-        assert "training is kept up to step " in errors
-        assert "the same command goes on from there" in errors
+        assert done.returncode == 128 + name
+        assert "training is kept up to step " in done.stderr
+        assert "the same command goes on from there" in done.stderr
     assert not (tmp_path / "train" / "result.json").exists()
     assert list(checkpoints.glob("step-*.safetensors"))
     assert run_hwnas(*arguments).returncode == 0

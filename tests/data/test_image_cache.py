@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -26,6 +27,7 @@ from hwnas.data.load import ImageData, load_data
 from hwnas.errors import DataError
 from hwnas.progress import no_progress
 from tests.data.trees import make_photos
+from tests.running import Forked
 
 PARTS = ("train", "held_out", "test")
 
@@ -259,11 +261,12 @@ def test_of_two_processes_one_decodes(tree: Path, cache: Path) -> None:
 
 def test_a_killed_process_leaves_nothing_that_is_read(tree: Path, cache: Path, decoded: list[str]) -> None:
     slow = SLOWLY.replace("0.02", "0.5")
-    with subprocess.Popen([sys.executable, "-c", slow, str(tree)]) as process:
+    with Forked(slow, [tree]) as process:
         deadline = time.monotonic() + 60
         while not list(cache.glob(".*.images")) and time.monotonic() < deadline:
             time.sleep(0.02)
-        process.kill()
+        os.kill(process.pid, signal.SIGKILL)
+        process.finish()
     assert files(cache) == [] or all(path.name.startswith(".") for path in files(cache))
     load(tree)
     assert len(decoded) == 36

@@ -11,6 +11,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -169,6 +170,11 @@ def rpc_server(tracked: bool = True, servers: int = 1) -> Iterator[str]:
     tracker = free_port()
     own = ["--tracker", f"127.0.0.1:{tracker}", "--key", "board"] if tracked else []
     running: list[subprocess.Popen[bytes]] = []
+    board = tempfile.TemporaryDirectory(prefix="hwnas-board-")
+    # No torch, as on a board: where it is installed, TVM imports it, which takes seconds.
+    Path(board.name, "sitecustomize.py").write_text("import sys\nsys.modules['torch'] = None\n")
+    paths = [board.name, os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     try:
         for module, port, more in (
             *([("rpc_tracker", tracker, [])] if tracked else []),
@@ -176,12 +182,14 @@ def rpc_server(tracked: bool = True, servers: int = 1) -> Iterator[str]:
         ):
             command = [sys.executable, "-m", f"tvm.exec.{module}", "--host", "127.0.0.1", "--port", str(port)]
             command += ["--port-end", str(port + 1), *more]
-            running.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+            nowhere = subprocess.DEVNULL
+            running.append(subprocess.Popen(command, stdout=nowhere, stderr=nowhere, env=environment))
             wait_for(port, running[-1])
         yield f"127.0.0.1:{tracker}/board" if tracked else f"127.0.0.1:{ports[0]}"
     finally:
         for process in reversed(running):
             end(process)
+        board.cleanup()
 
 
 # ---- adb ------------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -98,9 +99,12 @@ def test_much_noise_does_not_block(transport: Transport, tmp_path: Path) -> None
     assert list(transport.run(script(tmp_path, body), {})) == ["done"]
 
 
-def test_silence_ends_it(transport: Transport, tmp_path: Path) -> None:
+def test_silence_ends_it(device: DeviceConfig, tmp_path: Path) -> None:
     start = time.monotonic()
-    with pytest.raises(DeviceError, match=r"said nothing for 3 s"):
+    with (
+        connect(load_profile("local"), replace(device, silence_s=1.0)) as transport,
+        pytest.raises(DeviceError, match=r"said nothing for 1 s"),
+    ):
         list(transport.run(script(tmp_path, "print(1, flush=True)\ntime.sleep(60)"), {}))
     assert time.monotonic() - start < 30
 

@@ -17,6 +17,7 @@ from hwnas.operators import Operator
 from hwnas.spaces import OfaMbv3Config, OfaMbv3Space, Space
 from hwnas.supernet.build import build_subnet
 from tests.narrow import present
+from tests.shared import common_folder, made_once
 
 # Compiling takes several times as long as the other formats: what all formats do, these do in the slow tests, but for
 # one tiny network each in tvm/test_format.py and executorch/test_format.py.
@@ -38,13 +39,22 @@ SMALL = OfaMbv3Config(
 SPACES = {"small": SMALL, "full": OfaMbv3Config(resolution=(160, 176))}
 
 
-def in_both(cases: Iterable[Any], tflite: Collection[Any]) -> list[Any]:
-    """Each case as ONNX and as TFLite. Converting takes seconds: with TFLite, others than `tflite` are slow tests."""
+def in_both(cases: Iterable[Any], tflite: Collection[Any], onnx: Collection[Any] | None = None) -> list[Any]:
+    """Each case as ONNX and as TFLite; others than those of `tflite`, and of `onnx` where given, are slow tests."""
+    given = list(cases)
+    fast = {"onnx": given if onnx is None else onnx, "tflite": tflite}
     return [
-        pytest.param(case, name, marks=[pytest.mark.slow] if name == "tflite" and case not in tflite else [])
-        for case in cases
+        pytest.param(case, name, marks=[] if case in fast[name] else [pytest.mark.slow])
+        for case in given
         for name in ("onnx", "tflite")
     ]
+
+
+def each_format(slow: Collection[str] = COMPILED) -> list[Any]:
+    """Every format; `slow` ones in the slow tests."""
+    from hwnas.export.formats import FORMATS
+
+    return [pytest.param(name, marks=[pytest.mark.slow] if name in slow else []) for name in FORMATS]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -86,7 +96,7 @@ def network(space: Space, seed: int) -> tuple[list[Operator], nn.Module, torch.T
 
 
 class Exported:
-    """One network, and its files of each format, written when they are first asked for."""
+    """One network, and its files of each format, each written by the first process that asks for it."""
 
     def __init__(self, folder: Path, space: Space, seed: int) -> None:
         self.operators, self.module, self.example = network(space, seed)
@@ -106,17 +116,18 @@ class Files(dict[str, Path]):
 
         chosen = model_format(name)
         request = ExportRequest(self._module, self._example, metadata={"arch": '{"space": "small"}'})
-        self[name] = chosen.export(request, self._stem.with_suffix(chosen.suffix))
+        path = self._stem.with_suffix(chosen.suffix)
+        self[name] = made_once(path, lambda: chosen.export(request, path))
         return self[name]
 
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    return Exported(tmp_path_factory.mktemp("exported"), OfaMbv3Space(SMALL), seed=0)
+    return Exported(common_folder(tmp_path_factory) / "exported", OfaMbv3Space(SMALL), seed=0)
 
 
 @pytest.fixture(scope="session")
 def exported_odd(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """3 channels, a stem of stride 2, and a size (25) whose strides meet odd sizes."""
     config = replace(SMALL, in_channels=3, stem_stride=2, resolution=(25,), strides=(1, 2, 1, 2))
-    return Exported(tmp_path_factory.mktemp("exported"), OfaMbv3Space(config), seed=1)
+    return Exported(common_folder(tmp_path_factory) / "exported", OfaMbv3Space(config), seed=1)

@@ -157,9 +157,10 @@ def test_file_that_fails_parity_is_deleted(exported: Exported, data: ImageData, 
     assert not list(tmp_path.iterdir())
 
 
+# Converting takes seconds, and what is looked at here does not depend on how the numbers were made smaller.
 QUANTISED = [
-    (name, precision) for name in FORMATS for precision in model_format(name).precisions
-    if precision not in FLOAT_PRECISIONS
+    pytest.param(name, precision, marks=[pytest.mark.slow] * ((name, precision) == ("tflite", "int8_dynamic")))
+    for name in FORMATS for precision in model_format(name).precisions if precision not in FLOAT_PRECISIONS
 ]  # fmt: skip
 
 

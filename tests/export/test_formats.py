@@ -25,7 +25,7 @@ from hwnas.export.tflite.flatbuffer import read_metadata
 from hwnas.export.tflite.operators import operator_names
 from hwnas.operators import GlobalPool
 from hwnas.supernet.layout import channels_last
-from tests.export.conftest import Exported
+from tests.export.conftest import Exported, each_format
 
 EXAMPLE = torch.zeros(1, 3, 8, 8)
 
@@ -74,7 +74,7 @@ def test_file_gives_torchs_logits(name: str, network: str, threads: int, request
     np.testing.assert_allclose(logits, expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", each_format())
 def test_module_stays_as_it_was(name: str, tmp_path: Path) -> None:
     module = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten()).train()
     before = {key: value.clone() for key, value in module.state_dict().items()}
@@ -98,7 +98,7 @@ def test_interrupted_export_leaves_nothing(name: str, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", each_format())
 def test_channels_last_networks_export(name: str, tmp_path: Path) -> None:
     """As subnets are, once their BatchNorm is calibrated."""
     chosen = model_format(name)

@@ -28,7 +28,9 @@ SPACES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("config", SPACES.values(), ids=SPACES)
+@pytest.mark.parametrize(
+    "config", [pytest.param(one, id=key, marks=[pytest.mark.slow] * (key == "resnet")) for key, one in SPACES.items()]
+)
 def test_graph_equals_the_exporters(config: SpaceConfig, tmp_path: Path) -> None:
     exported = Exported(tmp_path, make_space(config), seed=1)
     for name, signature in SIGNATURES.items():

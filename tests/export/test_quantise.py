@@ -101,7 +101,9 @@ def test_good_network_is_quantised_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("chosen", "precision"), [(ONNX, "int8"), (ONNX, "int8_dynamic"), (EXECUTORCH, "int8")], ids=named
+    ("chosen", "precision"),
+    [(ONNX, "int8"), (ONNX, "int8_dynamic"), pytest.param(EXECUTORCH, "int8", marks=pytest.mark.slow)],
+    ids=named,
 )
 def test_one_bad_layer_stays_float(chosen: ModelFormat, precision: str, tmp_path: Path) -> None:
     net, said = with_outlier_weights(), []
@@ -142,7 +144,8 @@ def test_errors_of_layers_are_ranked_by_what_they_cost(chosen: ModelFormat, tmp_
 @pytest.mark.parametrize(
     ("chosen", "precision"),
     [
-        (ONNX, "int8"), (ONNX, "int8_dynamic"), (TFLITE, "int8"), (TFLITE, "int8_dynamic"),
+        (ONNX, "int8"), (ONNX, "int8_dynamic"), (TFLITE, "int8"),
+        pytest.param(TFLITE, "int8_dynamic", marks=pytest.mark.slow),
         pytest.param(EXECUTORCH, "int8", marks=pytest.mark.slow),
     ],
     ids=named,

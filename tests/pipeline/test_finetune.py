@@ -22,7 +22,7 @@ from hwnas.supernet.extract import extract
 from hwnas.supernet.single import SingleNetwork
 from hwnas.training.config import FinetuneConfig, TrainingConfig
 from tests.cli.test_config import composed
-from tests.cli.test_pipeline import error_line, result_of, step
+from tests.cli.test_pipeline import refused, result_of
 from tests.narrow import present
 
 
@@ -98,7 +98,7 @@ def test_a_loss_within_chance_keeps_what_was_tuned() -> None:
 
 def test_tuned_networks_of_a_former_search_are_not_taken(smoke: Path) -> None:
     rewritten(smoke / "search" / "result.json", lambda selected: selected[:1])
-    message = error_line(step("export", smoke))
+    message = refused("export", smoke)
     assert "of a former search: run hwnas finetune again, or give targets=" in message
     with pytest.raises(StorageError, match="former search"):
         chosen_networks(None, settings(), smoke / "validate", SearchEntry)
@@ -109,7 +109,7 @@ def test_tuned_networks_of_a_former_search_are_not_taken(smoke: Path) -> None:
 
 
 def test_no_epochs_are_refused_with_a_number_to_try(smoke: Path) -> None:
-    message = error_line(step("finetune", smoke, "finetune.epochs=0"))
+    message = refused("finetune", smoke, "finetune.epochs=0")
     assert "try finetune.epochs=3" in message
 
 

@@ -178,6 +178,12 @@ with connect(device, DeviceConfig()) as transport:
 """
 
 
+# What is kept in a journal does not depend on the runtime.
+@pytest.mark.parametrize(
+    "quick",
+    ["onnxruntime", *(pytest.param(name, marks=pytest.mark.slow) for name in ("litert", "tvm", "executorch"))],
+    indirect=True,
+)
 def test_a_killed_build_goes_on_where_it_was(
     space: OfaMbv3Space, device: DeviceProfile, transport: Transport, quick: ProfilingConfig, tmp_path: Path
 ) -> None:

@@ -144,9 +144,18 @@ def board(tmp_path: Path) -> Iterator[Sshd]:
         yield server
 
 
-@pytest.mark.parametrize("number", ["SEGV", "ILL", "KILL"])
+STEPS = {"import": "importing", "load": "loading", "run": "running", "sample": "measuring"}
+
+
+@pytest.mark.parametrize(
+    ("number", "moments"),
+    [
+        ("SEGV", tuple(STEPS)), ("ILL", ("load",)), ("KILL", ("sample",)),
+        *(pytest.param(number, tuple(STEPS), marks=pytest.mark.slow) for number in ("ILL", "KILL")),
+    ],
+)  # fmt: skip
 def test_a_board_is_named_with_runtime_and_step(
-    files: dict[str, Path], board: Sshd, tmp_path: Path, number: str
+    files: dict[str, Path], board: Sshd, tmp_path: Path, number: str, moments: tuple[str, ...]
 ) -> None:
     """By its profile and its address, in each step."""
     place = f"board (ssh {board.config().address}): the measuring process was killed by SIG{number} while"
@@ -154,17 +163,13 @@ def test_a_board_is_named_with_runtime_and_step(
     small, large = (sha256_of_file(files[name])[:24] for name in ("small", "large"))  # as files are called there
     profile = tmp_path / "board.yaml"
     profile.write_text("name: board\ndescription: a board\ntransport: ssh\nruntimes:\n  onnxruntime: [fp32]\n")
-    for step, python in (
-        ("importing", python_with(tmp_path / "import", "onnxruntime", KILL.format(f"SIG{number}"))),
-        *(
-            (verb, fatal(tmp_path / moment, moment, small, end, large))
-            for moment, verb in (("load", "loading"), ("run", "running"), ("sample", "measuring"))
-        ),
-    ):
-        what = "" if step == "importing" else " the reference network in"
-        device = board.config(name=str(profile), python=python)
-        said = failure(device, files, tmp_path / step)
-        assert said.startswith(f"{place} {step}{what} onnxruntime {VERSION}")
+    for moment in moments:
+        if moment == "import":
+            what, python = "", python_with(tmp_path / moment, "onnxruntime", KILL.format(f"SIG{number}"))
+        else:
+            what, python = " the reference network in", fatal(tmp_path / moment, moment, small, end, large)
+        said = failure(board.config(name=str(profile), python=python), files, tmp_path / STEPS[moment])
+        assert said.startswith(f"{place} {STEPS[moment]}{what} onnxruntime {VERSION}")
 
 
 @pytest.mark.parametrize("kind", ["ssh", "adb", "tvm_rpc"])

@@ -68,7 +68,7 @@ def test_a_board_over_ssh_is_measured(space: OfaMbv3Space, server: Sshd, tmp_pat
 
 @needs_ssh
 def test_a_cut_connection_loses_nothing(space: OfaMbv3Space, server: Sshd, tmp_path: Path) -> None:
-    config = replace(QUICK, rounds=150, max_rounds=150)
+    config = replace(QUICK, rounds=60, max_rounds=60)
     cuts = 0
 
     def cut(share: float, status: str) -> None:
@@ -85,7 +85,7 @@ def test_a_cut_connection_loses_nothing(space: OfaMbv3Space, server: Sshd, tmp_p
     found = measure(space, server.config(), config, tmp_path)
     assert events(tmp_path)[: len(before)] == before
     taken = [line for line in events(tmp_path) if '"sample"' in line and '"id": "large"' in line]
-    assert len(taken) == found.latencies["large"].rounds == 150
+    assert len(taken) == found.latencies["large"].rounds == 60
 
 
 @needs_ssh

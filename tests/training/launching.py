@@ -11,6 +11,8 @@ from pathlib import Path
 
 import psutil
 
+from tests.running import run_program
+
 __all__ = ["ROOT", "errors_said", "free_port", "launch", "machines", "torchrun", "workers"]
 
 ROOT = Path(__file__).parents[2]
@@ -26,11 +28,10 @@ def launch(*arguments: str, options: Sequence[str]) -> subprocess.Popen[str]:
 
 
 def torchrun(*arguments: str, processes: int = 2, restarts: int = 0) -> subprocess.CompletedProcess[str]:
-    """The same on one machine, finished."""
+    """The same on one machine, finished; the launcher itself is forked where torch is imported already."""
+    code = "import runpy; runpy.run_module('torch.distributed.run', run_name='__main__', alter_sys=True)"
     options = ("--standalone", f"--nproc-per-node={processes}", f"--max-restarts={restarts}")
-    started = launch(*arguments, options=options)
-    said = started.communicate()
-    return subprocess.CompletedProcess(started.args, started.returncode, *said)
+    return run_program(code, *options, "-m", *arguments, cwd=ROOT)
 
 
 def machines(port: int, count: str = "2", restarts: int = 0) -> tuple[str, ...]:

@@ -61,6 +61,9 @@ def assert_equal_weights(one: Path, other: Path) -> None:
     assert all(value.equal(second[name]) for name, value in first.items())
 
 
+# torchrun's processes import torch, which takes most of the time. Two of them are in test_processes.py, as is which
+# checkpoints another number of them goes on from.
+@pytest.mark.slow
 def test_one_process_two_and_one_again(space: OfaMbv3Space, data: ImageData, tmp_path: Path) -> None:
     config = replace(tiny.bignas(), **CHANGES)
     whole = train(config, space, data, tmp_path / "whole", 3, no_progress)

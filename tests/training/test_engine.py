@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
-import subprocess
-import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from hwnas.training.checkpoint import load_supernet
 from hwnas.training.config import TrainingConfig
 from hwnas.training.engine import TrainResult, train
 from hwnas.training.state import read_history
+from tests.running import Forked
 from tests.training import tiny
 
 
@@ -101,19 +102,14 @@ def test_a_killed_process_resumes(
     method: str, whole: Callable[[str], TrainResult], space: OfaMbv3Space, data: ImageData, tmp_path: Path
 ) -> None:
     # SIGKILL in the middle, in a process of its own; then the same call here.
-    script = Path(tiny.__file__)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.training.tiny", str(tmp_path), method, json.dumps(OFTEN), "0.05"],
-        cwd=script.parents[2],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    for line in process.stdout:
-        if float(line) > 0.5:
-            break
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    code = "import sys; from tests.training.tiny import main; main(*sys.argv[1:])"
+    with Forked(code, [tmp_path, method, json.dumps(OFTEN), "0.05"], cwd=Path(tiny.__file__).parents[2]) as process:
+        deadline = time.monotonic() + 120
+        while not any(float(line) > 0.5 for line in process.printed().split("\n")[:-1]):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        os.kill(process.pid, signal.SIGKILL)
+        assert process.finish().returncode == -signal.SIGKILL
     assert not (tmp_path / "supernet.safetensors").exists()
     config = replace(tiny.METHODS[method](), **OFTEN)
     resumed = train(config, space, data, tmp_path, 3, no_progress)

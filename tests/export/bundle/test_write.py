@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -23,15 +22,17 @@ from hwnas.export.bundle.example.preprocess import prepare_file
 from hwnas.export.bundle.golden import preprocessing_steps
 from hwnas.export.bundle.names import bundle_folder
 from hwnas.export.bundle.verify import verify_files, verify_golden
-from hwnas.export.formats import FORMATS, model_format
+from hwnas.export.formats import model_format
 from tests.export.bundles import CLASSES, STORED, run_example, small_network, write
+from tests.export.conftest import each_format
+from tests.running import run_program
 
 CONTENT = [
     "SHA256SUMS", "golden.npz", "labels.txt", "manifest.json", "preprocessing.json", "run.py", "sample.png",
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=list(FORMATS))
+@pytest.fixture(scope="module", params=each_format(slow={"executorch"}))
 def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     chosen = model_format(request.param)
     if missing := [package for package in chosen.packages if find_spec(package) is None]:
@@ -62,10 +63,8 @@ def test_coreutils_agree(onnx_bundle: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-# Importing ExecuTorch takes four seconds, and each case does it.
-@pytest.mark.parametrize(
-    "bundle", [pytest.param(n, marks=pytest.mark.slow) if n == "executorch" else n for n in FORMATS], indirect=True
-)
+# Importing ExecuTorch takes four seconds, TVM one, and each case does it.
+@pytest.mark.parametrize("bundle", each_format(), indirect=True)
 def test_example_needs_only_the_runtime_and_numpy(bundle: Path) -> None:
     # ExecuTorch's runtime for Python is built on torch.
     blocked = ("hwnas",) if verify_files(bundle).format == "executorch" else ("torch", "torchvision", "hwnas")
@@ -83,6 +82,7 @@ def test_example_needs_only_the_runtime_and_numpy(bundle: Path) -> None:
     assert "is not installed" in done.stderr
 
 
+@pytest.mark.parametrize("bundle", each_format(slow={"executorch"}), indirect=True)
 def test_example_names_the_classes(bundle: Path) -> None:
     done = run_example(bundle, bundle / "sample.png", "--top", 3, blocked=("hwnas",))
     assert done.returncode == 0, done.stderr
@@ -223,12 +223,7 @@ from pathlib import Path
 import onnxruntime, torch, PIL.Image
 import hwnas.export.bundle.write, hwnas.export.onnx.format
 from tests.export import bundles
-folder = Path(sys.argv[1])
-process = os.fork()
-if process == 0:
-    bundles.write(folder / "first", "onnx")  # the model
-    os._exit(0)
-assert os.waitpid(process, 0)[1] == 0
+first, folder = map(Path, sys.argv[1:])
 calls = [0]
 def child(stop):
     def count(event, arguments):
@@ -239,7 +234,7 @@ def child(stop):
             if calls[0] == stop:
                 os._exit(9)
     sys.addaudithook(count)
-    bundles.write_again(folder / "first" / "bundle", folder / "killed" / "bundle")
+    bundles.write_again(first, folder / "killed" / "bundle")
     os._exit(0)
 for stop in range(1, 1000):
     process = os.fork()
@@ -253,11 +248,8 @@ for stop in range(1, 1000):
 """
 
 
-def test_killed_at_any_file_operation_no_half_bundle_is_left(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", _KILLED, str(tmp_path)], capture_output=True, text=True, check=False,
-        cwd=Path(__file__).parents[3],
-    )  # fmt: skip
+def test_killed_at_any_file_operation_no_half_bundle_is_left(onnx_bundle: Path, tmp_path: Path) -> None:
+    done = run_program(_KILLED, onnx_bundle, tmp_path, cwd=Path(__file__).parents[3])
     assert done.returncode == 0, done.stderr
     rows = [line.split(" ", 2) for line in done.stdout.splitlines()]
     assert len(rows) > 20

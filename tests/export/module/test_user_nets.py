@@ -122,7 +122,7 @@ def test_file_computes_what_the_network_does(kind: type[nn.Module], name: str, t
     check_answers(kind, name, "fp32", tmp_path)
 
 
-@pytest.mark.parametrize(("kind", "name"), in_both(NETS, {PreActivation, ChannelShuffle}))
+@pytest.mark.parametrize(("kind", "name"), in_both(NETS, *[{PreActivation, ChannelShuffle}] * 2))
 def test_int8_file_computes_what_the_network_does(kind: type[nn.Module], name: str, tmp_path: Path) -> None:
     check_answers(kind, name, "int8", tmp_path)
 

@@ -21,6 +21,7 @@ from hwnas.export.tflite.ranges import read_ranges
 from hwnas.spaces import OfaMbv3Space
 from hwnas.supernet.build import build_subnet
 from tests.export.conftest import SMALL
+from tests.shared import common_folder, made_once
 
 TFLITE = model_format("tflite")
 PRECISIONS = TFLITE.precisions
@@ -51,17 +52,22 @@ class Precisions:
             self.module, images[:1], calibration=self.calibration, metadata={"arch": '{"space": "small"}'}
         )
         self.files = {key: folder / f"{key}.tflite" for key in PRECISIONS}
+        made_once(folder / "all", self._write)
+        self.plain = self.files["fp32"].read_bytes()
+
+    def _write(self) -> None:
         for key in ("fp32", "int8"):
             TFLITE.export(replace(self.request, precision=key), self.files[key])
-        self.plain = self.files["fp32"].read_bytes()
+        plain = self.files["fp32"].read_bytes()
         with quiet("quantising"):
-            self.files["fp16"].write_bytes(float16(self.plain))
-            self.files["int8_dynamic"].write_bytes(dynamic_integer(self.plain))
+            self.files["fp16"].write_bytes(float16(plain))
+            self.files["int8_dynamic"].write_bytes(dynamic_integer(plain))
+        (self.files["fp32"].parent / "all").touch()
 
 
 @pytest.fixture(scope="session")
 def net(tmp_path_factory: pytest.TempPathFactory) -> Precisions:
-    return Precisions(tmp_path_factory.mktemp("precisions"))
+    return Precisions(common_folder(tmp_path_factory) / "precisions")
 
 
 def in_integers(content: bytes, images: NDArray[np.float32], float_layers: tuple[str, ...] = ()) -> bytes:

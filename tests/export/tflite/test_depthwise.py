@@ -15,9 +15,13 @@ from hwnas.export.tflite.depthwise import split_depthwise
 from hwnas.export.tflite.operators import operator_names
 from tests.export.tflite.conftest import run
 
+CASES = [(kernel, size, stride) for kernel in (5, 7, 9) for size, stride in ((12, 1), (12, 2), (13, 2))]
+FAST = {(5, 12, 1), (7, 13, 2), (9, 12, 2)}
 
-@pytest.mark.parametrize("kernel", [5, 7, 9])
-@pytest.mark.parametrize(("size", "stride"), [(12, 1), (12, 2), (13, 2)])
+
+@pytest.mark.parametrize(
+    ("kernel", "size", "stride"), [pytest.param(*one, marks=[] if one in FAST else [pytest.mark.slow]) for one in CASES]
+)
 def test_split_depthwise_computes_the_same(kernel: int, size: int, stride: int, tmp_path: Path) -> None:
     torch.manual_seed(0)
     module = nn.Sequential(

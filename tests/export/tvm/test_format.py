@@ -128,7 +128,7 @@ def test_every_function_is_scheduled_and_none_transposes_in_between(tiny: Tiny, 
     assert sum("transpose" in name for name in found) == 2
 
 
-@pytest.mark.parametrize("lanes", [4, 8, 16])
+@pytest.mark.parametrize("lanes", [4, pytest.param(8, marks=pytest.mark.slow), 16])
 def test_vectors_of_any_width_compute_the_same(lanes: int, tmp_path: Path) -> None:
     """Rules for other processors, on this one; sizes that no tile divides, and channels that no vector does."""
     operators = [

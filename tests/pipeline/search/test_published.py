@@ -49,6 +49,7 @@ def test_every_budget_is_met_by_networks_of_the_space(reference_data: Path, tmp_
     assert result["front"][0]["pareto"]["latency_ms"] == sorted(result["front"][0]["pareto"]["latency_ms"])
 
 
+@pytest.mark.slow
 def test_the_published_searcher_is_beaten(reference_data: Path, tmp_path: Path) -> None:
     # Its best of three seeds of 500 generations: 0.8068, 0.8278 and 0.8403.
     done = run_hwnas(

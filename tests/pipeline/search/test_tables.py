@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +44,15 @@ def written_table(
                              provenance), path)  # fmt: skip
 
 
-@pytest.fixture
-def inputs(tmp_path: Path) -> list[str]:
-    """Overrides for two runtimes' tables, one of them with slowdown, and a predictor."""
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two runtimes' tables, one of them with slowdown, and a predictor."""
+    folder = tmp_path_factory.mktemp("inputs")
     register_schemas()
     config = to_pipeline_config(compose_config("search", ["experiment=smoke"]))
     space = resolve_space(config)
     for (runtime, path), slowdown in zip(
-        tables_of(config, "local", tmp_path / "tables").items(), (0.0, 0.4), strict=True
+        tables_of(config, "local", folder / "tables").items(), (0.0, 0.4), strict=True
     ):
         path.parent.mkdir(parents=True, exist_ok=True)
         written_table(space, path, runtime, slowdown)
@@ -58,7 +60,14 @@ def inputs(tmp_path: Path) -> list[str]:
     rows = space.sample(60, rng)
     labels = 0.5 + 0.3 * space.macs(rows) / space.macs(space.extreme(largest=True)[None])
     predictor = AccuracyPredictor.fit(space, rows, labels, PredictorConfig(), rng)
-    predictor.save(tmp_path / "predictor.safetensors")
+    predictor.save(folder / "predictor.safetensors")
+    return folder
+
+
+@pytest.fixture
+def inputs(made: Path, tmp_path: Path) -> list[str]:
+    """Overrides for copies of them."""
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
     return [
         "experiment=smoke", f"latency.path={tmp_path / 'tables'}",
         f"accuracy.path={tmp_path / 'predictor.safetensors'}", f"hydra.run.dir={tmp_path / 'search'}",

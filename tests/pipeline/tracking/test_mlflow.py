@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,8 +12,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.request import urlopen
 
 import pytest
@@ -21,9 +23,13 @@ from hwnas.pipeline.tracking.config import TrackingConfig
 from tests.pipeline.tracking import runs
 from tests.running import run_hwnas
 
-pytest.importorskip("mlflow")
-from mlflow import MlflowClient
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
+# Not imported before it is needed: that takes seconds, in each process that collects tests.
+pytestmark = pytest.mark.skipif(
+    find_spec("mlflow") is None, reason="mlflow is not installed: pip install 'hwnas[mlflow]'"
+)
 CONFIG = TrackingConfig("mlflow", timeout_s=2.0)
 
 
@@ -32,8 +38,33 @@ def _no_store_of_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store without runs: MLflow takes seconds to make one."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    client_of(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+def keep_in(run: Path, database: Path) -> None:
+    """A copy of the store, where `run` has its own."""
+    (run / "tracking").mkdir()
+    shutil.copy(database, run / "tracking")
+
+
+@pytest.fixture(autouse=True)
+def _store_of_the_folder(tmp_path: Path, database: Path) -> None:
+    keep_in(tmp_path, database)
+
+
+def client_of(uri: object) -> MlflowClient:
+    from mlflow import MlflowClient
+
+    return MlflowClient(str(uri))
+
+
 def store(run: Path) -> MlflowClient:
-    return MlflowClient(f"sqlite:///{run / 'tracking' / 'mlflow.db'}")
+    return client_of(f"sqlite:///{run / 'tracking' / 'mlflow.db'}")
 
 
 def tracked_runs(client: MlflowClient, project: str = "hwnas") -> list[Any]:
@@ -53,6 +84,7 @@ def curve(client: MlflowClient, run_id: str, name: str) -> list[tuple[int, float
 
 
 def test_a_run_is_what_its_folder_holds(tmp_path: Path) -> None:
+    """In a store that is made for it."""
     with runs.followed(tmp_path / "mine" / "train", CONFIG) as said:
         runs.train(tmp_path / "mine" / "train")
     assert said == []
@@ -158,7 +190,7 @@ def test_a_folder_may_hold_many_runs(tmp_path: Path) -> None:
         with runs.followed(tmp_path / name / "multirun" / "seed=0" / "train", config) as said:
             runs.train(tmp_path / name / "multirun" / "seed=0" / "train")
         assert said == []
-    found = tracked_runs(MlflowClient(str(tmp_path / "all")), "flowers")
+    found = tracked_runs(client_of(tmp_path / "all"), "flowers")
     assert {run.info.run_name for run in found} == {"one/seed=0", "two/seed=0"}
 
 
@@ -249,16 +281,17 @@ def test_a_server_that_is_killed_and_comes_back(tmp_path: Path) -> None:
         with runs.followed(tmp_path / "mine" / "evaluate", config, "evaluate") as said:
             pass
         assert said == []
-        (run,) = tracked_runs(MlflowClient(str(config.uri)))
+        (run,) = tracked_runs(client_of(config.uri))
         assert run.data.metrics["train/loss"] == run.data.metrics["evaluate/loss"] == 1.5
-        found = artifacts(MlflowClient(str(config.uri)), run.info.run_id)
+        found = artifacts(client_of(config.uri), run.info.run_id)
         assert {"train/supernet.safetensors", "evaluate/supernet.safetensors"} <= found
 
 
 # ---- commands ------------------------------------------------------------------------------------------------------
 
 
-def test_a_finished_run_stays_as_it_is_and_is_sent(smoke: Path) -> None:
+def test_a_finished_run_stays_as_it_is_and_is_sent(smoke: Path, database: Path) -> None:
+    keep_in(smoke, database)
     before = {path: path.read_bytes() for path in smoke.rglob("*.json")}
     for _ in range(2):
         done = run_hwnas("run", "experiment=smoke", f"hydra.run.dir={smoke}", "tracking=mlflow")

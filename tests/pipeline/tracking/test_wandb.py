@@ -6,6 +6,8 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,15 @@ from hwnas.pipeline.tracking.config import TrackingConfig
 from tests.pipeline.tracking import runs
 from tests.pipeline.tracking.test_mlflow import closed_port
 
-pytest.importorskip("wandb")
-
+pytestmark = pytest.mark.skipif(find_spec("wandb") is None, reason="wandb is not installed: pip install 'hwnas[wandb]'")
 CONFIG = TrackingConfig("wandb", timeout_s=5.0)
 _BLOCK, _HEAD = 32768, 7
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _imported() -> None:
+    """Before the seconds of a timeout run; not while tests are collected, in each process that does."""
+    import_module("wandb")
 
 
 @pytest.fixture(autouse=True)
