@@ -53,7 +53,7 @@ class PhaseConfig:
     schedule: str = "cosine"
     ending: float = 0.0
     decay_epochs: float = 0.0
-    opens: tuple[str, ...] = ()
+    opens: tuple[str, ...] = field(default=(), metadata={"optional": True})
 
     def __post_init__(self) -> None:
         where = f"training phase {self.name!r}"

@@ -24,11 +24,15 @@ def optional() -> Any:
 
 
 def to_plain(value: Any) -> Any:
-    """Dataclasses as dicts, tuples as lists and paths as text: JSON-able, and what a step's inputs are compared by."""
+    """Dataclasses as dicts, tuples as lists and paths as text: JSON-able, and what a step's inputs are compared by.
+
+    Optional fields that say nothing are left out: inputs that an earlier version wrote, which did not know them, are the
+    same.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         values = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         left_out = {field.name for field in dataclasses.fields(value) if field.metadata == _OPTIONAL}
-        return {key: to_plain(one) for key, one in values.items() if one is not None or key not in left_out}
+        return {key: to_plain(one) for key, one in values.items() if key not in left_out or one not in (None, ())}
     if isinstance(value, Mapping):
         return {key: to_plain(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
