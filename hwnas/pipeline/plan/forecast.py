@@ -27,6 +27,7 @@ _FILE_S = 3.0  # one file exported and checked
 _FILE_LATENCY_S = 1.5
 _FIT_S = 3.0  # the accuracy predictor
 _LOADED_S = 2.0  # a data set read
+_WORKERS_S = 5.0  # the processes started that measure several devices, for one runtime
 _CALIBRATED = 2.5  # times the time of an answer: an image on which BatchNorm is calibrated, which is not folded then
 
 
@@ -80,7 +81,11 @@ def _device_s(config: RunStep, rack: Rack, operators: int, speed: Speed) -> dict
     sample_s = max(profiling.slice_ms / 1e3, profiling.min_repeats * latency_s)
     models_s = operators * (_MODEL_S + profiling.rounds * profiling.slice_ms / 1e3 / rack.fewest)
     models_s += profiling.networks * (_MODEL_S + profiling.rounds * sample_s / rack.fewest)
-    return {"profile": len(config.runtimes) * models_s, "export": files * _FILE_S}
+    runtimes = len(config.runtimes)
+    return {
+        "profile": runtimes * (models_s + _workers_s(rack.models * rack.fewest)),
+        "export": files * _FILE_S + runtimes * _workers_s(rack.models),
+    }
 
 
 def _learning_s(config: RunStep, rack: Rack, images: ImageCounts, speed: Speed, left_s: float) -> dict[str, float]:
@@ -106,8 +111,13 @@ def _learning_s(config: RunStep, rack: Rack, images: ImageCounts, speed: Speed, 
         * (_LOADED_S + config.finetune.epochs * per_epoch * speed.alone + (3 * judged + 2 * tested) * speed.answer),
         "validate": _LOADED_S
         + networks * (2 + random) * tested * speed.answer
-        + _networks(config) * _FILE_LATENCY_S,  # all devices at once
+        + _networks(config) * _FILE_LATENCY_S  # all devices at once
+        + len(config.runtimes) * _workers_s(rack.models),
     }
+
+
+def _workers_s(devices: int) -> float:
+    return _WORKERS_S if devices > 1 else 0.0
 
 
 def _networks(config: RunStep) -> int:
