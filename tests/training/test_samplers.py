@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from hwnas.errors import ConfigError
 from hwnas.spaces import Genotypes, OfaMbv3Config, OfaMbv3Space, Space
 from hwnas.spaces.space import Floats
 from hwnas.training.config import PhaseConfig
@@ -79,6 +80,18 @@ def test_subnets_stay_within_the_phase(published: OfaMbv3Space) -> None:
     assert {e for arch in archs for e in arch["e"]} == {6}
     assert {d for arch in archs for d in arch["d"]} == {4}
     assert {arch["r"] for arch in archs} == {160, 192}
+
+
+def test_a_phase_opens_kinds_of_genes(published: OfaMbv3Space) -> None:
+    some, every = plan_phases(
+        [PhaseConfig("k", 1, 0.1, opens=("ks",)), PhaseConfig("a", 1, 0.1, opens=("all",))], published, 1
+    )
+    assert [len(own) for own in every.allowed] == [len(gene.choices) for gene in published.genes]
+    for gene, own in zip(published.genes, some.allowed, strict=True):
+        assert len(own) == (len(gene.choices) if gene.kind in ("ks", "r") else 1)
+    assert every.reorders
+    with pytest.raises(ConfigError, match="phase 'k': opens 'kernel': expected one of all, "):
+        plan_phases([PhaseConfig("k", 1, 0.1, opens=("kernel",))], published, 1)
 
 
 @pytest.mark.parametrize("sampler", ["uniform", "sandwich", "shifted"])

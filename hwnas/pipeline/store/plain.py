@@ -26,8 +26,7 @@ def optional() -> Any:
 def to_plain(value: Any) -> Any:
     """Dataclasses as dicts, tuples as lists and paths as text: JSON-able, and what a step's inputs are compared by.
 
-    Optional fields that say nothing are left out: inputs that an earlier version wrote, which did not know them, are the
-    same.
+    Optional fields that say nothing are left out: inputs of an earlier version, which did not know them, are the same.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         values = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}

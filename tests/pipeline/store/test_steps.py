@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hwnas.errors import StorageError
-from hwnas.pipeline.store.plain import optional
+from hwnas.pipeline.store.plain import optional, to_plain
 from hwnas.pipeline.store.steps import changed_keys, files_digest, read_result, read_result_as, run_step
+from hwnas.training.config import PhaseConfig
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,12 @@ def test_keys_of_later_versions_are_left_alone(tmp_path: Path) -> None:
 def test_changed_keys_are_dotted() -> None:
     before = {"a": {"b": 1, "c": [1, 2]}, "d": 1}
     assert changed_keys(before, {"a": {"b": 2, "c": (1, 2)}, "e": 1}) == ["a.b", "d", "e"]
+
+
+def test_settings_that_a_version_did_not_know_and_that_say_nothing_change_nothing() -> None:
+    phase = PhaseConfig("all", 1, 0.1)
+    assert "opens" not in to_plain(phase)
+    assert to_plain(replace(phase, opens=("ks",)))["opens"] == ["ks"]
 
 
 def test_missing_file_is_named_with_its_role(tmp_path: Path) -> None:
