@@ -122,8 +122,8 @@ def _allowed(phase: PhaseConfig, space: Space) -> tuple[NDArray[np.int64], ...]:
                 f"training phase {phase.name!r}: {wrong} is no choice of gene {kind!r} in space {space.name};"
                 f" valid: {', '.join(map(str, valid)) or '(it has no such gene)'}"
             )
-    kinds = {gene.kind for gene in space.genes}
-    if unknown := sorted(set(phase.opens) - kinds - {"all", "f", *wanted}):
+    kinds = list(dict.fromkeys(gene.kind for gene in space.genes))
+    if unknown := sorted(set(phase.opens) - {"all", "f", *kinds, *wanted}):
         raise ConfigError(
             f"training phase {phase.name!r}: opens {unknown[0]!r}: {choices(unknown[0], ['all', *kinds])}"
         )
