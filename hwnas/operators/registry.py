@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from hwnas.errors import ConfigError, choices
@@ -78,6 +79,7 @@ def kind_named(name: str) -> type[Operator]:
     return _KINDS[name]
 
 
+@cache
 def field_types(kind: type[Operator]) -> dict[str, type]:
     """The fields of a kind in their order, and what each holds: str, int, float or bool."""
     hints = get_type_hints(kind)
@@ -90,8 +92,7 @@ def operator_from_dict(values: Mapping[str, Any]) -> Operator:
     Raises ValueError for an unknown kind, for fields that lack a value, and for values that are none.
     """
     kind = kind_named(str(values.get("kind", "")))
-    missing = [one.name for one in fields(kind) if one.default is MISSING and one.name not in values]
-    if missing:
+    if missing := [name for name in _needed(kind) if name not in values]:
         raise ValueError(f"{kind.kind} lacks {', '.join(missing)}")
     return kind(**{name: values[name] for name in kind.field_names() if name in values})
 
@@ -120,6 +121,11 @@ def operator_from_text(
         except ValueError as error:
             raise ValueError(f"{name} is {error}") from error
     return operator_from_dict(given)
+
+
+@cache
+def _needed(kind: type[Operator]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind) if field.default is MISSING)
 
 
 def _origin(kind: type) -> str:

@@ -54,7 +54,7 @@ class SlotTables:
 
         Raises ConfigError where a resolution leaves a strided operator nothing to stride over.
         """
-        stride = int(operator.traits["stride"])
+        stride = getattr(operator, "stride", 1)
         if stride > min(operator.in_height, operator.in_width):
             raise ConfigError(
                 f"space.resolution: {self._genes[-1].choices[resolution]} is too small for the strides: at {slot}, of"
