@@ -239,12 +239,17 @@ def page(found: dict[str, Any]) -> str:
     for side, one in found["sides"].items():
         planned, taken = (sum(step[key] for step in one["plan"]) / 60 for key in ("planned_s", "elapsed_s"))
         peer = "MobileNetV3-Small from nothing" if side == "nothing" else "the given network alone"
+        used = sum(trained["cpu_s"] for trained in one["peers"].values()) / 60
         lines += [
             f"From {side}: {one['cpu_minutes']:g} minutes of CPU for the run (planned {planned:.1f} on the clock, took"
-            f" {taken:.1f}), {one['cpu_minutes_each_peer']:.1f} for each peer: {peer}.",
+            f" {taken:.1f}), {one['cpu_minutes_each_peer']:.1f} allotted to each peer ({peer}); {len(one['peers'])}"
+            f" took {used:.1f} in all.",
             "",
         ]
-    lines += ["| from | target | ms | top-1 | peer | ms | top-1 | points |", "|---|---|---|---|---|---|---|---|"]
+    lines += [
+        "| from | target | ms | top-1 | peer | peer ms | peer top-1 | points |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     for side, one in found["sides"].items():
         lines += [
             f"| {side} | {row['target']} | {row['latency_ms']:.3f} | {row['accuracy']:.4f} | {row['peer']}"
