@@ -63,7 +63,7 @@ HEADLINES = {
             "Kendall τ of the Gaussian process on 200 published subnets: {gp; 200|Kendall τ}"
         ),
         "photos": (
-            "Photographs in half an hour, ONNX Runtime, the loosest budget: {nothing; local-onnxruntime-q80|top-1} from "
+            "Photographs in half an hour, ONNX Runtime, loosest budget: {nothing; local-onnxruntime-q80|top-1} from "
             "nothing (MobileNetV3-Small as fast: {nothing; local-onnxruntime-q80|peer top-1}), "
             "{weights; local-onnxruntime-q80|top-1} at {weights; local-onnxruntime-q80|ms} ms from published weights "
             "(that network alone: {weights; local-onnxruntime-q80|peer top-1} at "
