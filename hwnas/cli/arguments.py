@@ -31,13 +31,14 @@ def in_hydras_syntax(
 
     An argument without a key is the value of `positional`; `device=NAME` is short for `device.name=NAME`, since
     profiles are files of their own, `device=[…]` for `devices=[…]`, `fleet=FILE` for `fleet.file=FILE`, and
-    `data.augment=NAME` for Hydra's `data/augment=NAME`. Raises ConfigError for what has no key, and for several values
-    without brackets.
+    `data.augment=NAME` for Hydra's `data/augment=NAME`, and `space=FILE.py:NAME` for the space that a file makes.
+    Raises ConfigError for what has no key, and for several values without brackets.
     """
     sweeps = any(argument in _SWEEPS for argument in arguments)
     plain = [
         _with_key(argument, before, positional) for before, argument in zip(["", *arguments], arguments, strict=False)
     ]
+    plain = [part for argument in plain for part in _space_of_file(argument)]
     choices = [argument for argument in plain if argument.partition("=")[0] in groups]
     settings: DictConfig | None = None
     # Hydra takes settings in one piece, and its flag for sweeps not between them.
@@ -84,6 +85,13 @@ def _with_key(argument: str, before: str, positional: str | None) -> str:
     if key == "data.augment" and not value.startswith("{"):
         return f"data/augment={value}"
     return argument
+
+
+def _space_of_file(argument: str) -> list[str]:
+    key, _, value = argument.partition("=")
+    if key == "space" and ":" in value and not value.startswith("{"):
+        return ["space=from_file", f"space.file={value}"]
+    return [argument]
 
 
 def _composed(compose: Callable[[Sequence[str]], DictConfig], choices: Sequence[str]) -> DictConfig:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from hwnas.errors import ConfigError, choices
+from hwnas.user_code.imports import is_own
+from hwnas.user_code.run import content_of, run_once
 
 if TYPE_CHECKING:
     from typing_extensions import dataclass_transform
@@ -59,6 +63,9 @@ def operator_kind(name: str) -> Callable[[type[K]], type[K]]:
                     " hold: expected int, float, bool or str"
                 )
         _KINDS[name] = made
+        file = getattr(sys.modules.get(made.__module__), "__file__", None)
+        if file is not None and is_own(file):
+            made.__reduce__ = lambda self: (_restored, (file, self.to_dict()))  # type: ignore[method-assign]
         return made
 
     return register
@@ -121,6 +128,13 @@ def operator_from_text(
         except ValueError as error:
             raise ValueError(f"{name} is {error}") from error
     return operator_from_dict(given)
+
+
+def _restored(file: str, values: Mapping[str, Any]) -> Operator:
+    """An operator of a kind of the user's own, in a process that has not run their file yet."""
+    if values["kind"] not in _KINDS:
+        run_once(file, content_of(Path(file)))
+    return operator_from_dict(values)
 
 
 @cache

@@ -48,9 +48,8 @@ def resolve_space(config: SpaceStep) -> Space:
     settings = config.space
     if not isinstance(settings, SpaceConfig):
         raise ConfigError("space: expected a space of conf/space, such as space=ofa_mbv3")
-    published = type(settings)()
     own = isinstance(config.data, ImageFolderConfig) and config.data.root is not None
-    if own and settings.classes == published.classes:
+    if own and settings.classes == type(settings).classes:  # as published
         settings = replace(settings, classes=0)
     if settings.classes and settings.in_channels:
         return space_of_config(settings)

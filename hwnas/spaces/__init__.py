@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from hwnas.spaces.arch import Arch
 from hwnas.spaces.build import FAMILIES, SpaceConfig, make_space, settings_of, space_from_dict
+from hwnas.spaces.chain import ChainSpace, Place
+from hwnas.spaces.from_file import FileSpaceConfig
 from hwnas.spaces.genes import Gene, Genotypes
 from hwnas.spaces.mobilenet_v4 import MobileNetV4Config, MobileNetV4Space, StageConfig
 from hwnas.spaces.ofa_mbv3 import OfaMbv3Config, OfaMbv3Space
@@ -15,6 +17,8 @@ from hwnas.spaces.space import Space
 __all__ = [
     "FAMILIES",
     "Arch",
+    "ChainSpace",
+    "FileSpaceConfig",
     "Gene",
     "Genotypes",
     "MobileNetV4Config",
@@ -25,6 +29,7 @@ __all__ = [
     "OfaProxylessSpace",
     "OfaResNet50Config",
     "OfaResNet50Space",
+    "Place",
     "Slot",
     "Space",
     "SpaceConfig",

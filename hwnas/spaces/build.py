@@ -7,21 +7,23 @@ from dataclasses import fields
 from typing import Any, Protocol, TypeVar
 
 from hwnas.errors import ConfigError, choices
+from hwnas.spaces.from_file import FileSpaceConfig
 from hwnas.spaces.mobile import BOUNDS
-from hwnas.spaces.mobilenet_v4 import MobileNetV4Config, MobileNetV4Space, StageConfig
+from hwnas.spaces.mobilenet_v4 import MobileNetV4Config, StageConfig
 from hwnas.spaces.nasbench201 import NasBench201Space
-from hwnas.spaces.ofa_mbv3 import OfaMbv3Config, OfaMbv3Space
-from hwnas.spaces.ofa_proxyless import OfaProxylessConfig, OfaProxylessSpace
-from hwnas.spaces.ofa_resnet50 import OfaResNet50Config, OfaResNet50Space
+from hwnas.spaces.ofa_mbv3 import OfaMbv3Config
+from hwnas.spaces.ofa_proxyless import OfaProxylessConfig
+from hwnas.spaces.ofa_resnet50 import OfaResNet50Config
 from hwnas.spaces.space import Space
 
 __all__ = ["FAMILIES", "PUBLISHED_ON", "SpaceConfig", "make_space", "settings_of", "space_from_dict"]
 
-SpaceConfig = OfaMbv3Config | OfaProxylessConfig | OfaResNet50Config | MobileNetV4Config
+SpaceConfig = OfaMbv3Config | OfaProxylessConfig | OfaResNet50Config | MobileNetV4Config | FileSpaceConfig
 """A space, by its family's settings."""
 
 FAMILIES: dict[str, type[SpaceConfig]] = {
-    kind.family: kind for kind in (OfaMbv3Config, OfaProxylessConfig, OfaResNet50Config, MobileNetV4Config)
+    kind.family: kind
+    for kind in (OfaMbv3Config, OfaProxylessConfig, OfaResNet50Config, MobileNetV4Config, FileSpaceConfig)
 }
 """The config of each family of spaces, by the family's name."""
 
@@ -49,8 +51,9 @@ def make_space(config: _Config[Made]) -> Made:
 
 def settings_of(space: Space) -> SpaceConfig:
     """What a space of one of the families was made of. Raises TypeError for others, which no supernet is made for."""
-    if isinstance(space, OfaMbv3Space | OfaProxylessSpace | OfaResNet50Space | MobileNetV4Space):
-        return space.settings
+    settings = getattr(space, "settings", None)
+    if isinstance(settings, SpaceConfig):
+        return settings
     raise TypeError(f"space {space.name}: expected one of {', '.join(FAMILIES)}, got {type(space).__name__}")
 
 
@@ -73,6 +76,6 @@ def space_from_dict(values: dict[str, Any]) -> Space:
 
 def _read(value: Any) -> Any:
     """Lists as tuples, and mappings as what they describe."""
-    if isinstance(value, dict):
+    if isinstance(value, dict) and "widths" in value:
         return StageConfig(**{key: _read(one) for key, one in value.items()})
     return tuple(map(_read, value)) if isinstance(value, list) else value

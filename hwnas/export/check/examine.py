@@ -13,9 +13,9 @@ from torch.nn.parameter import is_lazy
 from hwnas.errors import ExportError
 from hwnas.export.module.copies import copied
 from hwnas.export.module.forward import Bound, Leaf, bind, first_channels, flat_network, is_tensor, leaves, output_ports
-from hwnas.export.module.told import told
 from hwnas.export.quiet import quiet
 from hwnas.export.signature import Port, Signature
+from hwnas.user_code.told import told
 
 __all__ = ["examined", "run_network"]
 

@@ -8,15 +8,15 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from hwnas.errors import ConfigError, ExportError, choices
-from hwnas.export.module.imports import imported_files, is_own
+from hwnas.errors import ConfigError, ExportError
 from hwnas.export.module.reads import noted_reads
-from hwnas.export.module.told import told
-from hwnas.export.module.user_code import import_named, loaded_files, note_files, run_file
 from hwnas.export.quiet import quiet
+from hwnas.user_code.imports import imported_files, is_own
+from hwnas.user_code.named import named, no_file, run_named, split_path
+from hwnas.user_code.run import loaded_files, note_files
+from hwnas.user_code.told import told
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -35,16 +35,14 @@ def load_module(path: str, checkpoint: Path | None = None, seed: int = 0) -> nn.
     import torch
     from torch import nn
 
-    place, name = _split(path)
+    _, name = split_path("module", path)
     main = module_file(path)
     folders = [Path.cwd(), *([] if main is None else [main.resolve().parent])]
     with _settings_kept(), noted_reads(folders) as read:
         torch.manual_seed(seed)
-        loaded = _load(path, place)
-        if not hasattr(loaded, name):
-            public = [key for key, value in vars(loaded).items() if callable(value) and not key.startswith("_")]
-            raise ConfigError(f"module={path}: {place} has no {name!r}: {choices(name, public)}")
-        found: Any = getattr(loaded, name)
+        with quiet(f"module={path}"):
+            loaded = run_named("module", path)
+        found = named("module", path, loaded)
         if not isinstance(found, nn.Module):
             found = _call(path, name, found)
     note_files(file for file in read if is_own(str(file)))
@@ -81,18 +79,18 @@ def check_static(module: nn.Module, examples: Tensor | Sequence[Tensor]) -> None
 
 def module_name(path: str) -> str:
     """What follows the colon: the name of the network. Raises ConfigError where there is no colon."""
-    return _split(path)[1]
+    return split_path("module", path)[1]
 
 
 def module_title(path: str) -> str:
     """The path as it is the same however its file is spelt: `my_net.py:make`, or `package.module:name`."""
-    place, name = _split(path)
+    place, name = split_path("module", path)
     return f"{Path(place).name}:{name}" if place.endswith(".py") else path
 
 
 def module_file(path: str) -> Path | None:
     """The file that the path means, as far as it is known without running it. Raises ConfigError for no path."""
-    place = _split(path)[0]
+    place = split_path("module", path)[0]
     if place.endswith(".py"):
         return Path(place)
     stem = Path.cwd().joinpath(*place.split("."))
@@ -116,8 +114,8 @@ def module_files(path: str) -> dict[str, Path]:
     if main is None:
         return {}
     if not main.is_file():
-        raise _no_file(path, main)
-    main, place = main.resolve(), _split(path)[0]
+        raise no_file("module", path, main)
+    main, place = main.resolve(), split_path("module", path)[0]
     roots = [main.parent]
     if not place.endswith(".py"):
         roots.append(main.parents[place.count(".") + (main.name == "__init__.py")])
@@ -139,31 +137,6 @@ def _settings_kept() -> Iterator[None]:
         finally:
             torch.set_default_dtype(dtype)
             os.chdir(folder)
-
-
-def _split(path: str) -> tuple[str, str]:
-    place, colon, name = path.rpartition(":")
-    if not colon or not place or not name.isidentifier():
-        raise ConfigError(f"module={path}: expected package.module:name or path/to/file.py:name")
-    return place, name
-
-
-def _load(path: str, place: str) -> ModuleType:
-    is_file = place.endswith(".py")
-    if is_file and not Path(place).is_file():
-        raise _no_file(path, Path(place))
-    try:
-        with quiet(f"module={path}"):
-            return run_file(Path(place)) if is_file else import_named(place, Path.cwd())
-    except (Exception, SystemExit) as error:  # the user's own code
-        advice = (
-            ""
-            if is_file
-            else "; run hwnas where it can be imported, or give the path of the file, path/to/file.py:name"
-        )
-        raise ConfigError(
-            f"module={path}: {'running' if is_file else 'importing'} it failed with {told(error)}{advice}"
-        ) from error
 
 
 def _call(path: str, name: str, made_by: Any) -> Any:
@@ -191,12 +164,6 @@ def _needed_arguments(function: Any) -> list[str]:
         for one in parameters
         if one.default is one.empty and one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
     ]
-
-
-def _no_file(path: str, file: Path) -> ConfigError:
-    near = choices(file.name, sorted(one.name for one in file.parent.glob("*.py"))) if file.parent.is_dir() else ""
-    beside = f" ({near})" if near.startswith("did you mean") else ""
-    return ConfigError(f"module={path}: no such file: {file}{beside}; expected path/to/file.py:name")
 
 
 def _from(folder: Path, file: Path) -> str:

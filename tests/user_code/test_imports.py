@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import hwnas
-from hwnas.export.module.imports import is_own
+from hwnas.user_code.imports import is_own
 
 
 @pytest.mark.parametrize("file", sorted(Path(hwnas.__file__).parent.glob("*/*.py"))[::10])

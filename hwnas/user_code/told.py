@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hwnas.export.module.imports import is_own
+from hwnas.user_code.imports import is_own
 
 __all__ = ["Told", "told"]
 

@@ -5,19 +5,21 @@ What lies beside the code is found by the code alone: a `types.py` or an `onnx.p
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import CodeType, FrameType, ModuleType
 
-from hwnas.export.module.imports import imported_files, is_own, package_of, roots_of
+from hwnas.user_code.imports import imported_files, is_own, package_of, roots_of
 
-__all__ = ["import_named", "loaded_files", "note_files", "run_file"]
+__all__ = ["content_of", "import_named", "loaded_files", "note_files", "run_file", "run_once"]
 
 _NEVER_HIDDEN = (*sys.stdlib_module_names, "hwnas", "torch", "numpy", "__main__")
 """What is imported all the time, meanwhile too: a file by such a name is found only where Python's own is not."""
@@ -39,6 +41,17 @@ def run_file(path: Path) -> ModuleType:
         return made
 
     return _start(roots_of(path), imported_files(path, roots_of(path)), run)
+
+
+@lru_cache(maxsize=32)
+def run_once(file: str, content: str) -> ModuleType:  # noqa: ARG001 (what makes it another)
+    """As `run_file`, once for each `content` of a file: classes that were made twice would not be the same."""
+    return run_file(Path(file))
+
+
+def content_of(file: Path) -> str:
+    """What tells one content of a file from another; empty where there is none."""
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
 
 
 def import_named(name: str, folder: Path) -> ModuleType:
