@@ -32,7 +32,7 @@ from hwnas.training.config import PhaseConfig, TrainingConfig
 
 __all__ = ["Designed", "Searched", "Single", "hwnas", "ladder", "latencies", "trained"]
 
-PROBED_EPOCHS = (0.05, 0.3)
+PROBED_EPOCHS, PROBED_CPU_S = (0.05, 0.3, 1.3, 5.3), 20.0  # a start takes about 10 s, give or take 2
 
 
 def hwnas(command: str, folder: Path, overrides: Sequence[str]) -> tuple[dict[str, Any], float]:
@@ -160,11 +160,16 @@ def _phase(first: PhaseConfig, epochs: float) -> str:
 def _epoch_cpu_s(settings: Sequence[str], first: PhaseConfig) -> float:
     """CPU seconds of an epoch, images included: what a longer training takes more than a short one."""
     with tempfile.TemporaryDirectory() as folder:
-        short, long = (
-            hwnas("train", Path(folder) / str(epochs), [*settings, _phase(first, epochs)])[1]
-            for epochs in PROBED_EPOCHS
-        )
-    return (long - short) / (PROBED_EPOCHS[1] - PROBED_EPOCHS[0])
+
+        def cpu_s(epochs: float) -> float:
+            return hwnas("train", Path(folder) / str(epochs), [*settings, _phase(first, epochs)])[1]
+
+        short = cpu_s(PROBED_EPOCHS[0])
+        for epochs in PROBED_EPOCHS[1:]:
+            more = cpu_s(epochs) - short
+            if more >= PROBED_CPU_S:
+                break
+    return more / (epochs - PROBED_EPOCHS[0])
 
 
 def ladder(low: float, high: float, steps: int) -> list[float]:
