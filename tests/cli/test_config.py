@@ -52,7 +52,7 @@ def test_every_choice_composes(group: str, choice: str) -> None:
     own = ("experiment=none",) if command in ("evaluate-latency", "export") else ()
     config = composed(*own, f"{group}={choice}", *paths, command=command)
     assert isinstance(config, PipelineConfig)
-    assert isinstance(config.space.widths, tuple)
+    assert isinstance(config.space.resolution, tuple)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -61,7 +61,7 @@ def test_a_config_without_the_data_sets_numbers_makes_no_space() -> None:
         make_space(OfaMbv3Config(classes=0))
 
 
-@pytest.mark.parametrize("change", [{"stages": 3}, {"name": None}])
+@pytest.mark.parametrize("change", [{"rooms": 3}, {"name": None}])
 def test_stored_configs_with_unknown_or_missing_keys_are_refused(space: Space, change: dict[str, Any]) -> None:
     values = space.config()
     for key, value in change.items():
