@@ -29,7 +29,7 @@ class FileSpaceConfig:
     """`file` is `path/to/file.py:name`: a function that takes `in_channels` and `classes`, and gives a space, such as a
     `ChainSpace`. Both may be 0, "as the data set has".
 
-    `digests`: what its places, and the operators of each kind, were when the space was written to a file; None: as they
+    `name` is the space's own; empty: as the file says. `digests`: what its places, and the operators of each kind, were when the space was written to a file; None: as they
     are.
     """
 
@@ -38,12 +38,8 @@ class FileSpaceConfig:
     file: str
     in_channels: int = 0
     classes: int = 0
+    name: str = ""
     digests: dict[str, str] | None = None
-
-    @property
-    def name(self) -> str:
-        """The space's."""
-        return self._made().name
 
     @property
     def resolution(self) -> tuple[int, ...]:
@@ -115,10 +111,10 @@ def _made(path: str, content: str, in_channels: int, classes: int) -> Space:
         raise ConfigError(f"space={path}: making it failed with {told(error)}") from error
     if not isinstance(space, Space):
         raise ConfigError(f"space={path}: expected a space (hwnas.spaces.Space), got {type(space).__name__}")
-    settings = FileSpaceConfig(path, in_channels, classes)
+    settings = FileSpaceConfig(path, in_channels, classes, space.name)
     space.settings = settings  # type: ignore[attr-defined]
     space.config = lambda: {  # type: ignore[method-assign]
-        "family": settings.family, "file": path, "in_channels": in_channels, "classes": classes,
+        "family": settings.family, "file": path, "in_channels": in_channels, "classes": classes, "name": space.name,
         "digests": digests_of(space),
     }  # fmt: skip
     return space
