@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hwnas.errors import ConfigError
@@ -135,7 +134,7 @@ class Operator:
     @classmethod
     def field_names(cls) -> tuple[str, ...]:
         """Of all fields, in their order."""
-        return _field_names(cls)
+        return tuple(field.name for field in fields(cls))
 
     def own_fields(self) -> dict[str, Field]:
         """The fields that the kind adds to those of every operator, and their values."""
@@ -158,11 +157,6 @@ class Operator:
             name if name in off else f"{name}={value}" for name, value in own.items() if value != _default(self, name)
         ]
         return " ".join(parts if ends == "none" else [*parts, str(ends)])
-
-
-@cache
-def _field_names(kind: type[Operator]) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(kind))
 
 
 def _default(operator: Operator, name: str) -> object:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
@@ -35,7 +34,17 @@ __all__ = [
     "operator_kind",
 ]
 
+
+@dataclass(frozen=True)
+class _Fields:
+    """What each field of a kind holds, in their order, and which have no default."""
+
+    types: Mapping[str, type]
+    needed: tuple[str, ...]
+
+
 _KINDS: dict[str, type[Operator]] = {}
+_FIELDS: dict[type[Operator], _Fields] = {}
 _TYPES = (str, int, float, bool)
 
 K = TypeVar("K", bound="Operator")
@@ -56,13 +65,15 @@ def operator_kind(name: str) -> Callable[[type[K]], type[K]]:
             raise ConfigError(
                 f"two operator kinds are called {name!r}: {_origin(known)} and {_origin(made)}: give one another name"
             )
-        for key, hint in get_type_hints(made).items():
-            if key in made.field_names() and hint not in _TYPES:
+        hints = get_type_hints(made)
+        for key in made.field_names():
+            if hints[key] not in _TYPES:
                 raise ConfigError(
-                    f"operator kind {name!r}: field {key} is {getattr(hint, '__name__', hint)}, which no table can"
-                    " hold: expected int, float, bool or str"
+                    f"operator kind {name!r}: field {key} is {getattr(hints[key], '__name__', hints[key])}, which no"
+                    " table can hold: expected int, float, bool or str"
                 )
-        _KINDS[name] = made
+        needed = tuple(field.name for field in fields(made) if field.default is MISSING)
+        _KINDS[name], _FIELDS[made] = made, _Fields({key: hints[key] for key in made.field_names()}, needed)
         file = getattr(sys.modules.get(made.__module__), "__file__", None)
         if file is not None and is_own(file):
             made.__reduce__ = lambda self: (_restored, (file, self.to_dict()))  # type: ignore[method-assign]
@@ -86,11 +97,9 @@ def kind_named(name: str) -> type[Operator]:
     return _KINDS[name]
 
 
-@cache
-def field_types(kind: type[Operator]) -> dict[str, type]:
+def field_types(kind: type[Operator]) -> Mapping[str, type]:
     """The fields of a kind in their order, and what each holds: str, int, float or bool."""
-    hints = get_type_hints(kind)
-    return {name: hints[name] for name in kind.field_names()}
+    return _FIELDS[kind].types
 
 
 def operator_from_dict(values: Mapping[str, Any]) -> Operator:
@@ -99,9 +108,9 @@ def operator_from_dict(values: Mapping[str, Any]) -> Operator:
     Raises ValueError for an unknown kind, for fields that lack a value, and for values that are none.
     """
     kind = kind_named(str(values.get("kind", "")))
-    if missing := [name for name in _needed(kind) if name not in values]:
+    if missing := [name for name in _FIELDS[kind].needed if name not in values]:
         raise ValueError(f"{kind.kind} lacks {', '.join(missing)}")
-    return kind(**{name: values[name] for name in kind.field_names() if name in values})
+    return kind(**{name: values[name] for name in _FIELDS[kind].types if name in values})
 
 
 def all_fields() -> tuple[str, ...]:
@@ -135,11 +144,6 @@ def _restored(file: str, values: Mapping[str, Any]) -> Operator:
     if values["kind"] not in _KINDS:
         run_once(file, content_of(Path(file)))
     return operator_from_dict(values)
-
-
-@cache
-def _needed(kind: type[Operator]) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(kind) if field.default is MISSING)
 
 
 def _origin(kind: type) -> str:

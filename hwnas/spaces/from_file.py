@@ -29,13 +29,13 @@ class FileSpaceConfig:
     """`file` is `path/to/file.py:name`: a function that takes `in_channels` and `classes`, and gives a space, such as a
     `ChainSpace`. Both may be 0, "as the data set has".
 
-    `name` is the space's own; empty: as the file says. `digests`: what its places, and the operators of each kind, were when the space was written to a file; None: as they
-    are.
+    `name` is the space's own; empty: as the file says. `digests`: what its places, and the operators of each kind, were
+    when the space was written to a file; None: as they are.
     """
 
     family: ClassVar[str] = "from_file"
 
-    file: str
+    file: str = "???"
     in_channels: int = 0
     classes: int = 0
     name: str = ""

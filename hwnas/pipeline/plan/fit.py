@@ -20,7 +20,7 @@ from hwnas.pipeline.plan.ladder import ladder
 from hwnas.pipeline.plan.suit import suited
 from hwnas.pipeline.space import resolve_space, space_of
 from hwnas.progress import time_in_words
-from hwnas.spaces import Space, SpaceConfig
+from hwnas.spaces import FileSpaceConfig, Space, SpaceConfig
 from hwnas.training.config import PhaseConfig
 from hwnas.training.speed import Speed
 
@@ -237,6 +237,8 @@ def _candidates(config: RunStep, facts: DataFacts) -> list[RunStep]:
 
 def _sizes_of(space: SpaceConfig, shorter_side: int) -> list[SpaceConfig]:
     """The space of a checkpoint at each size, from 96 pixels on, that images of `shorter_side` fill."""
+    if isinstance(space, FileSpaceConfig):
+        return [space]
     sizes = [size for size in _SIZES if size <= max(shorter_side, _SIZES[0])]
     return [replace(space, resolution=_below(size)) for size in sizes]
 
