@@ -76,7 +76,11 @@ def operator_kind(name: str) -> Callable[[type[K]], type[K]]:
         _KINDS[name], _FIELDS[made] = made, _Fields({key: hints[key] for key in made.field_names()}, needed)
         file = getattr(sys.modules.get(made.__module__), "__file__", None)
         if file is not None and is_own(file):
-            made.__reduce__ = lambda self: (_restored, (file, self.to_dict()))  # type: ignore[method-assign]
+
+            def reduced(operator: K) -> tuple[Callable[..., Operator], tuple[str, dict[str, Field]]]:
+                return _restored, (file, operator.to_dict())
+
+            made.__reduce__ = reduced  # type: ignore[assignment, method-assign]
         return made
 
     return register
