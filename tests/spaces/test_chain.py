@@ -98,9 +98,13 @@ def test_a_file_makes_a_space_that_files_bring_back(file: Path) -> None:
 
 
 def test_operators_of_a_file_reach_another_process(file: Path, tmp_path: Path) -> None:
-    operators = make_space(FileSpaceConfig(f"{file}:make", 1, 10)).operators
-    (tmp_path / "operators.pickle").write_bytes(pickle.dumps(operators))
-    code = "import pickle, sys; print(*pickle.load(open(sys.argv[1], 'rb')), sep='\\n')"
+    space = make_space(FileSpaceConfig(f"{file}:make", 1, 10))
+    operators = space.operators
+    (tmp_path / "operators.pickle").write_bytes(pickle.dumps([operators, space]))
+    code = (
+        "import pickle, sys; operators, space = pickle.load(open(sys.argv[1], 'rb')); print(*operators, sep='\\n');"
+        " assert operators == space.operators"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "operators.pickle")], capture_output=True, text=True, check=True
     )
