@@ -21,6 +21,8 @@ from hwnas.spaces import make_space
 
 GROUPS = sorted((folder.name, file.stem) for folder in CONFIG_FOLDER.iterdir() for file in folder.glob("*.yaml"))
 
+GHOSTS = Path(__file__).resolve().parents[2] / "examples" / "ghost_space.py"
+
 
 told_schemas = cache(register_schemas)
 """Once is enough for a process; it takes a quarter of the time of composing."""
@@ -49,6 +51,7 @@ def test_every_choice_composes(group: str, choice: str) -> None:
     elif (group, choice) == ("data", "none"):
         command = "export"
     paths = ("accuracy.path=predictor.npz",) if (group, choice) == ("accuracy", "ofa") else ()
+    paths += (f"space.file={GHOSTS}:make",) if choice == "from_file" else ()
     own = ("experiment=none",) if command in ("evaluate-latency", "export") else ()
     config = composed(*own, f"{group}={choice}", *paths, command=command)
     assert isinstance(config, PipelineConfig)

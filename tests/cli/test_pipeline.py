@@ -209,6 +209,21 @@ def test_another_space_goes_the_whole_way(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_space_of_ones_own_goes_the_whole_way(tmp_path: Path) -> None:
+    example = Path(__file__).resolve().parents[2] / "examples" / "ghost_space.py"
+    chosen = ("experiment=smoke", f"space={example}:make", "profiling.networks=10")
+    done = run_hwnas("run", *chosen, f"hydra.run.dir={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    for target in result_of(tmp_path)["targets"]:
+        assert target["predicted_ms"] <= target["budget_ms"]
+        assert target["accuracy_exported"] == pytest.approx(target["accuracy_torch"], abs=0.002)
+    done = run_hwnas("export", *chosen, "formats=[executorch]", f"hydra.run.dir={tmp_path / 'export'}")
+    assert done.returncode == 0, done.stderr
+    assert {Path(file["path"]).suffix for file in result_of(tmp_path / "export")["files"]} == {".pte"}
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_files_that_do_not_say_what_goes_in_are_validated(smoke: Path) -> None:
     """TVM's libraries, as ExecuTorch's programs, are fed what they are told to be."""
