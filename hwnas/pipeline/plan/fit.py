@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hwnas.errors import ConfigError
 from hwnas.pipeline.config import RunStep
@@ -22,7 +23,9 @@ from hwnas.pipeline.space import resolve_space, space_of
 from hwnas.progress import time_in_words
 from hwnas.spaces import FileSpaceConfig, Space, SpaceConfig
 from hwnas.training.config import PhaseConfig
-from hwnas.training.speed import Speed
+
+if TYPE_CHECKING:
+    from hwnas.training.speed import Speed
 
 __all__ = ["Fitted", "fit", "in_its_space", "is_given", "with_epochs"]
 
