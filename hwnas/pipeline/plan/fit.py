@@ -274,4 +274,5 @@ def _rounded_up(hours: float) -> float:
 
 
 def _faster(speed: Speed, factor: float) -> Speed:
-    return Speed(tuple(one / factor for one in speed.phases), speed.alone / factor, speed.answer / factor)
+    phases = tuple(one / factor for one in speed.phases)
+    return replace(speed, phases=phases, alone=speed.alone / factor, answer=speed.answer / factor)
