@@ -50,7 +50,7 @@ def test_every_choice_composes(group: str, choice: str) -> None:
         command = "evaluate-latency"
     elif (group, choice) == ("data", "none"):
         command = "export"
-    paths = ("accuracy.path=predictor.npz",) if (group, choice) == ("accuracy", "ofa") else ()
+    paths: tuple[str, ...] = ("accuracy.path=predictor.npz",) if (group, choice) == ("accuracy", "ofa") else ()
     paths += (f"space.file={GHOSTS}:make",) if choice == "from_file" else ()
     own = ("experiment=none",) if command in ("evaluate-latency", "export") else ()
     config = composed(*own, f"{group}={choice}", *paths, command=command)
