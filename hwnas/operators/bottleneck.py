@@ -49,7 +49,7 @@ class Bottleneck(Strided):
         pooled = pixels_out * self.in_channels if self.stride > 1 else 0
         return result + max(given + pooled, given + wide, wide + narrow, narrow + result)
 
-    def append(self, graph: GraphBuilder, value: str, weights: Weights, flat: bool) -> str:  # noqa: ARG002
+    def append(self, graph: GraphBuilder, value: str, weights: Weights, flat: bool) -> str:
         mid, out, act, shortcut = self.mid_channels, self.out_channels, self.activation, value
         if not self.residual:
             pooled = graph.average_pool(value, self.stride) if self.stride > 1 else value

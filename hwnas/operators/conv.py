@@ -41,7 +41,7 @@ class Conv(Strided):
     def traits(self) -> dict[str, Field]:
         return {key: value for key, value in super().traits.items() if key != "norm"}  # nothing measured has it
 
-    def append(self, graph: GraphBuilder, value: str, weights: Weights, flat: bool) -> str:  # noqa: ARG002
+    def append(self, graph: GraphBuilder, value: str, weights: Weights, flat: bool) -> str:
         shape = (self.out_channels, self.in_channels, self.kernel, self.kernel)
         affine = weights.affine(shape, scale=RESIDUAL_SCALE if self.residual else 1.0, bias=self.norm)
         output = graph.convolution(value, affine, stride=self.stride, activation=self.activation)

@@ -58,7 +58,7 @@ class FusedMBConv(Strided):
         moved = pixels_out * mid + weights + self.out_channels + written + (written if self.residual else 0)
         return [first, (pixels_out * weights, moved)]
 
-    def append(self, graph: GraphBuilder, value: str, weights: Weights, flat: bool) -> str:  # noqa: ARG002
+    def append(self, graph: GraphBuilder, value: str, weights: Weights, flat: bool) -> str:
         shape = (self.mid_channels, self.in_channels, self.kernel, self.kernel)
         inner = graph.convolution(value, weights.affine(shape), stride=self.stride, activation=self.activation)
         scale = RESIDUAL_SCALE if self.residual else 1.0

@@ -31,5 +31,5 @@ class Linear(Operator):
     def peak_activations(self) -> int:
         return self.in_height * self.in_width * self.in_channels + self.out_channels
 
-    def append(self, graph: GraphBuilder, value: str, weights: Weights, flat: bool) -> str:  # noqa: ARG002
+    def append(self, graph: GraphBuilder, value: str, weights: Weights, flat: bool) -> str:
         return graph.linear(value, weights.affine((self.out_channels, self.in_channels)))

@@ -22,5 +22,5 @@ class MaxPool(Strided):
     def peak_activations(self) -> int:
         return self.pixels[0] * self.in_channels + self.pixels[1] * self.out_channels
 
-    def append(self, graph: GraphBuilder, value: str, weights: Weights, flat: bool) -> str:  # noqa: ARG002
+    def append(self, graph: GraphBuilder, value: str, weights: Weights, flat: bool) -> str:
         return graph.max_pool(value, self.kernel, self.stride)

@@ -84,7 +84,7 @@ class MBConv(Strided):
     def traits(self) -> dict[str, Field]:
         return {**super().traits, "expands": self.expands}
 
-    def append(self, graph: GraphBuilder, value: str, weights: Weights, flat: bool) -> str:  # noqa: ARG002
+    def append(self, graph: GraphBuilder, value: str, weights: Weights, flat: bool) -> str:
         mid, start, act = self.mid_channels, value, self.activation
         if self.expands:
             expansion = weights.affine((mid, self.in_channels, 1, 1), scale=LINEAR_SCALE)

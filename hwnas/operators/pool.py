@@ -23,5 +23,5 @@ class GlobalPool(Operator):
     def peak_activations(self) -> int:
         return self.in_height * self.in_width * self.in_channels + self.out_channels
 
-    def append(self, graph: GraphBuilder, value: str, weights: Weights, flat: bool) -> str:  # noqa: ARG002
+    def append(self, graph: GraphBuilder, value: str, weights: Weights, flat: bool) -> str:
         return graph.pool(value, flat=flat)

@@ -78,7 +78,7 @@ class UIB(Strided):
         moved = pixels_out * mid + weights + out + written + (written if self.residual else 0)
         return [*found, (pixels_out * weights, moved)]
 
-    def append(self, graph: GraphBuilder, value: str, weights: Weights, flat: bool) -> str:  # noqa: ARG002
+    def append(self, graph: GraphBuilder, value: str, weights: Weights, flat: bool) -> str:
         start, mid, (first, second) = value, self.mid_channels, self.strides
         if self.start_kernel:
             depthwise = weights.affine((self.in_channels, 1, *[self.start_kernel] * 2), scale=LINEAR_SCALE)

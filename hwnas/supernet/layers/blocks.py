@@ -13,7 +13,16 @@ from torch import Tensor, nn
 from hwnas.supernet.batch_norm import conv_norm_act, norm_act, sliced_batch_norm
 from hwnas.supernet.depthwise import depthwise_conv
 
-__all__ = ["ConvBlock", "SqueezeExcite", "Startable", "activation", "attention", "set_norm_eps", "sliced_conv"]
+__all__ = [
+    "ConvBlock",
+    "ResidualChain",
+    "SqueezeExcite",
+    "Startable",
+    "activation",
+    "attention",
+    "set_norm_eps",
+    "sliced_conv",
+]
 
 _ACTIVATION_MODULES: dict[str, type[nn.Module]] = {
     "none": nn.Identity,
@@ -89,6 +98,24 @@ class Startable:
 
     def make_up(self, given: Mapping[str, Tensor]) -> None:
         """Let parts that `given` has no weights of change nothing, where that can be."""
+
+
+class ResidualChain(nn.Module, Startable):
+    """Its parts one after the other, the last of them `projection`, and the input added where `residual`."""
+
+    projection: ConvBlock
+    residual: bool
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, C, H, W]` to the last part's shape."""
+        inner = x
+        for part in self.children():
+            inner = part(inner)
+        return x + inner if self.residual else inner
+
+    def make_identity(self) -> None:
+        if self.residual:
+            nn.init.zeros_(self.projection.norm.weight)
 
 
 class SqueezeExcite(nn.Module):

@@ -15,7 +15,7 @@ from hwnas.errors import ConfigError
 from hwnas.operators import MBConv
 from hwnas.supernet.batch_norm import conv_norm_act, norm_act
 from hwnas.supernet.depthwise import depthwise_conv
-from hwnas.supernet.layers.blocks import ConvBlock, SqueezeExcite, Startable, attention, sliced_conv
+from hwnas.supernet.layers.blocks import ConvBlock, ResidualChain, SqueezeExcite, attention, sliced_conv
 from hwnas.supernet.layers.channels import sort_bottleneck, sort_channels
 from hwnas.supernet.layers.elastic import SharedLayer
 from hwnas.supernet.layers.kernels import centre_crop, kernel_transforms, smaller_filters
@@ -26,7 +26,7 @@ _OPEN = 2.0
 """What a fresh squeeze-and-excitation, which lets one half through, is made up for with."""
 
 
-class InvertedResidual(nn.Module, Startable):
+class InvertedResidual(ResidualChain):
     """The static form of an `mbconv` operator: `expansion`, `depthwise`, `se`, `projection` (Sandler et al., 2018).
 
     A part that the operator lacks is left out.
@@ -42,17 +42,6 @@ class InvertedResidual(nn.Module, Startable):
             self.se = SqueezeExcite(mid, operator.se_channels)
         self.projection = ConvBlock(mid, operator.out_channels)
         self.residual = operator.residual
-
-    def forward(self, x: Tensor) -> Tensor:
-        """`[B, C, H, W]` to the operator's output shape."""
-        inner = x
-        for part in self.children():
-            inner = part(inner)
-        return x + inner if self.residual else inner
-
-    def make_identity(self) -> None:
-        if self.residual:
-            nn.init.zeros_(self.projection.norm.weight)
 
     def adapt(self, given: dict[str, Tensor], is_sorted: bool) -> dict[tuple[int, int], Tensor]:
         weight, largest = given["depthwise.conv.weight"], self.depthwise.conv.kernel_size[0]

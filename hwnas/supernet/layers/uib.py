@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from hwnas.operators import UIB
 from hwnas.supernet.batch_norm import conv_norm_act, norm_act, sliced_batch_norm
 from hwnas.supernet.depthwise import depthwise_conv
-from hwnas.supernet.layers.blocks import ConvBlock, Startable, sliced_conv
+from hwnas.supernet.layers.blocks import ConvBlock, ResidualChain, sliced_conv
 from hwnas.supernet.layers.channels import sort_channels
 from hwnas.supernet.layers.elastic import ElasticLayer, largest
 from hwnas.supernet.layers.kernels import kernel_transforms, smaller_filters
@@ -21,7 +21,7 @@ from hwnas.supernet.layers.kernels import kernel_transforms, smaller_filters
 __all__ = ["ElasticUniversalBottleneck", "UniversalBottleneck"]
 
 
-class UniversalBottleneck(nn.Module, Startable):
+class UniversalBottleneck(ResidualChain):
     """`start`, `expansion`, `depthwise`, `projection`; a depthwise convolution that the operator lacks is left out."""
 
     def __init__(self, operator: UIB) -> None:
@@ -35,17 +35,6 @@ class UniversalBottleneck(nn.Module, Startable):
             self.depthwise = ConvBlock(mid, mid, operator.kernel, second, groups=mid, act=act)
         self.projection = ConvBlock(mid, operator.out_channels)
         self.residual = operator.residual
-
-    def forward(self, x: Tensor) -> Tensor:
-        """`[B, C, H, W]` to the operator's output shape."""
-        inner = x
-        for part in self.children():
-            inner = part(inner)
-        return x + inner if self.residual else inner
-
-    def make_identity(self) -> None:
-        if self.residual:
-            nn.init.zeros_(self.projection.norm.weight)
 
 
 class ElasticUniversalBottleneck(ElasticLayer[UIB]):
