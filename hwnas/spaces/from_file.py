@@ -111,16 +111,13 @@ def _made(path: str, content: str, in_channels: int, classes: int) -> Space:
         raise ConfigError(f"space={path}: making it failed with {told(error)}") from error
     if not isinstance(space, Space):
         raise ConfigError(f"space={path}: expected a space (hwnas.spaces.Space), got {type(space).__name__}")
-    # What it is, files and other processes know it by: the file that made it.
-    own = {"config": _config, "__reduce__": lambda self: (self.settings.space, ())}
+    # What files and other processes know it by is the file that made it, as that was then.
+    settings = FileSpaceConfig(path, in_channels, classes, space.name)
+    named_by = {key: getattr(settings, key) for key in ("family", "file", "in_channels", "classes", "name")}
+    described = {**named_by, "digests": digests_of(space)}
+    own = {"settings": settings, "config": lambda _: dict(described), "__reduce__": lambda _: (settings.space, ())}
     space.__class__ = type(type(space).__name__, (type(space),), own)
-    space.settings = FileSpaceConfig(path, in_channels, classes, space.name)  # type: ignore[attr-defined]
     return space
-
-
-def _config(space: Any) -> dict[str, Any]:
-    values = {key: getattr(space.settings, key) for key in ("family", "file", "in_channels", "classes", "name")}
-    return {**values, "digests": digests_of(space)}
 
 
 def _check_arguments(path: str, make: Callable[..., Any]) -> None:

@@ -130,6 +130,14 @@ def test_a_space_that_has_changed_since_is_refused(file: Path, old: str, new: st
         space_from_dict(before)
 
 
+def test_a_space_is_known_by_what_the_file_was_as_it_made_it(file: Path) -> None:
+    space = make_space(FileSpaceConfig(f"{file}:make", 1, 10))
+    before = space.config()
+    file.write_text(file.read_text().replace("padding=kernel // 2", "padding=1 * (kernel // 2)"))
+    assert space.config() == before
+    assert make_space(FileSpaceConfig(f"{file}:make", 1, 10)).config() != before
+
+
 def test_a_comment_changes_nothing(file: Path) -> None:
     before = make_space(FileSpaceConfig(f"{file}:make", 1, 10)).config()
     file.write_text(file.read_text() + "\n# A word.\n")
