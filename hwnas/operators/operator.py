@@ -41,6 +41,8 @@ class Operator:
     kind: ClassVar[str]
     takes_flat: ClassVar[bool] = False
     """Whether it takes `[B, in_channels]`: what is given to it is flattened, and dropout comes before it."""
+    is_free: ClassVar[bool] = False
+    """Whether nothing is computed: it has no file, and takes no time by itself."""
     keeps_channels: ClassVar[bool] = False
     """Whether each channel that it gives is of the same one that it takes, whatever the others hold."""
 

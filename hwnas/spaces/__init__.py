@@ -5,9 +5,11 @@ from __future__ import annotations
 from hwnas.spaces.arch import Arch
 from hwnas.spaces.build import FAMILIES, SpaceConfig, make_space, settings_of, space_from_dict
 from hwnas.spaces.chain import ChainSpace, Place
+from hwnas.spaces.darts import DartsConfig, DartsSpace
 from hwnas.spaces.from_file import FileSpaceConfig
 from hwnas.spaces.genes import Gene, Genotypes
 from hwnas.spaces.mobilenet_v4 import MobileNetV4Config, MobileNetV4Space, StageConfig
+from hwnas.spaces.nasbench201_networks import NasBench201Config, NasBench201NetworkSpace
 from hwnas.spaces.ofa_mbv3 import OfaMbv3Config, OfaMbv3Space
 from hwnas.spaces.ofa_proxyless import OfaProxylessConfig, OfaProxylessSpace
 from hwnas.spaces.ofa_resnet50 import OfaResNet50Config, OfaResNet50Space
@@ -18,11 +20,15 @@ __all__ = [
     "FAMILIES",
     "Arch",
     "ChainSpace",
+    "DartsConfig",
+    "DartsSpace",
     "FileSpaceConfig",
     "Gene",
     "Genotypes",
     "MobileNetV4Config",
     "MobileNetV4Space",
+    "NasBench201Config",
+    "NasBench201NetworkSpace",
     "OfaMbv3Config",
     "OfaMbv3Space",
     "OfaProxylessConfig",

@@ -7,10 +7,12 @@ from dataclasses import fields
 from typing import Any, Protocol, TypeVar
 
 from hwnas.errors import ConfigError, choices
+from hwnas.spaces.darts import DartsConfig
 from hwnas.spaces.from_file import FileSpaceConfig
 from hwnas.spaces.mobile import BOUNDS
 from hwnas.spaces.mobilenet_v4 import MobileNetV4Config, StageConfig
 from hwnas.spaces.nasbench201 import NasBench201Space
+from hwnas.spaces.nasbench201_networks import NasBench201Config
 from hwnas.spaces.ofa_mbv3 import OfaMbv3Config
 from hwnas.spaces.ofa_proxyless import OfaProxylessConfig
 from hwnas.spaces.ofa_resnet50 import OfaResNet50Config
@@ -18,13 +20,24 @@ from hwnas.spaces.space import Space
 
 __all__ = ["FAMILIES", "PUBLISHED_ON", "SpaceConfig", "make_space", "settings_of", "space_from_dict"]
 
-SpaceConfig = OfaMbv3Config | OfaProxylessConfig | OfaResNet50Config | MobileNetV4Config | FileSpaceConfig
+SpaceConfig = (
+    OfaMbv3Config
+    | OfaProxylessConfig
+    | OfaResNet50Config
+    | MobileNetV4Config
+    | NasBench201Config
+    | DartsConfig
+    | FileSpaceConfig
+)
 """A space, by its family's settings."""
 
 FAMILIES: dict[str, type[SpaceConfig]] = {
     kind.family: kind
-    for kind in (OfaMbv3Config, OfaProxylessConfig, OfaResNet50Config, MobileNetV4Config, FileSpaceConfig)
-}
+    for kind in (
+        OfaMbv3Config, OfaProxylessConfig, OfaResNet50Config, MobileNetV4Config, NasBench201Config, DartsConfig,
+        FileSpaceConfig,
+    )
+}  # fmt: skip
 """The config of each family of spaces, by the family's name."""
 
 PUBLISHED_ON: dict[str, Callable[[], Space]] = {

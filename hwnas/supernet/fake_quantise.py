@@ -200,7 +200,7 @@ class _Walk(fx.Interpreter):
 
 
 def _convolve(x: Tensor, weight: Tensor, conv: nn.Conv2d) -> Tensor:
-    if conv.bias is None and conv.groups == x.shape[1] == len(weight):
+    if conv.bias is None and conv.groups == x.shape[1] == len(weight) and conv.dilation == (1, 1):
         return depthwise_conv(x, weight, conv.stride[0])
     return F.conv2d(x, weight, conv.bias, conv.stride, conv.padding, conv.dilation, conv.groups)
 

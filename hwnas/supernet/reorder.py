@@ -52,6 +52,8 @@ class _Stream:
 
 
 def _streams(space: Space) -> list[_Stream]:
+    if any(slot.is_wired for slot in space.slots):
+        return []  # what joins ties channels together in ways of its own; these stay in their order
     streams = [_Stream()]
     for slot in space.slots:
         streams[-1].consumers.append(slot)

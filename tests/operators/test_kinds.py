@@ -14,14 +14,20 @@ from torch import Tensor, nn
 from hwnas.errors import ConfigError
 from hwnas.operators import (
     UIB,
+    AvgPool,
     Bottleneck,
     Conv,
+    FactorizedReduce,
     FusedMBConv,
     GlobalPool,
+    Identity,
     Linear,
     MaxPool,
     MBConv,
+    NormAct,
     Operator,
+    ReluConv,
+    SepConv,
     operator_kind,
 )
 from hwnas.operators.registry import kind_named, kind_names
@@ -52,6 +58,33 @@ class TestBottleneck(OperatorContract):
         Bottleneck(9, 7, 16, out, mid_channels=mid, kernel=3, stride=2, activation="relu")
         for mid, out in ((8, 24), (16, 32))
     )
+
+
+class TestReluConv(OperatorContract):
+    operators = (ReluConv(8, 6, 16, 16, kernel=1), ReluConv(8, 6, 16, 16, kernel=3))
+
+
+class TestIdentity(OperatorContract):
+    operators = (Identity(8, 6, 8, 8), Identity(8, 6, 16, 16))
+
+
+class TestAvgPool(OperatorContract):
+    operators = (AvgPool(9, 7, 16, 16, kernel=2, stride=2), AvgPool(9, 7, 16, 16, kernel=3, stride=2))
+
+
+class TestNormAct(OperatorContract):
+    operators = (NormAct(8, 6, 16, 16, activation="relu6"), NormAct(8, 6, 16, 16))
+
+
+class TestSepConv(OperatorContract):
+    operators = (
+        SepConv(8, 6, 16, 16, kernel=5, stride=2, dilation=2, repeats=1),
+        SepConv(8, 6, 16, 16, kernel=3, stride=2),
+    )
+
+
+class TestFactorizedReduce(OperatorContract):
+    operators = (FactorizedReduce(8, 6, 16, 16), FactorizedReduce(8, 6, 16, 32))
 
 
 class TestUIB(OperatorContract):

@@ -66,6 +66,12 @@ def open_file(path: Path | str, threads: int = 1) -> Runner:
     return run
 
 
+def _pool_inside(state: ExportState) -> ExportState:
+    from hwnas.export.tflite.pooling import count_no_padding
+
+    return replace(state, module=count_no_padding(state.module))
+
+
 def _convert(state: ExportState) -> ExportState:
     import litert_torch
 
@@ -162,6 +168,7 @@ FORMAT = ModelFormat(
     graph_passes=(
         ("copy to CPU", on_cpu),
         ("fold batch norm", fold_batch_norm),
+        ("average inside the image", _pool_inside),
         ("convert", _convert),
         ("name inputs and outputs", _name_ends),
         ("check layout", _check_layout),
