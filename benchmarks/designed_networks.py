@@ -22,6 +22,7 @@ from hwnas.devices.config import DeviceConfig
 from hwnas.devices.connect import connect
 from hwnas.devices.profile import load_profile
 from hwnas.files import read_json, sha256_of_json, write_json
+from hwnas.operators import Operator
 from hwnas.pipeline.space import given_arch, resolve_space
 from hwnas.profiling.config import ProfilingConfig
 from hwnas.profiling.journal import Journal
@@ -66,7 +67,7 @@ class Single(ABC):
         return space, space.genotype(given_arch(config.arch))
 
     @property
-    def operators(self) -> list[Any]:
+    def operators(self) -> Sequence[Operator]:
         space, genotype = self.network
         return space.operators_of(genotype)
 

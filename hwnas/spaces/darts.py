@@ -34,9 +34,9 @@ from hwnas.spaces.space import Space
 __all__ = ["EDGE_OPERATORS", "DartsConfig", "DartsSpace"]
 
 EDGE_OPERATORS = (
-    "skip_connect", "max_pool_3x3", "avg_pool_3x3", "dil_conv_3x3", "dil_conv_5x5", "sep_conv_3x3", "sep_conv_5x5",
+    "max_pool_3x3", "avg_pool_3x3", "skip_connect", "dil_conv_3x3", "dil_conv_5x5", "sep_conv_3x3", "sep_conv_5x5",
 )  # fmt: skip
-"""What the two edges into a node may be, by what they cost. The eighth, `none`, is what all other edges are."""
+"""What the two edges into a node may be, by their multiplications. The eighth, `none`, is what all other edges are."""
 
 CELLS = ("normal", "reduce")
 _INPUTS = 2  # of a cell: the outputs of the two cells before
@@ -217,9 +217,9 @@ def _edge_operators(size: int, width: int, stride: int) -> list[Operator]:
     """Those of `EDGE_OPERATORS`, in their order."""
     square = (size, size, width, width)
     return [
-        Identity(*square) if stride == 1 else FactorizedReduce(*square),
         MaxPool(*square, kernel=3, stride=stride),
         AvgPool(*square, kernel=3, stride=stride),
+        Identity(*square) if stride == 1 else FactorizedReduce(*square),
         SepConv(*square, kernel=3, stride=stride, dilation=2, repeats=1),
         SepConv(*square, kernel=5, stride=stride, dilation=2, repeats=1),
         SepConv(*square, kernel=3, stride=stride),

@@ -26,7 +26,6 @@ from hwnas.spaces.slots import SlotTables
 __all__ = ["NasBench201Config", "NasBench201NetworkSpace"]
 
 _OUTPUT = max(target for _, target in EDGES)
-_SKIPS = EDGES.index((0, _OUTPUT))
 
 
 @dataclass(frozen=True)
@@ -64,8 +63,8 @@ class NasBench201Config:
 class NasBench201NetworkSpace(NasBench201Space):
     """Genes `edge0` to `edge5`, choices 0 to 4 as in `edge_operators`, and `r`; an arch has a cell's string as `cell`.
 
-    An edge that leads nowhere has no effect, and is `none`. A cell in which no edge leads from its input to its output
-    passes its input on: its edge 0→3 skips. (The published networks of such cells give the same for every image.)
+    An edge that leads nowhere has no effect, and is `none`. A cell in which no way leads from its input to its output
+    passes its input on; the published networks of such cells give the same for every image.
     """
 
     archs_are_text = False
@@ -93,11 +92,6 @@ class NasBench201NetworkSpace(NasBench201Space):
 
     def active(self, genotypes: Genotypes) -> NDArray[np.bool_]:
         return np.concatenate([self.live(genotypes[:, :-1]), np.ones((len(genotypes), 1), dtype=bool)], axis=1)
-
-    def canonical(self, genotypes: Genotypes) -> Genotypes:
-        found: Genotypes = np.where(self.active(genotypes), genotypes, 0)
-        found[~found[:, :-1].any(axis=1), _SKIPS] = self.edge_operators.index("skip_connect")
-        return found
 
     def arch(self, genotype: Genotypes) -> Arch:
         return Arch(self.name, {"cell": self.cell_text(genotype[:-1]), "r": self.resolutions[int(genotype[-1])]})
@@ -159,7 +153,8 @@ class NasBench201NetworkSpace(NasBench201Space):
                 for choice, operator in held.items():
                     tables.place(slot, operator, index, {f"edge{edge}": self.edge_operators.index(choice)})
             nodes.append(f"{name}node{target}")
-            tables.wire(nodes[-1], [f"{name}edge{edge}" for edge, _ in into])
+            edges = [f"{name}edge{edge}" for edge, _ in into]
+            tables.wire(nodes[-1], edges, otherwise=before if target == _OUTPUT else "")
         return nodes[-1]
 
 

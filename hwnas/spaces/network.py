@@ -76,6 +76,8 @@ class SlotNetwork(ABC):
         for slot, position in zip(self.slots, ids, strict=True):
             reads = [given[name] for name in slot.reads] if slot.reads else [before]
             read = tuple(one for one in reads if one is not None)
+            if not read and slot.otherwise and (other := given[slot.otherwise]) is not None:
+                read = (other,)
             operator = self.operators[position] if position >= 0 else None
             if slot.is_edge and (operator is None or not read):
                 before = None

@@ -28,8 +28,8 @@ class Slot:
 
     `operator_ids` has one axis a gene of `genes`, and holds the index into `Space.operators`, or -1 for nothing.
     It takes what the slots `reads` give, joined by `join` (see `hwnas.operators.wiring`); none named: the slot before.
-    Where nothing stands, what it takes is what it gives; unless `is_edge`, which gives nothing then, and also where all
-    that it reads gives nothing.
+    Where these give nothing, it takes what the slot `otherwise` gives. Where nothing stands, what it takes is what it
+    gives; unless `is_edge`, which gives nothing then, and also where it is given nothing.
     """
 
     name: str
@@ -38,6 +38,7 @@ class Slot:
     reads: tuple[str, ...] = ()
     join: str = "add"
     is_edge: bool = False
+    otherwise: str = ""
 
     @property
     def is_wired(self) -> bool:
@@ -62,16 +63,20 @@ class SlotTables:
         self._tables: dict[str, tuple[tuple[int, ...], NDArray[np.int64]] | None] = {}
         self._wires: dict[str, dict[str, Any]] = {}
 
-    def wire(self, slot: str, reads: Sequence[str], join: str = "add", is_edge: bool = False) -> None:
+    def wire(
+        self, slot: str, reads: Sequence[str], join: str = "add", is_edge: bool = False, otherwise: str = ""
+    ) -> None:
         """Say what `slot` reads (see `Slot`). One in which no operator is placed joins what it reads.
 
         Raises ConfigError for another join, and for slots that are not named before.
         """
         if join not in JOINS:
             raise ConfigError(f"{slot}: join: {choices(join, JOINS)}")
-        if unknown := [one for one in reads if one not in self._tables or one == slot]:
-            raise ConfigError(f"{slot} reads {unknown[0]}, which is no place before it: {', '.join(self._tables)}")
-        self._wires[slot] = {"reads": tuple(reads), "join": join, "is_edge": is_edge}
+        places = list(self._tables)
+        before = places[: places.index(slot)] if slot in places else places
+        if unknown := [one for one in (*reads, *([otherwise] if otherwise else ())) if one not in before]:
+            raise ConfigError(f"{slot} reads {unknown[0]}, which is no place before it; {choices(unknown[0], before)}")
+        self._wires[slot] = {"reads": tuple(reads), "join": join, "is_edge": is_edge, "otherwise": otherwise}
         self._tables.setdefault(slot, None)
 
     def place(self, slot: str, operator: Operator, resolution: int, where: Mapping[str, Any] | None = None) -> None:

@@ -72,6 +72,10 @@ class TestAvgPool(OperatorContract):
     operators = (AvgPool(9, 7, 16, 16, kernel=2, stride=2), AvgPool(9, 7, 16, 16, kernel=3, stride=2))
 
 
+class TestAvgPoolOfEvenKernel(OperatorContract):
+    operators = (AvgPool(8, 6, 16, 16, kernel=4, stride=4), AvgPool(9, 7, 16, 16, kernel=2, stride=2))
+
+
 class TestNormAct(OperatorContract):
     operators = (NormAct(8, 6, 16, 16, activation="relu6"), NormAct(8, 6, 16, 16))
 

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from hwnas.spaces import (
+    DartsConfig,
     MobileNetV4Config,
+    NasBench201Config,
     OfaMbv3Config,
     OfaMbv3Space,
     OfaProxylessConfig,
@@ -71,6 +73,8 @@ SPACES = [
         classes=5,
         stages=(StageConfig((16,), (1,), 1, (1, 2)), StageConfig((24, 32), (1, 2), 2, (0, 2))),
     ),
+    NasBench201Config(resolution=(16, 24), widths=(4, 8), cells=1),
+    DartsConfig(resolution=(16,), width=4, cells=3),
     BOUNDED,
     OfaResNet50Config(resolution=(128, 224)),
     OfaResNet50Config(widths=(32, 48), strides=(1, 2), base_depths=(1, 1), depths=(0, 1), resolution=(32,), classes=5),

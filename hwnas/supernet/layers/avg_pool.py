@@ -11,8 +11,6 @@ __all__ = ["static"]
 
 def static(operator: AvgPool) -> nn.Module:
     """The plain module."""
-    is_odd = operator.kernel % 2 == 1
-    return nn.AvgPool2d(
-        operator.kernel, operator.stride, operator.kernel // 2 if is_odd else 0, ceil_mode=not is_odd,
-        count_include_pad=False,
-    )  # fmt: skip
+    if operator.kernel % 2 == 0:
+        return nn.AvgPool2d(operator.kernel, operator.stride, ceil_mode=True)
+    return nn.AvgPool2d(operator.kernel, operator.stride, operator.kernel // 2, count_include_pad=False)
