@@ -16,7 +16,8 @@ from hwnas.files import read_json, write_json
 
 __all__ = ["hwnas", "train_for"]
 
-PROBED_EPOCHS, PROBED_CPU_S = (0.05, 0.3, 1.3, 5.3), 20.0  # a start takes about 10 s, give or take 2
+DECODING_EPOCHS, PROBED_EPOCHS = 0.05, (0.3, 1.3, 5.3)
+PROBED_CPU_S = 20.0  # a start takes about 10 s, give or take 2
 
 
 def hwnas(command: str, folder: Path, overrides: Sequence[str]) -> tuple[dict[str, Any], float]:
@@ -61,13 +62,16 @@ def _written(folder: Path) -> int | None:
 
 
 def _epoch_cpu_s(settings: Sequence[str], phases: Callable[[float], str]) -> float:
-    """CPU seconds of an epoch, images included: what a longer training takes more than a short one."""
+    """CPU seconds of an epoch, images included: what a longer training takes more than a short one.
+
+    The short one is long enough to have met most shapes of a supernet's layers: each is slower when it is new.
+    """
     with tempfile.TemporaryDirectory() as folder:
 
         def cpu_s(epochs: float) -> float:
             return hwnas("train", Path(folder) / str(epochs), [*settings, phases(epochs)])[1]
 
-        cpu_s(PROBED_EPOCHS[0])  # the first of all decodes the images for those that follow
+        cpu_s(DECODING_EPOCHS)  # the first of all decodes the images for those that follow
         short = cpu_s(PROBED_EPOCHS[0])
         for epochs in PROBED_EPOCHS[1:]:
             more = cpu_s(epochs) - short
