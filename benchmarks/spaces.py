@@ -93,6 +93,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--quiet", type=Path, metavar="FILE")
     parser.add_argument("--set", nargs="*", default=[], metavar="key=value")
     arguments = parser.parse_args()
+    if len(set(arguments.spaces)) < max(len(arguments.spaces), 2):
+        parser.error(f"--spaces: expected two or more, each once, got {' '.join(arguments.spaces)}")
     if not arguments.data_root.is_dir():
         parser.error(
             f"no folder {arguments.data_root}: give --data-root, CIFAR-10 as train/ and test/ of class folders"
