@@ -24,8 +24,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from designed_networks import hwnas
 from machine import about, described
+from timed_training import hwnas
 from torch import nn
 
 from hwnas import load_config

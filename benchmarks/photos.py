@@ -24,15 +24,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from designed_networks import Designed, Single, ladder, latencies, trained
+from deployed import exported, latencies
+from designed_networks import Designed, Single, ladder, trained
 from machine import about, described
 
 from hwnas import load_config
-from hwnas.accuracy.measure import calibrate_subnet
-from hwnas.export.formats import format_of_runtime
-from hwnas.export.request import ExportRequest
 from hwnas.files import read_json, write_json, write_text
+from hwnas.operators import Operator
 from hwnas.pipeline.inputs import load_images, load_network
 from hwnas.pipeline.space import space_of
 from hwnas.profiling.config import ProfilingConfig
@@ -183,7 +181,7 @@ class Side:
         return Designed("small", width, overrides)
 
     @staticmethod
-    def _synthetic(operators: list[Any], stem: Path, settings: ProfilingConfig) -> Path:
+    def _synthetic(operators: Sequence[Operator], stem: Path, settings: ProfilingConfig) -> Path:
         path = stem.with_name(f"{stem.name}{runtime_named(settings.runtime).suffix}")
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -209,19 +207,11 @@ class Side:
         return found
 
     def _export(self, peer: Single, runtime: str, stem: Path) -> Path:
-        chosen = format_of_runtime(runtime)
-        path = stem.with_name(f"{stem.name}{chosen.suffix}")
-        if not path.exists():
-            space, genotype = peer.network
-            network = load_network(self._folder / "peers" / peer.name / "train/subnet.safetensors", space)
-            config = load_config([setting for setting in peer.settings if not setting.startswith("checkpoint")])
-            module = calibrate_subnet(
-                network, genotype, load_images(config, space, SILENT.say), self._config.evaluation.measure
-            )
-            size = space.resolutions[int(genotype[-1])]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            chosen.export(ExportRequest(module, torch.zeros(1, 3, size, size)), path)
-        return path
+        space, genotype = peer.network
+        network = load_network(self._folder / "peers" / peer.name / "train/subnet.safetensors", space)
+        config = load_config([setting for setting in peer.settings if not setting.startswith("checkpoint")])
+        images = load_images(config, space, SILENT.say)
+        return exported(network, genotype, images, self._config.evaluation.measure, runtime, stem)
 
 
 def _children_s() -> float:

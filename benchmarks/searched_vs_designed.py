@@ -21,30 +21,27 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from designed_networks import Designed, Searched, Single, hwnas, ladder, latencies, trained
+from deployed import exported, latencies, on_test_images
+from designed_networks import Designed, Searched, Single, ladder, trained
 from machine import about, described
+from timed_training import hwnas
 
 from hwnas import load_config
-from hwnas.accuracy.measure import calibrate_subnet, measure_accuracy
 from hwnas.data.load import ImageData
-from hwnas.export.formats import format_of_runtime
-from hwnas.export.request import ExportRequest
 from hwnas.files import read_json, write_json, write_text
+from hwnas.operators import Operator
 from hwnas.pipeline.inputs import chosen_networks, load_images, load_network
 from hwnas.pipeline.search.result import SearchEntry
 from hwnas.pipeline.space import resolve_space
 from hwnas.pipeline.store.plain import to_plain
 from hwnas.profiling.config import ProfilingConfig
 from hwnas.profiling.runtimes import model_writer, runtime_named
-from hwnas.progress import SILENT, no_progress
-from hwnas.spaces import Genotypes
-from hwnas.supernet.single import TrainedNetwork
+from hwnas.progress import SILENT
 
 EXPERIMENTS = {"cifar10": "cifar10", "fashion_mnist": "quickstart"}
 DATA = {"cifar10": ["data=image_folder"], "fashion_mnist": ["data=fashion_mnist", "data.augment.crop_padding=0"]}
@@ -147,8 +144,8 @@ class Bench:
         for entry in chosen:
             tuned = load_network(Path(entry.checkpoint), self.space) if entry.checkpoint else supernet
             accuracies = {
-                "inherited": self._test_accuracy(supernet, entry.arch),
-                "accuracy": self._test_accuracy(tuned, entry.arch),
+                "inherited": on_test_images(supernet, entry.arch, self.data, self.config.evaluation.measure),
+                "accuracy": on_test_images(tuned, entry.arch, self.data, self.config.evaluation.measure),
             }
             found.append({**to_plain(entry), "network": tuned, **accuracies})
         return found
@@ -158,11 +155,6 @@ class Bench:
         results = (self.runs / "finetune").glob("*/result.json")
         seconds = sum(read_json(path, RuntimeError)["result"]["train_s"] for path in results)
         return float(round(seconds * self.config.training.shards / 60, 1))
-
-    def _test_accuracy(self, network: TrainedNetwork, arch: Mapping[str, Any]) -> float:
-        row = self.space.genotype(arch)[None]
-        measure = load_config(self.settings).evaluation.measure
-        return float(measure_accuracy(network, row, self.data, "test", measure, no_progress)[0])
 
     def train_alone(self, searched: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
         """Each searched network, trained from nothing as its rivals are; by the id of its target."""
@@ -201,7 +193,7 @@ class Bench:
         return {key: Designed(key[1], width, self.data_settings) for key, width in nearest.items()}
 
     @staticmethod
-    def _synthetic(operators: list[Any], stem: Path, settings: ProfilingConfig) -> Path:
+    def _synthetic(operators: Sequence[Operator], stem: Path, settings: ProfilingConfig) -> Path:
         path = stem.with_name(f"{stem.name}{runtime_named(settings.runtime).suffix}")
         if not path.exists():
             model_writer(settings)(operators, path, 0)
@@ -237,17 +229,17 @@ class Bench:
     ) -> list[dict[str, Any]]:
         """One row a searched network of `runtime` and size of its rival, all files measured in turns."""
         targets = [entry for entry in searched if entry["runtime"] == runtime]
-        folder = self.runs / "files" / runtime
+        folder, measure = self.runs / "files" / runtime, self.config.evaluation.measure
         models = {
-            entry["id"]: self._export(
-                entry["network"], self.space.genotype(entry["arch"]), runtime, folder / entry["id"]
+            entry["id"]: exported(
+                entry["network"], self.space.genotype(entry["arch"]), self.data, measure, runtime, folder / entry["id"]
             )
             for entry in targets
         }
         for rival in {one.name: one for one in rivals.values()}.values():
             space, genotype = rival.network
             network = load_network(self.runs / "designed" / rival.name / "train" / "subnet.safetensors", space)
-            models[rival.name] = self._export(network, genotype, runtime, folder / rival.name)
+            models[rival.name] = exported(network, genotype, self.data, measure, runtime, folder / rival.name)
         settings = ProfilingConfig(runtime=runtime, rounds=30, max_rounds=60, slice_ms=10.0)
         ms = latencies(models, settings, self.arguments.seed, folder / "latency.jsonl")
         rows = []
@@ -271,17 +263,6 @@ class Bench:
                     "speedup_at_equal_accuracy": needed_ms / own_ms,
                 })  # fmt: skip
         return rows
-
-    def _export(self, network: TrainedNetwork, genotype: Genotypes, runtime: str, stem: Path) -> Path:
-        chosen = format_of_runtime(runtime)
-        path = stem.with_name(f"{stem.name}{chosen.suffix}")
-        if not path.exists():
-            measure = load_config(self.settings).evaluation.measure
-            module = calibrate_subnet(network, genotype, self.data, measure)
-            resolution = network.space.resolutions[int(genotype[-1])]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            chosen.export(ExportRequest(module, torch.zeros(1, self.data.channels, resolution, resolution)), path)
-        return path
 
 
 def latency_at(curve: list[tuple[float, float]], accuracy: float) -> tuple[float, str]:
