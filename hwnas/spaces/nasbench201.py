@@ -1,38 +1,34 @@
 """The NAS-Bench-201 space (Dong and Yang, ICLR 2020): one cell of six edges, five operators each, repeated 15 times.
 
-Shapes: N architectures. Edges are in the order of the published strings: 0→1, 0→2, 1→2, 0→3, 1→3, 2→3.
+Shapes: N architectures.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas.errors import ArchError, choices
 from hwnas.operators import Conv, GlobalPool, Linear, Operator
 from hwnas.spaces.arch import Arch
 from hwnas.spaces.cells import Cell, Kernel
 from hwnas.spaces.genes import Gene, Genotypes
+from hwnas.spaces.nasbench201_cells import EDGES, OUTPUT, flow, row_of, text_of
 from hwnas.spaces.slots import Slot
 from hwnas.spaces.space import Space
 
-__all__ = ["EDGES", "EDGE_OPERATORS", "NasBench201Space", "edge_kernels", "flow"]
+__all__ = ["EDGE_OPERATORS", "NasBench201Space"]
 
-EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 EDGE_OPERATORS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 STAGES = ((32, 16), (16, 32), (8, 64))  # resolution, channels
 _CELLS_PER_STAGE = 5
-_OUTPUT = 3
-_FORM = "|op~0|+|op~0|op~1|+|op~0|op~1|op~2|"
 
 
 class NasBench201Space(Space):
-    """The cells as others measured them.
+    """The cells as others measured them; as networks to train, see `hwnas.spaces.nasbench201_networks`.
 
     Genes `edge0` to `edge5`, choices 0 to 4 as in `EDGE_OPERATORS`; a cell's string is the arch's key `cell`.
 
@@ -42,8 +38,6 @@ class NasBench201Space(Space):
     """
 
     archs_are_text = True
-    edge_operators = EDGE_OPERATORS
-    """What each choice of an edge is."""
 
     def __init__(self, classes: int = 10) -> None:
         self.name = "nasbench201"
@@ -58,40 +52,15 @@ class NasBench201Space(Space):
         return np.ones(genotypes.shape, dtype=bool)
 
     def arch(self, genotype: Genotypes) -> Arch:
-        return Arch(self.name, {"cell": self.cell_text(genotype)})
+        return Arch(self.name, {"cell": text_of(genotype, EDGE_OPERATORS)})
 
     def genotype(self, arch: Arch | Mapping[str, Any] | str) -> Genotypes:
         """Of an arch, or of a cell's string alone."""
-        values: Any = arch.to_dict() if isinstance(arch, Arch) else arch
-        if isinstance(values, Mapping):
-            if values.get("space", self.name) != self.name:
-                raise ArchError(f"arch is of space {values['space']!r}, expected {self.name!r}")
-            values = values.get("cell")
-        return self.cell_row(values)
-
-    def cell_text(self, row: Genotypes) -> str:
-        """The published string of a cell's six choices."""
-        named = [f"{self.edge_operators[int(op)]}~{source}" for op, (source, _) in zip(row, EDGES, strict=True)]
-        nodes = [named[:1], named[1:3], named[3:]]
-        return "+".join("|" + "|".join(node) + "|" for node in nodes)
-
-    def cell_row(self, values: object) -> Genotypes:
-        """The six choices of a cell's string. Raises ArchError for anything else."""
-        if not isinstance(values, str):
-            raise ArchError(f"arch of space {self.name}: expected a cell such as {_FORM}, got {values!r}")
-        if not re.fullmatch(r"\|[^|~]+~0\|\+\|[^|~]+~0\|[^|~]+~1\|\+\|[^|~]+~0\|[^|~]+~1\|[^|~]+~2\|", values):
-            raise ArchError(f"arch of space {self.name}: expected a cell of the form {_FORM}, got {values!r}")
-        found = re.findall(r"\|?([^|~+]+)~\d", values)
-        for name in found:
-            if name not in self.edge_operators:
-                raise ArchError(
-                    f"arch of space {self.name}: operator {name!r} unknown; {choices(name, self.edge_operators)}"
-                )
-        return np.array([self.edge_operators.index(name) for name in found], dtype=np.int64)
+        return row_of(arch, EDGE_OPERATORS, self.name)
 
     @cached_property
     def cell(self) -> Cell:
-        return Cell(EDGES, _OUTPUT, edge_kernels(self.edge_operators, STAGES), self.live)
+        return Cell(EDGES, OUTPUT, _edge_kernels(), self.live)
 
     @staticmethod
     def live(genotypes: Genotypes) -> NDArray[np.bool_]:
@@ -102,31 +71,16 @@ class NasBench201Space(Space):
         """
         joined, needed, reached = flow(genotypes)
         of_edge = np.stack([needed[:, target] for _, target in EDGES], axis=1)
-        return np.asarray(of_edge & joined & reached[:, _OUTPUT:])
+        return np.asarray(of_edge & joined & reached[:, OUTPUT:])
 
 
-def flow(genotypes: Genotypes) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which edges are not `none` `[N, 6]`, which nodes the output depends on, and which on the input, `[N, 4]`."""
-    joined = genotypes != 0
-    needed = np.zeros((len(genotypes), _OUTPUT + 1), dtype=bool)
-    reached = np.zeros_like(needed)
-    needed[:, _OUTPUT] = reached[:, 0] = True
-    for edge, (source, target) in enumerate(EDGES):
-        reached[:, target] |= reached[:, source] & joined[:, edge]
-    for edge, (source, target) in reversed(list(enumerate(EDGES))):
-        needed[:, source] |= needed[:, target] & joined[:, edge]
-    return joined, needed, reached
-
-
-def edge_kernels(operators: Sequence[str], stages: Sequence[tuple[int, int]]) -> tuple[tuple[Kernel, ...], ...]:
-    """What each operator runs as, on an edge of the cells of each stage, of pixels and channels: pooling and additions
-    move numbers too.
-    """
+def _edge_kernels() -> tuple[tuple[Kernel, ...], ...]:
+    """What each operator runs as, on an edge of each stage's cells: pooling and additions move numbers too."""
     # Taps of a channel, numbers moved for each that is written, and whether a tap is of all channels, with weights.
     facts = {"skip_connect": (0, 2, False), "nor_conv_1x1": (1, 3, True), "nor_conv_3x3": (9, 3, True),
              "avg_pool_3x3": (9, 3, False)}  # fmt: skip
-    found: dict[str, list[Kernel]] = {name: [] for name in operators}
-    for size, width in stages:
+    found: dict[str, list[Kernel]] = {name: [] for name in EDGE_OPERATORS}
+    for size, width in STAGES:
         numbers = size * size * width
         for name, (taps, moved, dense) in facts.items():
             weights = width * width * taps if dense else 0

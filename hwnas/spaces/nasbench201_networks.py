@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,15 +16,13 @@ from numpy.typing import NDArray
 from hwnas.errors import ArchError, ConfigError
 from hwnas.operators import AvgPool, Conv, GlobalPool, Identity, Linear, NormAct, Operator, ReluConv
 from hwnas.spaces.arch import Arch
-from hwnas.spaces.cells import Cell
 from hwnas.spaces.genes import Gene, Genotypes
 from hwnas.spaces.mobile import check_common
-from hwnas.spaces.nasbench201 import EDGES, NasBench201Space, edge_kernels, flow
+from hwnas.spaces.nasbench201_cells import EDGES, OUTPUT, flow, row_of, text_of
 from hwnas.spaces.slots import SlotTables
+from hwnas.spaces.space import Space
 
 __all__ = ["NasBench201Config", "NasBench201NetworkSpace"]
-
-_OUTPUT = max(target for _, target in EDGES)
 
 
 @dataclass(frozen=True)
@@ -60,14 +57,13 @@ class NasBench201Config:
         return NasBench201NetworkSpace(self)
 
 
-class NasBench201NetworkSpace(NasBench201Space):
+class NasBench201NetworkSpace(Space):
     """Genes `edge0` to `edge5`, choices 0 to 4 as in `edge_operators`, and `r`; an arch has a cell's string as `cell`.
 
     An edge that leads nowhere has no effect, and is `none`. A cell in which no way leads from its input to its output
     passes its input on; the published networks of such cells give the same for every image.
     """
 
-    archs_are_text = False
     edge_operators = ("none", "skip_connect", "avg_pool_3x3", "nor_conv_1x1", "nor_conv_3x3")
     """By what they cost, so that the last choices are the largest network."""
 
@@ -94,7 +90,9 @@ class NasBench201NetworkSpace(NasBench201Space):
         return np.concatenate([self.live(genotypes[:, :-1]), np.ones((len(genotypes), 1), dtype=bool)], axis=1)
 
     def arch(self, genotype: Genotypes) -> Arch:
-        return Arch(self.name, {"cell": self.cell_text(genotype[:-1]), "r": self.resolutions[int(genotype[-1])]})
+        return Arch(
+            self.name, {"cell": text_of(genotype[:-1], self.edge_operators), "r": self.resolutions[int(genotype[-1])]}
+        )
 
     def genotype(self, arch: Arch | Mapping[str, Any] | str) -> Genotypes:
         """Of an arch, or of a cell's string alone; at the largest resolution if it names none."""
@@ -103,7 +101,7 @@ class NasBench201NetworkSpace(NasBench201Space):
         if resolution not in self.resolutions:
             valid = ", ".join(map(str, self.resolutions))
             raise ArchError(f"arch of space {self.name}: r is {resolution!r}, valid: {valid}")
-        row = np.append(super().genotype(values), self.resolutions.index(resolution))
+        row = np.append(row_of(values, self.edge_operators, self.name), self.resolutions.index(resolution))
         return np.asarray(self.canonical(row[None])[0])
 
     @staticmethod
@@ -112,14 +110,6 @@ class NasBench201NetworkSpace(NasBench201Space):
         joined, needed, reached = flow(genotypes)
         ways = [reached[:, source] & needed[:, target] for source, target in EDGES]
         return np.asarray(joined & np.stack(ways, axis=1))
-
-    @cached_property
-    def cell(self) -> Cell:
-        size, stages = self.resolutions[-1], []
-        for width in self.settings.widths:
-            stages.append((size, width))
-            size = (size + 1) // 2
-        return Cell(EDGES, _OUTPUT, edge_kernels(self.edge_operators, stages), lambda rows: self.live(rows[:, :-1]))
 
     def _place(self, tables: SlotTables, index: int, size: int) -> None:
         """The slots of one resolution, by its index."""
@@ -145,7 +135,7 @@ class NasBench201NetworkSpace(NasBench201Space):
             "nor_conv_1x1": ReluConv(*square), "nor_conv_3x3": ReluConv(*square, kernel=3),
         }  # fmt: skip
         nodes = [before]
-        for target in range(1, _OUTPUT + 1):
+        for target in range(1, OUTPUT + 1):
             into = [(edge, source) for edge, (source, end) in enumerate(EDGES) if end == target]
             for edge, source in into:
                 slot = f"{name}edge{edge}"
@@ -154,7 +144,7 @@ class NasBench201NetworkSpace(NasBench201Space):
                     tables.place(slot, operator, index, {f"edge{edge}": self.edge_operators.index(choice)})
             nodes.append(f"{name}node{target}")
             edges = [f"{name}edge{edge}" for edge, _ in into]
-            tables.wire(nodes[-1], edges, otherwise=before if target == _OUTPUT else "")
+            tables.wire(nodes[-1], edges, otherwise=before if target == OUTPUT else "")
         return nodes[-1]
 
 

@@ -40,14 +40,16 @@ class OperatorNetwork(nn.Sequential):
 
     def __init__(self, network: Network, dropout: float = 0.0) -> None:
         modules: OrderedDict[str, nn.Module] = OrderedDict()
+        flat = ""
         for step in network.steps:
             if step.operator is None:
                 continue
-            if step.operator.takes_flat and "flatten" not in modules:
+            if step.operator.takes_flat and not flat:
+                flat = step.name
                 modules["flatten"], modules["dropout"] = nn.Flatten(), nn.Dropout(dropout)
             modules[step.name] = static_layer(step.operator)
         super().__init__(modules)
-        self._wired = None if network.is_chain else network
+        self._wired, self._flat = None if network.is_chain else network, flat
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits `[B, classes]`, or what the last step gives."""
@@ -57,7 +59,7 @@ class OperatorNetwork(nn.Sequential):
         return result
 
     def _call(self, step: Step, x: Tensor) -> Tensor:
-        if step.operator is not None and step.operator.takes_flat and x.ndim > 2:
+        if step.name == self._flat:
             x = self.get_submodule("dropout")(self.get_submodule("flatten")(x))
         result: Tensor = self.get_submodule(step.name)(x)
         return result
