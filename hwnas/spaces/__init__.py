@@ -11,6 +11,7 @@ from hwnas.spaces.mobilenet_v4 import MobileNetV4Config, MobileNetV4Space, Stage
 from hwnas.spaces.ofa_mbv3 import OfaMbv3Config, OfaMbv3Space
 from hwnas.spaces.ofa_proxyless import OfaProxylessConfig, OfaProxylessSpace
 from hwnas.spaces.ofa_resnet50 import OfaResNet50Config, OfaResNet50Space
+from hwnas.spaces.reparameterised import ReparameterisedConfig, ReparameterisedSpace, RepStageConfig
 from hwnas.spaces.slots import Slot
 from hwnas.spaces.space import Space
 
@@ -30,6 +31,9 @@ __all__ = [
     "OfaResNet50Config",
     "OfaResNet50Space",
     "Place",
+    "RepStageConfig",
+    "ReparameterisedConfig",
+    "ReparameterisedSpace",
     "Slot",
     "Space",
     "SpaceConfig",

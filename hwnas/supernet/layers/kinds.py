@@ -8,8 +8,8 @@ from typing import Any
 from torch import nn
 
 from hwnas.errors import ConfigError
-from hwnas.operators import UIB, Bottleneck, Conv, FusedMBConv, GlobalPool, Linear, MaxPool, MBConv, Operator
-from hwnas.supernet.layers import bottleneck, conv, fused_mbconv, linear, max_pool, mbconv, pool, uib
+from hwnas.operators import UIB, Bottleneck, Conv, FusedMBConv, GlobalPool, Linear, MaxPool, MBConv, Operator, RepConv
+from hwnas.supernet.layers import bottleneck, conv, fused_mbconv, linear, max_pool, mbconv, pool, rep_conv, uib
 from hwnas.supernet.layers.choices import Choices
 from hwnas.supernet.layers.elastic import ElasticLayer
 
@@ -23,16 +23,18 @@ _STATIC: dict[type[Operator], Callable[[Any], nn.Module]] = {
     Linear: linear.static,
     MBConv: mbconv.InvertedResidual,
     MaxPool: max_pool.static,
+    RepConv: rep_conv.RepConvBlock,
     UIB: uib.UniversalBottleneck,
 }
 """By kind; kinds of others bring theirs as `Operator.layer`."""
 
-_ELASTIC: dict[type[Operator], type[ElasticLayer[Any]]] = {
+_ELASTIC: dict[type[Operator], Callable[[Any], nn.Module]] = {
     Bottleneck: bottleneck.ElasticBottleneck,
     Conv: conv.ElasticConv,
     FusedMBConv: fused_mbconv.ElasticFusedBottleneck,
     Linear: linear.ElasticLinear,
     MBConv: mbconv.ElasticInvertedResidual,
+    RepConv: rep_conv.elastic,
     UIB: uib.ElasticUniversalBottleneck,
 }
 """By kind; kinds of others bring theirs as `Operator.elastic_layer`."""
