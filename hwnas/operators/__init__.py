@@ -7,6 +7,7 @@ from hwnas.operators.bottleneck import Bottleneck
 from hwnas.operators.conv import Conv
 from hwnas.operators.factorized_reduce import FactorizedReduce
 from hwnas.operators.fused_mbconv import FusedMBConv
+from hwnas.operators.fusible import Fusible
 from hwnas.operators.identity import Identity
 from hwnas.operators.linear import Linear
 from hwnas.operators.max_pool import MaxPool
@@ -16,6 +17,7 @@ from hwnas.operators.operator import ACTIVATIONS, Operator
 from hwnas.operators.pool import GlobalPool
 from hwnas.operators.registry import operator_kind
 from hwnas.operators.relu_conv import ReluConv
+from hwnas.operators.rep_conv import RepConv
 from hwnas.operators.sep_conv import SepConv
 from hwnas.operators.uib import UIB
 from hwnas.operators.widths import make_divisible
@@ -28,6 +30,7 @@ __all__ = [
     "Conv",
     "FactorizedReduce",
     "FusedMBConv",
+    "Fusible",
     "GlobalPool",
     "Identity",
     "Linear",
@@ -36,6 +39,7 @@ __all__ = [
     "NormAct",
     "Operator",
     "ReluConv",
+    "RepConv",
     "SepConv",
     "make_divisible",
     "operator_kind",

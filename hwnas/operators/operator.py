@@ -108,6 +108,11 @@ class Operator:
         return derived(self).peak_activations
 
     @property
+    def ties_channels(self) -> bool:
+        """Whether the channels that it gives stand in the order of those that it takes, as an addition has it."""
+        return self.keeps_channels or bool(self.traits["residual"])
+
+    @property
     def kernels(self) -> Sequence[tuple[int, int]]:
         """Multiply-accumulates, and numbers read and written, of each kernel that it runs as, for batch 1.
 

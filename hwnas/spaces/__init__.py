@@ -13,6 +13,7 @@ from hwnas.spaces.nasbench201_networks import NasBench201Config, NasBench201Netw
 from hwnas.spaces.ofa_mbv3 import OfaMbv3Config, OfaMbv3Space
 from hwnas.spaces.ofa_proxyless import OfaProxylessConfig, OfaProxylessSpace
 from hwnas.spaces.ofa_resnet50 import OfaResNet50Config, OfaResNet50Space
+from hwnas.spaces.reparameterised import ReparameterisedConfig, ReparameterisedSpace, RepStageConfig
 from hwnas.spaces.slots import Slot
 from hwnas.spaces.space import Space
 
@@ -36,6 +37,9 @@ __all__ = [
     "OfaResNet50Config",
     "OfaResNet50Space",
     "Place",
+    "RepStageConfig",
+    "ReparameterisedConfig",
+    "ReparameterisedSpace",
     "Slot",
     "Space",
     "SpaceConfig",

@@ -6,7 +6,7 @@ Shapes: N architectures, G genes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, ClassVar
 
@@ -28,6 +28,7 @@ from hwnas.operators import (
 )
 from hwnas.spaces.genes import Gene, Genotypes
 from hwnas.spaces.mobile import check_common
+from hwnas.spaces.settings import described
 from hwnas.spaces.slots import SlotTables
 from hwnas.spaces.space import Space
 
@@ -113,9 +114,7 @@ class DartsSpace(Space):
         self.operators, self.slots = tables.finish()
 
     def config(self) -> dict[str, Any]:
-        values = asdict(self.settings)
-        listed = {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
-        return {"family": self.settings.family, **listed}
+        return described(self.settings)
 
     def active(self, genotypes: Genotypes) -> NDArray[np.bool_]:
         return np.ones(genotypes.shape, dtype=bool)

@@ -7,7 +7,7 @@ norm and ReLU, the mean, a classifier. Shapes: N architectures.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,6 +19,7 @@ from hwnas.spaces.arch import Arch
 from hwnas.spaces.genes import Gene, Genotypes
 from hwnas.spaces.mobile import check_common
 from hwnas.spaces.nasbench201_cells import EDGES, OUTPUT, flow, row_of, text_of
+from hwnas.spaces.settings import described
 from hwnas.spaces.slots import SlotTables
 from hwnas.spaces.space import Space
 
@@ -82,9 +83,7 @@ class NasBench201NetworkSpace(Space):
         self.operators, self.slots = tables.finish()
 
     def config(self) -> dict[str, Any]:
-        values = asdict(self.settings)
-        listed = {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
-        return {"family": self.settings.family, **listed}
+        return described(self.settings)
 
     def active(self, genotypes: Genotypes) -> NDArray[np.bool_]:
         return np.concatenate([self.live(genotypes[:, :-1]), np.ones((len(genotypes), 1), dtype=bool)], axis=1)

@@ -56,7 +56,7 @@ def _streams(space: Space) -> list[_Stream]:
     streams = [_Stream()]
     for slot in space.slots:
         streams[-1].consumers.append(slot)
-        if not all(o.keeps_channels or o.traits["residual"] for o in slot_operators(space, slot)):
+        if not all(o.ties_channels for o in slot_operators(space, slot)):
             streams.append(_Stream())
         streams[-1].producers.append(slot)
     return streams

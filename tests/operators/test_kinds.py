@@ -27,6 +27,7 @@ from hwnas.operators import (
     NormAct,
     Operator,
     ReluConv,
+    RepConv,
     SepConv,
     operator_kind,
 )
@@ -117,6 +118,34 @@ class TestFusedMBConv(OperatorContract):
 class TestResidualFusedMBConv(OperatorContract):
     operators = tuple(
         FusedMBConv(9, 7, 16, 16, kernel=3, mid_channels=mid, residual=True, ends_active=True) for mid in (32, 64)
+    )
+
+
+class TestRepConv(OperatorContract):
+    """Of these two, the input is a branch of the first alone."""
+
+    operators = tuple(
+        RepConv(9, 7, 16, out, kernel=kernel, branches=2, activation="relu") for out, kernel in ((16, 3), (24, 5))
+    )
+
+
+class TestStridedRepConv(OperatorContract):
+    operators = tuple(RepConv(9, 7, wide, wide, kernel=3, stride=2, activation="h_swish") for wide in (16, 24))
+
+
+class TestDepthwiseRepConv(OperatorContract):
+    operators = tuple(
+        RepConv(9, 7, wide, wide, kernel=kernel, depthwise=True, branches=3, activation="relu6")
+        for wide, kernel in ((16, 1), (16, 3), (24, 5))
+    )
+
+
+class TestRepConvsOfTheirOwn(OperatorContract):
+    """Weights are shared by those of one form only."""
+
+    operators = (
+        *(RepConv(9, 7, 16, 16, kernel=kernel, depthwise=True) for kernel in (3, 5)),
+        RepConv(9, 7, 16, 16, kernel=3),
     )
 
 

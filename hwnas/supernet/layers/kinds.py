@@ -23,6 +23,7 @@ from hwnas.operators import (
     NormAct,
     Operator,
     ReluConv,
+    RepConv,
     SepConv,
 )
 from hwnas.supernet.layers import (
@@ -38,6 +39,7 @@ from hwnas.supernet.layers import (
     norm_act,
     pool,
     relu_conv,
+    rep_conv,
     sep_conv,
     uib,
 )
@@ -60,16 +62,18 @@ _STATIC: dict[type[Operator], Callable[[Any], nn.Module]] = {
     NormAct: norm_act.static,
     ReluConv: relu_conv.static,
     SepConv: sep_conv.static,
+    RepConv: rep_conv.RepConvBlock,
     UIB: uib.UniversalBottleneck,
 }
 """By kind; kinds of others bring theirs as `Operator.layer`."""
 
-_ELASTIC: dict[type[Operator], type[ElasticLayer[Any]]] = {
+_ELASTIC: dict[type[Operator], Callable[[Any], nn.Module]] = {
     Bottleneck: bottleneck.ElasticBottleneck,
     Conv: conv.ElasticConv,
     FusedMBConv: fused_mbconv.ElasticFusedBottleneck,
     Linear: linear.ElasticLinear,
     MBConv: mbconv.ElasticInvertedResidual,
+    RepConv: rep_conv.elastic,
     UIB: uib.ElasticUniversalBottleneck,
 }
 """By kind; kinds of others bring theirs as `Operator.elastic_layer`."""
