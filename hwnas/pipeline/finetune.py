@@ -59,7 +59,7 @@ def finetune(config: FinetuneStep, folder: Path, reporter: Reporter = SILENT) ->
         key = sha256_of_json([entry.arch, recipe.quantisation])
         if key not in trainings:
             own = TrainStep(
-                seed=config.seed, space=home.space, data=config.data, checkpoint=str(supernet), arch=entry.arch,
+                seed=config.seed, space=home.space, data=home.data, checkpoint=str(supernet), arch=entry.arch,
                 training=recipe,
             )  # fmt: skip
             place = folder / entry.id

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from hwnas.data.config import DataDescription, ImageFolderConfig, tree_of
+from hwnas.data.config import DataDescription, ImageFolderConfig, NoDataConfig, tree_of
 from hwnas.errors import ConfigError, StorageError
 from hwnas.pipeline.config import ExportStep, FinetuneStep, SearchStep, ValidateStep
 from hwnas.pipeline.inputs import CHECKPOINT, data_inputs
@@ -23,7 +23,7 @@ from hwnas.spaces import Space, settings_of, space_from_dict
 
 __all__ = ["Supernet", "beside", "by_supernet", "of_supernet", "supernets_of"]
 
-C = TypeVar("C", FinetuneStep, ExportStep, ValidateStep)
+C = TypeVar("C", SearchStep, FinetuneStep, ExportStep, ValidateStep)
 N = TypeVar("N", bound="_OfSupernet")
 
 _IMAGES = ("name", "files", "held_out", "test_share", "split_seed", "skip_broken")
@@ -96,7 +96,8 @@ def supernets_of(config: SearchStep, folder: Path) -> tuple[Supernet, ...]:
 
 
 def of_supernet(config: C, supernet: SearchedSupernet | None) -> C:
-    """`config` for networks of `supernet`, with its space and checkpoint; as it is for None.
+    """`config` for networks of `supernet`, with its space and checkpoint, and images as it was trained on; as it is for
+    None.
 
     Raises ConfigError where another checkpoint is given, StorageError where the supernet is gone.
     """
@@ -111,7 +112,8 @@ def of_supernet(config: C, supernet: SearchedSupernet | None) -> C:
             f"no such file: {supernet.checkpoint}, the supernet of {supernet.name}: run hwnas search again, with"
             " runs=[…] where the runs are now"
         )
-    return replace(config, space=settings_of(space_from_dict(supernet.space)), checkpoint=supernet.checkpoint)
+    own = replace(config, space=settings_of(space_from_dict(supernet.space)), checkpoint=supernet.checkpoint)
+    return _with_images_as_trained(own, Path(supernet.checkpoint))
 
 
 def beside(folder: Path, supernet: SearchedSupernet | None) -> Path:
@@ -153,9 +155,19 @@ def _read(config: SearchStep, folder: Path, place: int, given: str) -> _Run:
         raise StorageError(f"{path}: expected what hwnas evaluate was asked for: run it again") from error
     checkpoint = step_folder(own_search, "train") / CHECKPOINT
     origin = SearchedSupernet(name=space.name, run=str(run), checkpoint=str(checkpoint), space=space.config())
-    own = replace(config, space=settings_of(space), runs=())
+    own = _with_images_as_trained(replace(config, space=settings_of(space), runs=()), checkpoint)
     work = folder / f"{place}-{re.sub(r'[^A-Za-z0-9.-]+', '_', space.name)}"
     return _Run(given, seed, data, images, Supernet(own, space, own_search, work, origin))
+
+
+def _with_images_as_trained(config: C, checkpoint: Path) -> C:
+    """Images are cut and scaled as for the checkpoint's training, which may be otherwise than for another's."""
+    trained, data = read_trained_on(checkpoint), config.data
+    if trained is None or isinstance(data, NoDataConfig):
+        return config
+    known = {key: trained.preprocessing.get(key) for key in ("image_size", "crop_pct") if hasattr(data, key)}
+    given: dict[str, Any] = {key: value for key, value in known.items() if value}
+    return replace(config, data=replace(data, **given))
 
 
 def _check_same_images(config: SearchStep, first: _Run, other: _Run) -> None:
