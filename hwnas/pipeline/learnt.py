@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,7 +41,7 @@ class Learnt:
         """How long each step took."""
         return {role: read_document(path)["elapsed_s"] for role, path in self.roles.items()}
 
-    @property
+    @cached_property
     def trained(self) -> Trained:
         """What training found."""
         return self._read("train", Trained)

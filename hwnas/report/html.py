@@ -31,6 +31,9 @@ _OPTIONAL = (
 )  # fmt: skip
 
 
+_MOST_FAMILIES = 40
+
+
 def write_report(
     result: Result,
     plots: Mapping[str, Path],
@@ -65,7 +68,8 @@ def write_report(
         folder=path.resolve().parent.name,
         targets=targets,
         summary=summary_of(result, targets),
-        families=family_lines(families),
+        families=family_lines(families[:_MOST_FAMILIES]),
+        more_families=len(families[_MOST_FAMILIES:]),
         basis=basis_of(families) if families else "",
         story=" ".join(story_of(result)),
         plots=[plot for name, plot in shown.items() if name not in of_classes],

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from hwnas.errors import CoverageError
 from hwnas.executors.choose import open_executor
 from hwnas.pipeline.search.entries import Measured, entries_of
 from hwnas.pipeline.search.quantities import Quantities
@@ -42,7 +43,12 @@ class Means:
         """From their files; `settings` of the targets, where they are known."""
         config, beside, space = supernet.config, supernet.beside, supernet.space
         predictor = load_predictor(config, accuracy_file(config, beside), space)
-        return cls(predictor, Targets(latency_targets(config, beside, space), settings))
+        try:
+            return cls(predictor, Targets(latency_targets(config, beside, space), settings))
+        except CoverageError as error:
+            if supernet.origin is None:
+                raise
+            raise CoverageError(f"{supernet.origin.run}: {error}") from error
 
 
 class DeviceSearch:

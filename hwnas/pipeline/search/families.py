@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from hwnas.errors import InfeasibleBudgetError, StorageError, listed
@@ -34,7 +35,11 @@ class Family:
 
     def of(self, setting: Setting) -> SearchedTarget:
         """What was found for the setting."""
-        return self.searched[[one.name for one in self.settings].index(setting.name)]
+        return self.searched[self._places[setting.name]]
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {setting.name: place for place, setting in enumerate(self.settings)}
 
 
 def check_same_settings(supernets: Sequence[Supernet], settings: Sequence[Sequence[Setting]]) -> None:

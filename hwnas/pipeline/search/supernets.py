@@ -151,6 +151,8 @@ def _read(config: SearchStep, folder: Path, place: int, given: str) -> _Run:
         space = space_from_dict(evaluated["space"])
         images = evaluated["evaluation"]["measure"]["images"]
         seed, data = evaluated["seed"], dict(evaluated["data"])
+    except ConfigError as error:
+        raise ConfigError(f"runs: {given}: {error}") from error
     except (TypeError, KeyError, ValueError) as error:
         raise StorageError(f"{path}: expected what hwnas evaluate was asked for: run it again") from error
     checkpoint = step_folder(own_search, "train") / CHECKPOINT
@@ -190,8 +192,8 @@ def _check_equal(first: Mapping[str, Any], other: Mapping[str, Any], of: str, of
             continue  # Fashion-MNIST has them only where it was told its folder
         if first.get(key) != other.get(key):
             raise ConfigError(
-                f"runs: other images are held out in {of} than in {of_other}: {key} is {_shown(first.get(key))} there"
-                f" and {_shown(other.get(key))} here: {way_out}"
+                f"runs: other images are held out in {of} than in {of_other}: {key} is {_shown(first.get(key))} in the"
+                f" first and {_shown(other.get(key))} in the second: {way_out}"
             )
 
 

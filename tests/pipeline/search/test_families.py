@@ -176,6 +176,13 @@ def test_another_objective_decides_where_it_comes_first(runs: Path) -> None:
     assert one.best[0].value == found.selected[0].macs == min(best.value for best in one.best)
 
 
+def test_the_fastest_of_any_family_where_latency_comes_first(runs: Path) -> None:
+    asked = ("search.objectives=[latency_ms,accuracy]", "search.constraints={accuracy: 0.62}", *ONE)
+    (one,) = present(searched(runs, *asked).families)
+    assert one.compared_by == "latency_ms"
+    assert one.best[0].latency_ms == one.best[0].value == min(best.value for best in one.best)
+
+
 def test_devices_and_workers_change_nothing(runs: Path) -> None:
     devices = ("devices=[local,phone]", "runtime=litert")
     both = searched(runs, *devices, "executor.workers=2")
@@ -281,6 +288,16 @@ def _of_other_classes(runs: Path) -> None:
     save_file(load_file(path), path, {"hwnas": json.dumps(header)})
 
 
+def _with_tables_of_the_other(runs: Path) -> None:
+    shutil.rmtree(runs / "v4" / "profile")
+    shutil.copytree(runs / "ofa" / "profile", runs / "v4" / "profile")
+
+
+def _of_no_family(runs: Path) -> None:
+    path = runs / "v4" / "evaluate" / "inputs.json"
+    changed(path, space={**json.loads(path.read_text())["space"], "family": "gone"})
+
+
 def _of_one_name(runs: Path) -> None:
     shutil.rmtree(runs / "v4")
     shutil.copytree(runs / "ofa", runs / "v4")
@@ -298,18 +315,20 @@ def _of_one_name(runs: Path) -> None:
         (_without("ofa", "profile", "local"), (), "v4 has no latencies of phone-onnxruntime, phone-litert, and "),
         (_of_one_name, (), f"are of one space, {OFA}: expected a name for each; space.name=NAME"),
         (_evaluated_on(held_out=200), (), "other images are held out in"),
-        (_evaluated_on(name="fashion_mnist"), (), "data.name is digits there and fashion_mnist here"),
-        (lambda runs: changed(runs / "v4/evaluate/inputs.json", seed=3), (), "seed is 0 there and 3 here"),
+        (_evaluated_on(name="fashion_mnist"), (), "data.name is digits in the first and fashion_mnist in"),
+        (lambda runs: changed(runs / "v4/evaluate/inputs.json", seed=3), (), "seed is 0 in the first and 3 in"),
         (
             lambda runs: changed(runs / "v4/evaluate/inputs.json", evaluation={"measure": {"images": 50}}), (),
-            "evaluation.measure.images is 0 there and 50 here",
+            "evaluation.measure.images is 0 in the first and 50 in the second",
         ),
         (_of_other_classes, (), "was trained on 10 classes (a, b, c, d, e, f and 4 more)"),
-        (None, ("data.held_out=150", "search.evaluate_top=1"), "data.held_out is 300 there and 150 here"),
+        (None, ("data.held_out=150", "search.evaluate_top=1"), "data.held_out is 300 in the first and 150"),
         (None, ("checkpoint=x",), "runs and checkpoint: each of the runs has its own: leave checkpoint out"),
         (None, ("latency.path=x",), "runs and latency.path: each of the runs has its own"),
         (None, ("accuracy=ofa", "accuracy.path=x"), "runs and accuracy.path: each of the runs has its own"),
         (None, ("devices=[moon]",), "no such file"),
+        (_with_tables_of_the_other, (), "v4: the latency table lacks "),
+        (_of_no_family, (), "v4: space config: missing or unknown family 'gone'"),
         (lambda runs: (runs / "v4/train/supernet.safetensors").write_bytes(b"no"), ("search.evaluate_top=1",),
          "is no checkpoint of hwnas"),
     ],
