@@ -15,7 +15,7 @@ from hwnas.pipeline.search.supernets import Supernet
 from hwnas.search.budgets import Budget
 from hwnas.search.quantities import parse_quantity
 
-__all__ = ["Family", "budgets_of", "check_same_settings", "compared", "labelled"]
+__all__ = ["Family", "budgets_of", "check_same_settings", "check_within_reach", "compared", "labelled"]
 
 _SHOWN = 3
 
@@ -58,6 +58,15 @@ def check_same_settings(supernets: Sequence[Supernet], settings: Sequence[Sequen
                 )
 
 
+def check_within_reach(families: Sequence[Family]) -> None:
+    """Raise InfeasibleBudgetError for a budget that no family has a network for."""
+    for setting in families[0].settings:
+        lacking = [{one["name"]: str(one["reason"]) for one in family.of(setting)[0].lacking} for family in families]
+        for name in lacking[0]:
+            if all(name in own for own in lacking):
+                raise InfeasibleBudgetError("; ".join(own[name] for own in lacking))
+
+
 def budgets_of(family: Family) -> dict[str, list[Budget]]:
     """The budgets of each target, by its name."""
     return {setting.name: family.of(setting)[0].asked for setting in family.settings}
@@ -71,7 +80,7 @@ def labelled(family: Family, found: Mapping[str, Any]) -> dict[str, Any]:
 def compared(families: Sequence[Family], objective: str) -> tuple[list[SearchEntry], list[ComparedFamilies]]:
     """The best network of any family for each target and budget, and how the families compare there.
 
-    Budgets are the first family's. Raises InfeasibleBudgetError where no family has a network.
+    Budgets are the first family's.
     """
     chosen, contests = [], []
     for setting in families[0].settings:
@@ -79,8 +88,6 @@ def compared(families: Sequence[Family], objective: str) -> tuple[list[SearchEnt
             found = {family.name: _found(family, setting, budget) for family in families}
             entries = {name: one for name, one in found.items() if isinstance(one, SearchEntry)}
             lacking = {name: one for name, one in found.items() if isinstance(one, str)}
-            if not entries:
-                raise InfeasibleBudgetError("; ".join(lacking.values()))
             ranked = sorted(entries, key=lambda name: _rank(entries[name], objective), reverse=True)
             best = entries[ranked[0]]
             chosen.append(best)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,14 @@ from hwnas.pipeline.evaluate import say_known
 from hwnas.pipeline.held_out import measured_on_held_out
 from hwnas.pipeline.inputs import data_inputs, trained_checkpoint
 from hwnas.pipeline.search.devices import Means, SearchedTarget, search_devices
-from hwnas.pipeline.search.families import Family, budgets_of, check_same_settings, compared, labelled
+from hwnas.pipeline.search.families import (
+    Family,
+    budgets_of,
+    check_same_settings,
+    check_within_reach,
+    compared,
+    labelled,
+)
 from hwnas.pipeline.search.result import Searched
 from hwnas.pipeline.search.sources import Setting, accuracy_file, latency_targets
 from hwnas.pipeline.search.supernets import Supernet, supernets_of
@@ -51,6 +59,7 @@ def search(config: SearchStep, folder: Path, reporter: Reporter = SILENT) -> Sea
     supernets = supernets_of(config, folder)
     inputs: dict[str, Any] = {"search": to_plain(config.search)}
     if config.runs:
+        inputs["runs"] = [one.origin.run for one in supernets if one.origin]  # budgets are the first one's
         inputs["supernets"] = {one.space.name: _inputs(one) for one in supernets}
     else:
         inputs |= _inputs(supernets[0])
@@ -94,8 +103,6 @@ def _inputs(supernet: Supernet) -> dict[str, Any]:
         role: file for source in latency_targets(config, beside, supernet.space) for role, file in source.files.items()
     }
     inputs: dict[str, Any] = {"space": supernet.space.config()}
-    if supernet.origin is not None:
-        inputs["run"] = supernet.origin.run  # which later steps go on with
     if config.search.evaluate_top:
         files["checkpoint"] = _checkpoint(supernet)
         inputs |= {"data": data_inputs(config.images), "measure": to_plain(config.evaluation.measure)}
@@ -113,9 +120,11 @@ def _families(supernets: Sequence[Supernet], reporter: Reporter) -> list[Family]
     families: list[Family] = []
     for supernet, means in zip(supernets, opened, strict=True):
         rivals = None if supernet.origin is None else Rivals(budgets_of(families[0]) if families else {})
-        found = _searched(supernet, means, rivals, reporter)
-        families.append(Family(supernet, means.targets.settings, found))
-    return families
+        families.append(Family(supernet, means.targets.settings, _searched(supernet, means, rivals, reporter)))
+    check_within_reach(families)
+    if not supernets[0].config.search.evaluate_top:
+        return families
+    return [_measured(family, means, reporter) for family, means in zip(families, opened, strict=True)]
 
 
 def _searched(supernet: Supernet, means: Means, rivals: Rivals | None, reporter: Reporter) -> list[SearchedTarget]:
@@ -125,12 +134,14 @@ def _searched(supernet: Supernet, means: Means, rivals: Rivals | None, reporter:
     of = "" if supernet.origin is None else f" of {space.name}"
     title = f"search: {config.search.method} over {_subnets(space)}{of}, on {listed(names, _MOST_NAMED)}"
     with reporter.step(title) as progress:
-        top = config.search.evaluate_top
-        searched = search_devices(supernet, means, None if top else {}, rivals, progress)
-    if top:
-        measured = _evaluate(supernet, means.targets.settings, [one for one, _ in searched], reporter)
-        searched = search_devices(supernet, means, measured, rivals, no_progress)
-    return searched
+        return search_devices(supernet, means, None if config.search.evaluate_top else {}, rivals, progress)
+
+
+def _measured(family: Family, means: Means, reporter: Reporter) -> Family:
+    """With entries by measured accuracy; what was found is read."""
+    supernet = family.supernet
+    accuracies = _evaluate(supernet, family.settings, [one for one, _ in family.searched], reporter)
+    return replace(family, searched=search_devices(supernet, means, accuracies, None, no_progress))
 
 
 def _evaluate(

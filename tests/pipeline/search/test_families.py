@@ -133,7 +133,8 @@ def test_a_family_without_a_network_leaves_the_budget_to_the_other(runs: Path) -
     with pytest.raises(
         InfeasibleBudgetError, match=f"no network of space {OFA} .*; no network of space {V4}"
     ) as caught:
-        searched(runs, "runtime=onnxruntime", "search.budgets=[1e-9]")
+        searched(runs, "runtime=onnxruntime", "search.budgets=[1e-9,5]", "search.evaluate_top=1")
+    assert not list(runs.rglob("evaluated.csv"))
     assert "\n" not in str(caught.value)
 
 
