@@ -8,6 +8,7 @@ from hwnas.spaces.chain import ChainSpace, Place
 from hwnas.spaces.from_file import FileSpaceConfig
 from hwnas.spaces.genes import Gene, Genotypes
 from hwnas.spaces.mobilenet_v4 import MobileNetV4Config, MobileNetV4Space, StageConfig
+from hwnas.spaces.nasbench_macro import NasBenchMacroConfig, NasBenchMacroSpace
 from hwnas.spaces.ofa_mbv3 import OfaMbv3Config, OfaMbv3Space
 from hwnas.spaces.ofa_proxyless import OfaProxylessConfig, OfaProxylessSpace
 from hwnas.spaces.ofa_resnet50 import OfaResNet50Config, OfaResNet50Space
@@ -24,6 +25,8 @@ __all__ = [
     "Genotypes",
     "MobileNetV4Config",
     "MobileNetV4Space",
+    "NasBenchMacroConfig",
+    "NasBenchMacroSpace",
     "OfaMbv3Config",
     "OfaMbv3Space",
     "OfaProxylessConfig",

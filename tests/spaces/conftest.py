@@ -8,6 +8,7 @@ import pytest
 
 from hwnas.spaces import (
     MobileNetV4Config,
+    NasBenchMacroConfig,
     OfaMbv3Config,
     OfaMbv3Space,
     OfaProxylessConfig,
@@ -82,6 +83,7 @@ SPACES = [
         branches=2,
         classes=5,
     ),
+    NasBenchMacroConfig(width=8, head_width=64, resolution=(16, 24)),
     BOUNDED,
     OfaResNet50Config(resolution=(128, 224)),
     OfaResNet50Config(widths=(32, 48), strides=(1, 2), base_depths=(1, 1), depths=(0, 1), resolution=(32,), classes=5),
