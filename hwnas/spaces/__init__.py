@@ -10,6 +10,7 @@ from hwnas.spaces.from_file import FileSpaceConfig
 from hwnas.spaces.genes import Gene, Genotypes
 from hwnas.spaces.mobilenet_v4 import MobileNetV4Config, MobileNetV4Space, StageConfig
 from hwnas.spaces.nasbench201_networks import NasBench201Config, NasBench201NetworkSpace
+from hwnas.spaces.nasbench_macro import NasBenchMacroConfig, NasBenchMacroSpace
 from hwnas.spaces.ofa_mbv3 import OfaMbv3Config, OfaMbv3Space
 from hwnas.spaces.ofa_proxyless import OfaProxylessConfig, OfaProxylessSpace
 from hwnas.spaces.ofa_resnet50 import OfaResNet50Config, OfaResNet50Space
@@ -30,6 +31,8 @@ __all__ = [
     "MobileNetV4Space",
     "NasBench201Config",
     "NasBench201NetworkSpace",
+    "NasBenchMacroConfig",
+    "NasBenchMacroSpace",
     "OfaMbv3Config",
     "OfaMbv3Space",
     "OfaProxylessConfig",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, get_args
 
 from hwnas.errors import ConfigError, choices
 from hwnas.spaces.darts import DartsConfig
@@ -13,6 +13,7 @@ from hwnas.spaces.mobile import BOUNDS
 from hwnas.spaces.mobilenet_v4 import MobileNetV4Config
 from hwnas.spaces.nasbench201 import NasBench201Space
 from hwnas.spaces.nasbench201_networks import NasBench201Config
+from hwnas.spaces.nasbench_macro import NasBenchMacroConfig
 from hwnas.spaces.ofa_mbv3 import OfaMbv3Config
 from hwnas.spaces.ofa_proxyless import OfaProxylessConfig
 from hwnas.spaces.ofa_resnet50 import OfaResNet50Config
@@ -29,17 +30,12 @@ SpaceConfig = (
     | ReparameterisedConfig
     | NasBench201Config
     | DartsConfig
+    | NasBenchMacroConfig
     | FileSpaceConfig
 )
 """A space, by its family's settings."""
 
-FAMILIES: dict[str, type[SpaceConfig]] = {
-    kind.family: kind
-    for kind in (
-        OfaMbv3Config, OfaProxylessConfig, OfaResNet50Config, MobileNetV4Config, ReparameterisedConfig,
-        NasBench201Config, DartsConfig, FileSpaceConfig,
-    )
-}  # fmt: skip
+FAMILIES: dict[str, type[SpaceConfig]] = {kind.family: kind for kind in get_args(SpaceConfig)}
 """The config of each family of spaces, by the family's name."""
 
 PUBLISHED_ON: dict[str, Callable[[], Space]] = {
