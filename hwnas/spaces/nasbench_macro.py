@@ -88,13 +88,11 @@ class NasBenchMacroSpace(ChainSpace):
         return {_KEY: "".join(map(str, values["op"])), "r": values["r"]}
 
     def from_published(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
-        text = str(values.get(_KEY, ""))
-        if isinstance(values.get(_KEY), int):
-            text = text.zfill(_LAYERS)  # zeros that it began with are lost where it was read as a number
+        text = str(values.get(_KEY, ""))  # a number, where a command line or a file took it for one
         if not re.fullmatch(f"[012]{{{_LAYERS}}}", text):
             raise ArchError(
-                f"arch of space {self.name}: expected {_KEY!r} as {_LAYERS} digits of 0, 1 and 2, such as 01220012, got"
-                f" {values.get(_KEY)!r}"
+                f"arch of space {self.name}: expected {_KEY!r} as {_LAYERS} digits of 0, 1 and 2 in quotes, such as"
+                f" '01220012', got {values.get(_KEY)!r}"
             )
         return {**values, "op": [int(digit) for digit in text]}
 

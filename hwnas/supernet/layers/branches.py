@@ -98,7 +98,8 @@ def _affine(norm: nn.BatchNorm2d, given: Tensor | None) -> tuple[Tensor, Tensor]
         if mean is None or variance is None:
             raise TypeError("branches are fused by running statistics: expected BatchNorm that tracks them")
     else:
-        variance, mean = torch.var_mean(given, dim=(0, 2, 3), correction=0)
+        # In BatchNorm's own precision, whatever autocast computed them in.
+        variance, mean = torch.var_mean(given.to(norm.weight.dtype), dim=(0, 2, 3), correction=0)
         count = given.numel() // given.shape[1]
         with torch.no_grad():
             update_running(norm, mean.detach(), variance.detach() * (count / max(count - 1, 1)))
