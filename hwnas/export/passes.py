@@ -100,7 +100,8 @@ def fold_batch_norm(state: ExportState) -> ExportState:
 
 def order_weights(state: ExportState) -> ExportState:
     """Weights in torch's usual order. Channels-last ones make its ONNX exporter write a Reshape and a Gather at every
-    pool, and are refused by ExecuTorch.
+    pool, are refused by ExecuTorch, and may be taken for one another by litert-torch, which knows constants by where
+    they lie.
     """
     import torch
 

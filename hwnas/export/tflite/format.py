@@ -17,7 +17,7 @@ import numpy as np
 
 from hwnas.errors import ExportError
 from hwnas.export.formats import Array, ModelFormat, Runner
-from hwnas.export.passes import first_line, fold_batch_norm, on_cpu, require
+from hwnas.export.passes import first_line, fold_batch_norm, on_cpu, order_weights, require
 from hwnas.export.quiet import quiet
 from hwnas.export.request import ExportState
 from hwnas.export.signature import Port
@@ -69,7 +69,7 @@ def open_file(path: Path | str, threads: int = 1) -> Runner:
 def _pool_inside(state: ExportState) -> ExportState:
     from hwnas.export.tflite.pooling import count_no_padding
 
-    return replace(state, module=count_no_padding(state.module))
+    return replace(state, module=count_no_padding(state.module, state.examples))
 
 
 def _convert(state: ExportState) -> ExportState:
@@ -169,6 +169,7 @@ FORMAT = ModelFormat(
     graph_passes=(
         ("copy to CPU", on_cpu),
         ("fold batch norm", fold_batch_norm),
+        ("order weights", order_weights),
         ("average inside the image", _pool_inside),
         ("convert", _convert),
         ("name inputs and outputs", _name_ends),

@@ -19,6 +19,7 @@ from hwnas.export.request import ExportRequest
 from hwnas.export.synthetic import tflite as synthetic_tflite
 from hwnas.export.tflite.flatbuffer import read_metadata
 from hwnas.export.tflite.operators import operator_names
+from hwnas.supernet.layout import channels_last
 from tests.export.tflite.conftest import PRECISIONS, TFLITE, Precisions, delegated
 
 
@@ -76,3 +77,14 @@ def test_synthetic_files_hold_the_operators_of_exported_ones(precision: str, net
     theirs = Counter(operator_names(net.files[precision].read_bytes())) - Counter(("QUANTIZE", "DEQUANTIZE"))
     assert Counter(operator_names(ours.read_bytes())) == theirs
     assert delegated(ours) == 1
+
+
+def test_convolutions_of_one_shape_keep_their_own_weights(tmp_path: Path) -> None:
+    # Weights laid out channels last were taken for one another: the exporter knew them by where they lay for a moment.
+    blocks = [nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.ReLU()) for _ in range(8)]
+    network = channels_last(nn.Sequential(nn.Conv2d(3, 8, 1), *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten())).eval()
+    images = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    path = TFLITE.export(ExportRequest(network, images[:1]), tmp_path / "model.tflite")
+    np.testing.assert_allclose(
+        TFLITE.load_runner(path)(images.numpy()), network(images).detach().numpy(), rtol=1e-4, atol=1e-6
+    )
