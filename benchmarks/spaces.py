@@ -235,10 +235,10 @@ def markdown(found: dict[str, Any]) -> str:
     lines = [
         f"# {' beside '.join(names)} on CIFAR-10",
         "",
-        f"{described(found['about'])} Seed {settings['seed']}. Each supernet was trained for"
-        f" {settings['minutes_of_cpu']:g} minutes of CPU, each network that was chosen fine-tuned for"
-        f" {settings['finetune_epochs']:g} epochs. Top-1 on {settings['test_images']:,} test images, of the networks"
-        " chosen for the same budget, fine-tuned:",
+        f"{described(found['about'])} Seed {settings['seed']}. Each supernet was trained for as many epochs"
+        f" as were to take {settings['minutes_of_cpu']:g} minutes of CPU (used: last table), each chosen network"
+        f" fine-tuned for {settings['finetune_epochs']:g} epochs. Top-1 on {settings['test_images']:,} test images, of"
+        " the networks chosen for the same budget, fine-tuned:",
         "",
         f"| runtime | budget ms | {' | '.join(names)} | ahead | by points |",
         "|---" * (len(names) + 4) + "|",
