@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ from timed_training import train_for
 
 from hwnas import load_config
 from hwnas.files import sha256_of_json
+from hwnas.operators import Operator
 from hwnas.pipeline.space import given_arch, resolve_space
 from hwnas.spaces import Genotypes, Space
 from hwnas.training.config import PhaseConfig, TrainingConfig
@@ -41,7 +43,7 @@ class Single(ABC):
         return space, space.genotype(given_arch(config.arch))
 
     @property
-    def operators(self) -> list[Any]:
+    def operators(self) -> Sequence[Operator]:
         space, genotype = self.network
         return space.operators_of(genotype)
 

@@ -30,6 +30,7 @@ from machine import about, described
 
 from hwnas import load_config
 from hwnas.files import read_json, write_json, write_text
+from hwnas.operators import Operator
 from hwnas.pipeline.inputs import load_images, load_network
 from hwnas.pipeline.space import space_of
 from hwnas.profiling.config import ProfilingConfig
@@ -180,7 +181,7 @@ class Side:
         return Designed("small", width, overrides)
 
     @staticmethod
-    def _synthetic(operators: list[Any], stem: Path, settings: ProfilingConfig) -> Path:
+    def _synthetic(operators: Sequence[Operator], stem: Path, settings: ProfilingConfig) -> Path:
         path = stem.with_name(f"{stem.name}{runtime_named(settings.runtime).suffix}")
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from timed_training import hwnas
 from hwnas import load_config
 from hwnas.data.load import ImageData
 from hwnas.files import read_json, write_json, write_text
+from hwnas.operators import Operator
 from hwnas.pipeline.inputs import chosen_networks, load_images, load_network
 from hwnas.pipeline.search.result import SearchEntry
 from hwnas.pipeline.space import resolve_space
@@ -192,7 +193,7 @@ class Bench:
         return {key: Designed(key[1], width, self.data_settings) for key, width in nearest.items()}
 
     @staticmethod
-    def _synthetic(operators: list[Any], stem: Path, settings: ProfilingConfig) -> Path:
+    def _synthetic(operators: Sequence[Operator], stem: Path, settings: ProfilingConfig) -> Path:
         path = stem.with_name(f"{stem.name}{runtime_named(settings.runtime).suffix}")
         if not path.exists():
             model_writer(settings)(operators, path, 0)

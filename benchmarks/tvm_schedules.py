@@ -12,7 +12,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,7 @@ def main() -> None:
 
 
 def compiled(
-    operators: list[Operator], trials: list[int], seed: int, folder: Path
+    operators: Sequence[Operator], trials: list[int], seed: int, folder: Path
 ) -> tuple[dict[str, Callable[[], Any]], dict[str, float]]:
     """What runs each once, by name, and how many CPU seconds compiling took."""
     import onnx

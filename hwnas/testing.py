@@ -25,10 +25,10 @@ from hwnas.latency.tables.table import LatencyTable, NetworkRows, OperatorRows, 
 from hwnas.operators import Operator
 from hwnas.operators.derived import traced
 from hwnas.operators.registry import kind_named, operator_from_dict
-from hwnas.supernet.chain import chain_of
 from hwnas.supernet.initialise import initialise
 from hwnas.supernet.layers.elastic import ElasticLayer
 from hwnas.supernet.layers.kinds import layer_of, static_layer
+from hwnas.supernet.wired import network_with_weights
 
 __all__ = ["OperatorContract"]
 
@@ -112,7 +112,7 @@ class OperatorContract:
         from hwnas.export.request import ExportRequest
 
         operator = self.operators[-1]
-        network = chain_of([operator], torch.Generator().manual_seed(0))
+        network = network_with_weights([operator], torch.Generator().manual_seed(0))
         images = _images(operator, as_image=True)
         with torch.no_grad():
             expected = network(images).numpy()

@@ -88,12 +88,13 @@ def on_cpu(state: ExportState) -> ExportState:
 
 
 def fold_batch_norm(state: ExportState) -> ExportState:
-    """Batch norm folded into the convolution before it."""
+    """Batch norm folded into the convolution before it, and branches fused."""
+    from hwnas.operators import Fusible
     from hwnas.supernet.fold import fold_batch_norm as fold
     from hwnas.supernet.layers.blocks import ConvBlock
 
     # Others' batch norm is folded by the exporters, where a convolution is before it; and not all can be copied.
-    own = any(isinstance(part, ConvBlock) for part in state.module.modules())
+    own = any(isinstance(part, ConvBlock | Fusible) for part in state.module.modules())
     return replace(state, module=fold(state.module)) if own else state
 
 

@@ -35,8 +35,9 @@ class PeakCounter(TorchDispatchMode):
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         read = {_place(one) for one in tree_leaves((args, kwargs)) if isinstance(one, Tensor)} - self._weights
-        # Whole numbers, such as where a maximum stands, are for a gradient.
+        # Whole numbers, such as where a maximum stands, and a number a channel are for a gradient.
         given = [one for one in tree_leaves(result) if isinstance(one, Tensor) and one.is_floating_point()]
+        given = [one for one in given if one.ndim > 1]
         made = {_place(one) for one in given} - self._weights - read
         for one in given:
             self._note(one)

@@ -10,6 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from hwnas.errors import ConfigError
+from hwnas.operators.fusible import fuse
 
 if TYPE_CHECKING:
     from torch import nn
@@ -49,14 +50,14 @@ def derived(operator: Operator) -> Derived:
 
 
 def traced(layer: nn.Module, operator: Operator) -> Derived:
-    """The figures of `layer`, which takes what `operator` takes. Raises ConfigError where it does not run."""
+    """The figures of `layer`, fused, which takes what `operator` takes. Raises ConfigError where it does not run."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     from hwnas.operators.activations import PeakCounter
 
     shape = operator.shape[:2] if operator.takes_flat else operator.shape
-    layer = layer.to("meta").eval()
+    layer = fuse(layer.eval()).to("meta").eval()
     counter, peak = FlopCounterMode(display=False), PeakCounter(layer)
     try:
         with torch.no_grad(), counter, peak:

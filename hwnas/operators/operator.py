@@ -41,6 +41,8 @@ class Operator:
     kind: ClassVar[str]
     takes_flat: ClassVar[bool] = False
     """Whether it takes `[B, in_channels]`: what is given to it is flattened, and dropout comes before it."""
+    is_free: ClassVar[bool] = False
+    """Whether nothing is computed: it has no file, and takes no time by itself."""
     keeps_channels: ClassVar[bool] = False
     """Whether each channel that it gives is of the same one that it takes, whatever the others hold."""
 
@@ -104,6 +106,11 @@ class Operator:
     def peak_activations(self) -> int:
         """The most numbers held at once while it runs, for batch 1: see `Space.peak_activation_bytes`."""
         return derived(self).peak_activations
+
+    @property
+    def ties_channels(self) -> bool:
+        """Whether the channels that it gives stand in the order of those that it takes, as an addition has it."""
+        return self.keeps_channels or bool(self.traits["residual"])
 
     @property
     def kernels(self) -> Sequence[tuple[int, int]]:

@@ -180,8 +180,13 @@ class ImportTableStep(SpaceStep):
 
 @dataclass(frozen=True, kw_only=True)
 class SearchStep(SpaceStep, DevicesStep):
-    """`hwnas search`: on `device`, or on several devices that have tables."""
+    """`hwnas search`: on `device`, or on several devices that have tables.
 
+    `runs`: folders of runs whose supernets are searched together, each with the space, predictor and tables in its run;
+    the best network of any is chosen. None: the supernet of the search's own run.
+    """
+
+    runs: tuple[str, ...] = ()
     accuracy: AccuracyConfig = field(default_factory=AccuracyConfig)
     latency: LatencyConfig = field(default_factory=LatencyConfig)
     checkpoint: str | None = None
@@ -314,6 +319,7 @@ class PipelineConfig(RunStep):
 
     space: Any = REQUIRED
     data: Any = REQUIRED
+    runs: tuple[str, ...] = ()
     accuracy: AccuracyConfig = field(default_factory=AccuracyConfig)
     threads: tuple[int, ...] = ()
     runtime: Any = ("onnxruntime", "litert")
@@ -340,11 +346,14 @@ def _check_name(name: str) -> None:
         raise ConfigError(f"name: expected a name for the run, which becomes a folder, got {name!r}")
 
 
-def _check_devices(devices: tuple[str, ...]) -> None:
-    twice = [name for name, count in Counter(devices).items() if count > 1]
-    if twice or not all(devices):
-        got = f"{listed(twice)} twice" if twice else "an empty one"
-        raise ConfigError(f"devices: expected distinct names of devices, got {got}")
+def _distinct(key: str, what: str) -> Callable[[tuple[str, ...]], None]:
+    def check(names: tuple[str, ...]) -> None:
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        if twice or not all(names):
+            got = f"{listed(twice)} twice" if twice else "an empty one"
+            raise ConfigError(f"{key}: expected distinct {what}, got {got}")
+
+    return check
 
 
 def _check_threads(threads: tuple[int, ...]) -> None:
@@ -377,7 +386,8 @@ _CHECKS: dict[str, Callable[[Any], None]] = {
     "hours": _check_hours,
     "name": _check_name,
     "seed": _at_least("seed", 0),
-    "devices": _check_devices,
+    "devices": _distinct("devices", "names of devices"),
+    "runs": _distinct("runs", "folders of runs"),
     "threads": _check_threads,
     "n": _at_least("n", 2, "networks to validate a table on"),
     "measurements": _at_least("measurements", 1),

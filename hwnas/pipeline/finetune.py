@@ -16,6 +16,7 @@ from hwnas.files import read_json, sha256_of_file, sha256_of_json
 from hwnas.pipeline.config import FinetuneStep, TrainStep
 from hwnas.pipeline.inputs import input_path, searched_networks, trained_checkpoint
 from hwnas.pipeline.search.result import SearchEntry
+from hwnas.pipeline.search.supernets import of_supernet
 from hwnas.pipeline.store.plain import to_plain
 from hwnas.pipeline.store.steps import read_result, step_of, write_result
 from hwnas.pipeline.train import Scored, Trained, train
@@ -48,16 +49,17 @@ def finetune(config: FinetuneStep, folder: Path, reporter: Reporter = SILENT) ->
     if not config.finetune.epochs:
         raise ConfigError("finetune.epochs: expected how long each network is trained on, got 0; try finetune.epochs=3")
     check_alone("hwnas finetune")
-    supernet = trained_checkpoint(config.checkpoint, config, folder)
     searched = input_path(config.targets, folder, "search", "result.json", "targets")
     trainings: dict[str, tuple[Path, Trained]] = {}
     selected = []
     for entry in searched_networks(searched, SearchEntry):
+        home = of_supernet(config, entry.supernet)
+        supernet = trained_checkpoint(home.checkpoint, home, folder)
         recipe = config.finetune.recipe(config.training, entry.precision)
         key = sha256_of_json([entry.arch, recipe.quantisation])
         if key not in trainings:
             own = TrainStep(
-                seed=config.seed, space=config.space, data=config.data, checkpoint=str(supernet), arch=entry.arch,
+                seed=config.seed, space=home.space, data=home.data, checkpoint=str(supernet), arch=entry.arch,
                 training=recipe,
             )  # fmt: skip
             place = folder / entry.id

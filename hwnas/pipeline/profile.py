@@ -59,7 +59,7 @@ class TableSummary:
 
     Errors on whole networks are fractions: as operators sum up (`mape_raw`), corrected, and of measuring twice
     (`mape_test_retest`, also `noise`); None where no whole networks were measured. `units`: those that shared the work,
-    None where one device did it alone.
+    None where one device did it alone. `space`: the name of its space, where tables of several stand together.
     """
 
     device: str
@@ -79,6 +79,7 @@ class TableSummary:
     elapsed_s: float
     networks: NetworkLatencies
     units: tuple[MeasuringUnit, ...] | None = optional()
+    space: str | None = optional()
 
 
 @dataclass(frozen=True, kw_only=True)

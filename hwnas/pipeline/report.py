@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from hwnas.files import read_json
 from hwnas.pipeline.config import ReportStep
-from hwnas.pipeline.evaluate import Evaluated, ScoredPredictor
+from hwnas.pipeline.evaluate import ScoredPredictor
+from hwnas.pipeline.learnt import learnt_of
 from hwnas.pipeline.predictions import find_pictures, read_predictions
-from hwnas.pipeline.profile import Profiled, TableSummary
-from hwnas.pipeline.search.result import Searched
-from hwnas.pipeline.store.plain import to_plain
+from hwnas.pipeline.profile import TableSummary
+from hwnas.pipeline.search.result import ComparedFamilies, Searched
+from hwnas.pipeline.store.plain import optional, to_plain
 from hwnas.pipeline.store.steps import files_digest, read_document, read_or_none, read_result_as, run_step, step_of
-from hwnas.pipeline.train import Trained
 from hwnas.pipeline.validate import Validated, ValidatedTarget
 from hwnas.progress import SILENT, Reporter
 from hwnas.version import __version__
@@ -28,8 +28,8 @@ __all__ = ["Reported", "RunResult", "collect", "report"]
 
 T = TypeVar("T")
 
-STEPS = ("train", "evaluate", "profile", "search", "validate")
-"""Those that the report shows."""
+SHOWN = ("search", "validate")
+"""The steps of the run itself that the report shows, beside those before the search."""
 
 PLAN = "plan.json"
 """Seconds by step, as `hwnas run` forecast them before it began."""
@@ -54,10 +54,14 @@ class PlannedStep:
 
 @dataclass(frozen=True, kw_only=True)
 class RunResult:
-    """What a whole run found, and the report shows (see `hwnas.report.shape`)."""
+    """What a whole run found, and the report shows (see `hwnas.report.shape`).
+
+    Where several supernets were searched: how these `families` compare, and `supernets` what is known of each, which
+    is then neither in `supernet` and `history` nor in `accuracy_predictor`.
+    """
 
     targets: tuple[ValidatedTarget, ...]
-    accuracy_predictor: ScoredPredictor
+    accuracy_predictor: ScoredPredictor | None
     tables: tuple[TableSummary, ...]
     front: tuple[dict[str, Any], ...]
     history: tuple[dict[str, Any], ...]
@@ -69,6 +73,8 @@ class RunResult:
     version: str
     provenance: dict[str, Any]
     plan: tuple[PlannedStep, ...] = ()
+    families: tuple[ComparedFamilies, ...] | None = optional()
+    supernets: tuple[dict[str, Any], ...] | None = optional()
 
     def to_frame(self) -> pd.DataFrame:
         """One row a target."""
@@ -84,7 +90,8 @@ def report(config: ReportStep, folder: Path, reporter: Reporter = SILENT) -> Rep
     'report.html'
     """
     run_folder = Path(config.folder) if config.folder else folder.parent
-    read = {name: run_folder / name / "result.json" for name in STEPS}
+    read = {role: file for one in learnt_of(run_folder) for role, file in one.roles.items()}
+    read |= {name: run_folder / name / "result.json" for name in SHOWN}
     inputs = {"files": files_digest(read) | files_digest(_prediction_files(run_folder))}
 
     def work() -> Reported:
@@ -131,35 +138,38 @@ def collect(run_folder: Path) -> RunResult:
     def read(name: str, kind: type[T]) -> T:
         return read_result_as(kind, run_folder / name / "result.json")
 
-    train, search, validate = read("train", Trained), read("search", Searched), read("validate", Validated)
-    profile = read("profile", Profiled)
-    tuned = ("finetune",) if any(target.finetuned for target in validate.targets) else ()
-    seconds = {name: read_json(run_folder / name / "result.json")["elapsed_s"] for name in (*STEPS, *tuned)}
+    learnt, search, validate = learnt_of(run_folder), read("search", Searched), read("validate", Validated)
+    only = learnt[0] if len(learnt) == 1 and learnt[0].space is None else None
+    tables = tuple(table for one in learnt for table in one.tables)
+    own = (*SHOWN, "finetune") if any(target.finetuned for target in validate.targets) else SHOWN
+    seconds = {role: took for one in learnt for role, took in one.seconds.items()}
+    seconds |= {name: read_json(run_folder / name / "result.json")["elapsed_s"] for name in own}
+    by_class = validate.images_by_class
     return RunResult(
         targets=validate.targets,
-        accuracy_predictor=read("evaluate", Evaluated).accuracy_predictor,
-        tables=profile.tables,
+        accuracy_predictor=only.predictor if only else None,
+        tables=tables,
         front=search.front,
-        history=train.history,
-        data=train.data | ({"images_by_class": by_class} if (by_class := validate.images_by_class) else {}),
-        supernet={
-            "space": train.space["name"],
-            "subnets": train.subnets,
-            "parameters": train.parameters,
-            "train_s": train.train_s,
-            "accuracy_largest": train.largest.held_out_accuracy if train.largest else None,
-            "accuracy_smallest": train.smallest.held_out_accuracy if train.smallest else None,
-        },
+        history=only.trained.history if only else (),
+        data=learnt[0].trained.data | ({"images_by_class": by_class} if by_class else {}),
+        supernet=only.supernet() if only else {},
         search_history=search.history,
         search={"evaluations": search.evaluations, "elapsed_s": search.elapsed_s},
         elapsed_s=sum(seconds.values()),
         version=__version__,
         provenance={
-            "versions": {"hwnas": __version__, "Python": platform.python_version()} | _versions(profile.tables),
+            "versions": {"hwnas": __version__, "Python": platform.python_version()} | _versions(tables),
             "machine": {"system": platform.platform(), "processor": platform.processor() or platform.machine()},
             "seconds": seconds,
         },
         plan=_plan(run_folder),
+        families=search.families,
+        supernets=None
+        if only
+        else tuple(
+            {**one.supernet(), "accuracy_predictor": to_plain(one.predictor), "history": list(one.trained.history)}
+            for one in learnt
+        ),
     )
 
 
@@ -167,7 +177,8 @@ def _versions(tables: Sequence[TableSummary]) -> dict[str, str]:
     """Of each runtime; where devices have several of one, of each device's."""
     found: dict[str, dict[str, str]] = {}
     for entry in tables:
-        found.setdefault(entry.runtime, {})[entry.device] = entry.runtime_version
+        of = entry.device if entry.space is None else f"{entry.device} ({entry.space})"
+        found.setdefault(entry.runtime, {})[of] = entry.runtime_version
     return {
         runtime if len(set(own.values())) == 1 else f"{runtime} on {device}": version
         for runtime, own in found.items()

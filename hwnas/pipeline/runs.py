@@ -74,10 +74,7 @@ def _targets(folder: Path, run: Path) -> list[dict[str, Any]]:
         targets = _scored(from_plain(Trained, document["result"], path))
     else:
         entries = from_plain(Searched, document["result"], path).selected
-        targets = [
-            {**to_plain(entry), "predicted_ms": entry.latency_ms, "random_archs": None, "evaluated": None}
-            for entry in entries
-        ]
+        targets = [{**entry.row(), "predicted_ms": entry.latency_ms} for entry in entries]
     return [facts | {key: value for key, value in target.items() if value is not None} for target in targets]
 
 

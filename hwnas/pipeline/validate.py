@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,22 +14,21 @@ from hwnas.errors import StorageError
 from hwnas.export.signature import Port, fed_shape
 from hwnas.pipeline.config import ValidateStep
 from hwnas.pipeline.export.result import Exported, ExportedFile
+from hwnas.pipeline.homes import Home, inputs_of
 from hwnas.pipeline.inputs import (
     chosen_networks,
-    data_inputs,
     input_path,
     load_images,
     load_network,
-    trained_checkpoint,
 )
-from hwnas.pipeline.on_device import DeviceFile, Devices, latencies_on_devices, of_asked_devices
+from hwnas.pipeline.on_device import DeviceFile, latencies_on_devices, of_asked_devices
 from hwnas.pipeline.predictions import class_labels, write_pictures, write_predictions
 from hwnas.pipeline.search.result import SearchEntry
-from hwnas.pipeline.space import resolve_space
+from hwnas.pipeline.search.supernets import by_supernet
 from hwnas.pipeline.store.plain import optional, to_plain
 from hwnas.pipeline.store.steps import files_digest, read_result_as, run_step, step_of
 from hwnas.pipeline.units import units_inputs, units_of
-from hwnas.progress import SILENT, Progress, Reporter, no_progress
+from hwnas.progress import SILENT, Progress, Reporter, no_progress, part
 from hwnas.spaces import Space
 
 if TYPE_CHECKING:
@@ -36,8 +36,11 @@ if TYPE_CHECKING:
 
     from hwnas.data.load import ImageData
     from hwnas.export.check.predict import Predictions
+    from hwnas.profiling.validate import MeasuredNetwork
 
 __all__ = ["Validated", "ValidatedTarget", "validate"]
+
+_MEASURING = "measuring"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,8 +124,7 @@ def validate(config: ValidateStep, folder: Path, reporter: Reporter = SILENT) ->
     >>> validated.to_frame().set_index("id")["accuracy_exported"].between(0, 1).all().item()
     True
     """
-    space, units = resolve_space(config), units_of(config)
-    checkpoint = trained_checkpoint(config.checkpoint, config, folder)
+    units = units_of(config)
     chosen, selected = chosen_networks(config.targets, config, folder, SearchEntry)
     selected = of_asked_devices(selected, units, chosen, reporter.note)
     exported = input_path(config.exported, folder, "export", "", "exported")
@@ -133,31 +135,42 @@ def validate(config: ValidateStep, folder: Path, reporter: Reporter = SILENT) ->
             f" {chosen}, without formats and precisions or with those"
         )
     models = {target.id: exported / files[target.id].path for target in selected}
-    devices = Devices.of(config, units, input_path(config.latency.path, folder, "profile", "", "latency.path"))
-    read = devices.files
-    read |= {f"checkpoint of {target.id}": Path(target.checkpoint) for target in selected if target.checkpoint}
+    homes = [Home.of(config, units, folder, *one) for one in by_supernet(selected)]
+    own = {f"checkpoint of {target.id}": Path(target.checkpoint) for target in selected if target.checkpoint}
+    read = {role: file for home in homes for role, file in home.files.items()}
     inputs = {
-        "space": space.config(),
-        "data": data_inputs(config.images),
+        **inputs_of(homes),
         "measure": to_plain(config.evaluation.measure),
         **units_inputs(units),
         "profiling": to_plain(config.profiling),
-        "files": files_digest({"checkpoint": checkpoint, "chosen networks": chosen, **models, **read}),
+        "files": files_digest({**read, "chosen networks": chosen, **models, **own}),
     }
 
     def work() -> Validated:
-        fed = {
-            target.id: DeviceFile(models[target.id], fed_shape([Port.of(one) for one in files[target.id].inputs]))
-            for target in selected
-        }
-        latencies = latencies_on_devices(config, space, devices, selected, fed, folder, reporter)
-        data = load_images(config, space, reporter.note, checkpoint)
+        latencies: dict[str, tuple[MeasuredNetwork, str | None]] = {}
+        for place, home in enumerate(homes):
+            fed = {
+                target.id: DeviceFile(models[target.id], fed_shape([Port.of(one) for one in files[target.id].inputs]))
+                for target in home.selected
+            }
+            at = folder if len(homes) == 1 else folder / _MEASURING / str(place)
+            latencies |= latencies_on_devices(home.config, home.space, home.devices, home.selected, fed, at, reporter)
+        shutil.rmtree(folder / _MEASURING, ignore_errors=True)
+        images = [load_images(home.config, home.space, reporter.note, home.checkpoint) for home in homes]
+        data = images[0]
         with reporter.step(f"validate: accuracy of {len(selected)} files on {len(data.test)} test images") as progress:
             digests = {target.id: files[target.id].sha256 for target in selected}
-            predicted = _predictions_of_files(selected, models, digests, data, progress)
-            files_of_predictions = write_predictions(folder, predicted, data)
+            predicted: dict[str, Predictions] = {}
+            for place, (home, own_data) in enumerate(zip(homes, images, strict=True)):
+                bar = part(progress, place, len(homes))
+                predicted |= _predictions_of_files(home.selected, models, digests, own_data, bar)
+            files_of_predictions = write_predictions(folder, {one.id: predicted[one.id] for one in selected}, data)
             write_pictures(folder, files_of_predictions, data)
-        accuracy = _accuracy_of_networks(config, space, checkpoint, selected, data, reporter)
+        accuracy: dict[str, _Accuracy] = {}
+        for home, own_data in zip(homes, images, strict=True):
+            accuracy |= _accuracy_of_networks(
+                home.config, home.space, home.checkpoint, home.selected, own_data, reporter
+            )
         targets = tuple(
             ValidatedTarget(
                 id=target.id,

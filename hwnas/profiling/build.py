@@ -179,7 +179,8 @@ def _evaluate(
     seed: int,
 ) -> LatencyTable:
     alone = [measured.latencies.get(f"o{i}") for i in range(len(space.operators))]
-    isolated = _column(alone, "median_ms")
+    free = np.array([operator.is_free for operator in space.operators])
+    isolated, low, high = (np.where(free, 0.0, _column(alone, key)) for key in ("median_ms", "p10_ms", "p90_ms"))
     whole = [measured.latencies.get(f"n{i}") for i in range(len(genotypes))]
     kept = np.array([latency is not None for latency in whole], dtype=bool)
     kept &= ~np.isnan(space.sum_over_operators(genotypes, isolated))
@@ -189,7 +190,7 @@ def _evaluate(
     in_network, held_out, correction = _correct(space, genotypes, isolated, latency_ms, config, seed)
     rejected = [measured.rejected.get(f"o{i}", "") for i in range(len(space.operators))]
     operators = OperatorRows(
-        space.operators, isolated, _column(alone, "p10_ms"), _column(alone, "p90_ms"),
+        space.operators, isolated, low, high,
         _column(alone, "samples").astype(np.int64), in_network, tuple(rejected),
     )  # fmt: skip
     networks = NetworkRows(

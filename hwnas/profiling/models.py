@@ -34,7 +34,9 @@ class TableModels:
     def __init__(self, space: Space, device: DeviceProfile, config: ProfilingConfig, folder: Path, seed: int) -> None:
         runtime = runtime_named(config.runtime)
         self.genotypes = nested_networks(space, config.networks, np.random.default_rng(seed))
-        self._parts: dict[str, Sequence[Operator]] = {f"o{i}": [one] for i, one in enumerate(space.operators)}
+        self._parts: dict[str, Sequence[Operator]] = {
+            f"o{i}": [one] for i, one in enumerate(space.operators) if not one.is_free
+        }
         self._parts |= {f"n{i}": space.operators_of(genotype) for i, genotype in enumerate(self.genotypes)}
         self._parts[REFERENCE] = space.operators_of(reference_network(space))
         target = runtime.target(device.tvm_target)
@@ -61,7 +63,7 @@ def write_models(
     executor: Executor | None = None,
 ) -> None:
     """Writes the file of each chain of operators that is not there yet: with `executor`, or one after another."""
-    items = [(list(operators), path) for path, operators in models.items() if not path.exists()]
+    items = [(operators, path) for path, operators in models.items() if not path.exists()]
     make, done = partial(_written, write, seed), len(models) - len(items)
     if executor is None:
         written: Iterable[object] = map(make, items)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from hwnas.report.class_plots import CONFUSION, SIZES
-from hwnas.report.shape import PREDICTION_TOLERANCE, Result, named_settings
+from hwnas.report.shape import PREDICTION_TOLERANCE, Result, learnt_parts, named_fronts, named_settings
 
 __all__ = ["plot_words"]
 
@@ -14,6 +17,13 @@ _WORDS = {
         " budgets (dashed lines), on held-out accuracy as predicted; diamonds: the same nets at the latency that their"
         " exported files measured. Beside a budget: what its net gets right of the test images, after"
         " fine-tuning if there was any.",
+    ),
+    "fronts": (
+        "Accuracy over latency",
+        "A colour for each supernet: pale its random subnets, the line the best that the search found in it at each"
+        " latency, as its own predictor says. Stars: the nets chosen for the budgets (dashed lines), of whichever"
+        " supernet won; diamonds: the same nets at the latency that their exported files measured. Beside a budget:"
+        " what its net gets right of the test images, after fine-tuning if there was any.",
     ),
     "latency": (
         "Measured over predicted latency",
@@ -50,14 +60,27 @@ _CONFUSION = (
 
 def plot_words(name: str, result: Result) -> dict[str, str]:
     """`alt` and `caption` of the plot that `plots.draw_all` calls `name`."""
-    for kind, entries in (("front", result.get("front")), ("latency", result.get("tables"))):
-        for known, entry in named_settings(kind, entries or []):
-            if known == name:
-                title, caption = _WORDS[kind]
-                return {"alt": f"{title}: {entry['runtime']} on {entry['device']}", "caption": caption}
+    for known, fronts in named_fronts(result):
+        if known == name:
+            return _words("fronts" if len(fronts) > 1 else "front", fronts[0])
+    for known, table in named_settings("latency", result.get("tables") or []):
+        if known == name:
+            return _words("latency", table)
+    for suffix, learnt in learnt_parts(result):
+        if suffix and name.endswith(suffix) and (kind := name.removesuffix(suffix)) in _WORDS:
+            title, caption = _WORDS[kind]
+            return {"alt": f"{title}: {learnt['space']}", "caption": f"{learnt['space']}: {caption}"}
     if name.startswith(CONFUSION):
         target = result["targets"][int(name.removeprefix(CONFUSION)) - 1]
         of = f"{target['runtime']} on {target['device']}, {target['budget_ms']:.3g} ms"
         return {"alt": f"Confusion matrix: {of}", "caption": _CONFUSION}
     title, caption = _WORDS.get(name, (name, name))
     return {"alt": title, "caption": caption}
+
+
+def _words(kind: str, entry: Mapping[str, Any]) -> dict[str, str]:
+    title, caption = _WORDS[kind]
+    of = f"{entry['runtime']} on {entry['device']}"
+    if kind == "latency" and entry.get("space"):
+        of += f", {entry['space']}"
+    return {"alt": f"{title}: {of}", "caption": caption}

@@ -15,6 +15,7 @@ from hwnas.errors import StorageError
 from hwnas.files import write_text
 from hwnas.report.captions import plot_words
 from hwnas.report.class_plots import CONFUSION, SIZES
+from hwnas.report.families import basis_of, family_lines
 from hwnas.report.formats import FILTERS
 from hwnas.report.links import file_link
 from hwnas.report.predicted import is_imbalanced
@@ -28,6 +29,9 @@ _OPTIONAL = (
     "title", "version", "seed", "created", "elapsed_s", "data", "supernet", "search", "accuracy_predictor", "tables",
     "provenance", "plan",
 )  # fmt: skip
+
+
+_MOST_FAMILIES = 40
 
 
 def write_report(
@@ -55,6 +59,7 @@ def write_report(
     shown = {name: _plot(name, plot, result) for name, plot in plots.items()}
     predicted = predicted_part(result, targets, shown, pictures or {})
     of_classes = {name for name in shown if name == SIZES or name.startswith(CONFUSION)}
+    families = result.get("families") or []
     content = template.render(
         result={key: result.get(key) for key in _OPTIONAL},
         style=_part("report.css"),
@@ -63,6 +68,9 @@ def write_report(
         folder=path.resolve().parent.name,
         targets=targets,
         summary=summary_of(result, targets),
+        families=family_lines(families[:_MOST_FAMILIES]),
+        more_families=len(families[_MOST_FAMILIES:]),
+        basis=basis_of(families) if families else "",
         story=" ".join(story_of(result)),
         plots=[plot for name, plot in shown.items() if name not in of_classes],
         predicted=predicted,

@@ -13,11 +13,21 @@ from numpy.typing import NDArray
 from scipy.stats import kendalltau, spearmanr
 
 from hwnas.report.class_plots import draw_predictions
-from hwnas.report.shape import PREDICTION_TOLERANCE, Result, checked_targets, corrected_ms, named_settings, setting
+from hwnas.report.front_plot import plot_front
+from hwnas.report.shape import (
+    PREDICTION_TOLERANCE,
+    Result,
+    checked_targets,
+    corrected_ms,
+    is_of,
+    learnt_parts,
+    named_fronts,
+    named_settings,
+    setting,
+)
 from hwnas.report.style import (
     BLUE,
     GREEN,
-    GREY,
     INK,
     ORANGE,
     PALE,
@@ -33,7 +43,7 @@ from hwnas.report.style import (
 
 __all__ = ["draw_all", "plot_accuracy_predictor", "plot_front", "plot_latency", "plot_search", "plot_training"]
 
-_HISTORY_COLUMNS = {"id", "evaluations", "latency_ms", "elapsed_s", "hypervolume", "hypervolume_reference"}
+_HISTORY_COLUMNS = {"id", "space", "evaluations", "latency_ms", "elapsed_s", "hypervolume", "hypervolume_reference"}
 _MOST_NAMED = 8
 _NARROW_NAME = 24  # letters: two of these fit beside each other
 
@@ -42,62 +52,26 @@ def draw_all(result: Result, folder: Path) -> dict[str, Path]:
     """Every plot that the result has data for, name to PNG in `folder`, in the order of the report."""
     targets = checked_targets(result)
     plots: dict[str, Path] = {}
-    for name, front in named_settings("front", result.get("front") or []):
-        chosen = [target for target in targets if setting(target) == setting(front)]
-        plots[name] = plot_front(front, chosen, folder / f"{name}.png")
+    for name, fronts in named_fronts(result):
+        chosen = [target for target in targets if setting(target) == setting(fronts[0])]
+        plots[name] = plot_front(fronts, chosen, folder / f"{name}.png")
     for name, table in named_settings("latency", result.get("tables") or []):
         if (table.get("networks") or {}).get("measured_ms"):
-            chosen = [target for target in targets if setting(target) == setting(table)]
+            chosen = [target for target in targets if setting(target) == setting(table) and is_of(target, table)]
             plots[name] = plot_latency(table, chosen, folder / f"{name}.png")
     plots |= draw_predictions(result, folder)
-    predictor = result.get("accuracy_predictor") or {}
-    if len(predictor.get("measured") or []) > 1:
-        plots["accuracy_predictor"] = plot_accuracy_predictor(predictor, folder / "accuracy_predictor.png")
-    history = result.get("history") or []
-    if any(row["event"] == "steps" for row in history):
-        plots["training"] = plot_training(history, folder / "training.png")
+    for suffix, learnt in learnt_parts(result):
+        predictor = learnt.get("accuracy_predictor") or {}
+        if len(predictor.get("measured") or []) > 1:
+            name = f"accuracy_predictor{suffix}"
+            plots[name] = plot_accuracy_predictor(predictor, folder / f"{name}.png", _of(learnt, suffix))
+        history = learnt.get("history") or []
+        if any(row["event"] == "steps" for row in history):
+            name = f"training{suffix}"
+            plots[name] = plot_training(history, folder / f"{name}.png", _of(learnt, suffix))
     if len(searched := result.get("search_history") or []):
         plots["search"] = plot_search(searched, folder / "search.png")
     return plots
-
-
-def plot_front(front: Mapping[str, Any], targets: Sequence[Mapping[str, Any]], path: Path) -> Path:
-    """Predicted accuracy over latency: random subnets, the front, budgets, and the chosen nets with what they measured.
-
-    `front` is an entry of `result["front"]`, `targets` the targets of the same device and runtime.
-    """
-    with style():
-        drawn, axes = figure("Accuracy and latency", f"{front['runtime']} on {front['device']}")
-        random, pareto = front["random"], front["pareto"]
-        axes.scatter(
-            random["latency_ms"],
-            random["accuracy"],
-            s=9,
-            color=GREY,
-            alpha=0.55,
-            lw=0,
-            label="random, predicted",
-        )
-        order = np.argsort(pareto["latency_ms"])
-        latency, accuracy = np.array(pareto["latency_ms"])[order], np.array(pareto["accuracy"])[order]
-        axes.plot(
-            latency,
-            accuracy,
-            color=BLUE,
-            lw=1.6,
-            marker="o",
-            ms=2.5,
-            drawstyle="steps-post",
-            label="front, predicted",
-        )
-        for number, target in enumerate(targets):
-            _draw_target(axes, target, labelled=number == 0)
-        axes.set(xlabel="latency (ms)", ylabel="accuracy on held-out images")
-        percent(axes, "y")
-        axes.margins(x=0.06, y=0.1)
-        # Above the axes: inside, the front runs from one corner to the other.
-        axes.legend(loc="lower left", bbox_to_anchor=(-0.05, 1.0), ncol=2, frameon=False, borderaxespad=0.1)
-        return write(drawn, path)
 
 
 def plot_latency(table: Mapping[str, Any], targets: Sequence[Mapping[str, Any]], path: Path) -> Path:
@@ -108,7 +82,8 @@ def plot_latency(table: Mapping[str, Any], targets: Sequence[Mapping[str, Any]],
     predicted, measured = _pairs(table["networks"], "predicted_ms", "measured_ms")
     verified = [(target["predicted_ms"], ms) for target in targets if (ms := corrected_ms(target)) is not None]
     with style():
-        drawn, axes = figure("Latency table", f"{table['runtime']} on {table['device']}", square=True)
+        of = ", ".join(filter(None, [f"{table['runtime']} on {table['device']}", table.get("space")]))
+        drawn, axes = figure("Latency table", of, square=True)
         ends = _ends(predicted, measured, [ms for pair in verified for ms in pair])
         axes.fill_between(  # |predicted - measured| ≤ tolerance · measured
             ends, ends / (1 + PREDICTION_TOLERANCE), ends / (1 - PREDICTION_TOLERANCE),
@@ -130,17 +105,18 @@ def plot_latency(table: Mapping[str, Any], targets: Sequence[Mapping[str, Any]],
         return write(drawn, path)
 
 
-def plot_accuracy_predictor(predictor: Mapping[str, Any], path: Path) -> Path:
+def plot_accuracy_predictor(predictor: Mapping[str, Any], path: Path, of: str = "") -> Path:
     """Measured over predicted accuracy of subnets that the predictor was not fitted on, with Kendall's τ.
 
-    `predictor` is `result["accuracy_predictor"]` with at least two of `measured` and `predicted`.
+    `predictor` is `result["accuracy_predictor"]` with at least two of `measured` and `predicted`; `of` the space, where
+    there are several.
     """
     predicted, measured = _pairs(predictor, "predicted", "measured")
     tau = predictor.get("kendall_tau")
     if tau is None and _varied(predicted, measured):
         tau = float(kendalltau(predicted, measured).statistic)
     with style():
-        drawn, axes = figure("Accuracy predictor, unseen subnets", square=True)
+        drawn, axes = figure("Accuracy predictor, unseen subnets", of, square=True)
         ends = _ends(predicted, measured, [])
         axes.plot(ends, ends, color=INK, lw=0.9, ls="--")
         axes.scatter(predicted, measured, s=20, color=BLUE, alpha=0.75, lw=0)
@@ -159,15 +135,15 @@ def plot_accuracy_predictor(predictor: Mapping[str, Any], path: Path) -> Path:
         return write(drawn, path)
 
 
-def plot_training(history: Sequence[Mapping[str, Any]], path: Path) -> Path:
+def plot_training(history: Sequence[Mapping[str, Any]], path: Path, of: str = "") -> Path:
     """Training loss, and held-out accuracy of each phase's largest and smallest subnet, over all phases.
 
     `history` is `result["history"]`, with at least one row of `steps`. The phases stand in alternating shades, their
-    names above.
+    names above. `of`: the space, where there are several.
     """
     steps, ends = ([row for row in history if row["event"] == event] for event in ("steps", "phase_end"))
     with style():
-        drawn = sheet("Training")
+        drawn = sheet("Training", of)
         loss_axes, accuracy_axes = drawn.subplots(2, 1, sharex=True)
         at, loss = (np.array([row[key] for row in steps], dtype=float) for key in ("step", "loss"))
         loss_axes.plot(at, loss, color=BLUE, lw=0.7, alpha=0.3)
@@ -199,9 +175,9 @@ def plot_search(history: Sequence[Mapping[str, Any]], path: Path) -> Path:
         best_axes, volume_axes = drawn.subplots(2, 1, sharex=True)
         named = len(history) <= _MOST_NAMED
         for entry in history:
-            (name,) = set(entry) - _HISTORY_COLUMNS
+            (name,) = set(entry) - _HISTORY_COLUMNS or {"latency_ms"}  # where that is what is to be small
             evaluations = np.maximum(entry["evaluations"], 1)
-            label = entry["id"] if named else None
+            label = ", ".join(entry[key] for key in ("id", "space") if key in entry) if named else None
             best_axes.plot(evaluations, entry[name], lw=1.4, drawstyle="steps-post", label=label)
             volume = np.array(entry["hypervolume"], dtype=float)
             volume_axes.plot(evaluations, volume / (volume[-1] or 1.0), lw=1.4, drawstyle="steps-post")
@@ -215,34 +191,14 @@ def plot_search(history: Sequence[Mapping[str, Any]], path: Path) -> Path:
         volume_axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         volume_axes.xaxis.set_minor_formatter(NullFormatter())
         if named:
-            columns = 2 if max(len(str(entry["id"])) for entry in history) <= _NARROW_NAME else 1
+            widest = max(len(str(entry["id"])) + len(str(entry.get("space", ""))) for entry in history)
+            columns = 2 if widest <= _NARROW_NAME else 1
             drawn.legend(loc="outside lower left", ncol=columns, fontsize=8.5)
         return write(drawn, path)
 
 
-def _draw_target(axes: Axes, target: Mapping[str, Any], labelled: bool) -> None:
-    accuracy = target.get("accuracy_predicted")
-    accuracy = target.get("accuracy_torch") if accuracy is None else accuracy
-    tested = "" if target.get("accuracy_torch") is None else f": {100 * target['accuracy_torch']:.2f} %"
-    axes.axvline(target["budget_ms"], color=RED, lw=1.0, ls=(0, (4, 3)), alpha=0.8)
-    axes.annotate(
-        f"{target['budget_ms']:.3g} ms{tested}", (target["budget_ms"], 0.02), (-3, 0),
-        xycoords=("data", "axes fraction"), textcoords="offset points", rotation=90, ha="right", va="bottom",
-        fontsize=8.5, color=RED, bbox={"facecolor": "white", "alpha": 0.75, "lw": 0, "pad": 1},
-    )  # fmt: skip
-    if accuracy is None:
-        return
-    measured = corrected_ms(target)
-    if measured is not None:
-        axes.plot([target["predicted_ms"], measured], [accuracy, accuracy], color=INK, lw=1.0, zorder=3)
-        axes.scatter(
-            measured, accuracy, s=52, marker="D", facecolor="white", edgecolor=INK, lw=1.2, zorder=4,
-            label="chosen, measured" if labelled else None,
-        )  # fmt: skip
-    axes.scatter(
-        target["predicted_ms"], accuracy, s=130, marker="*", color=RED, zorder=5,
-        label="chosen, predicted" if labelled else None,
-    )  # fmt: skip
+def _of(learnt: Mapping[str, Any], suffix: str) -> str:
+    return str(learnt["space"]) if suffix else ""
 
 
 def _shade_phases(axes: Axes, steps: Sequence[Mapping[str, Any]], named: bool) -> None:

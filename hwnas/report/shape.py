@@ -21,7 +21,14 @@ The rest is optional; what is absent is left out of the page:
   "networks": {"predicted_ms": […], "measured_ms": […]}}`; `noise` is the test–retest error as a fraction, `networks`
   whole networks measured (drift divided out) against the table's prediction.
 - `front`: a list of `{"device", "runtime", "random": {"latency_ms": […], "accuracy": […]},
-  "pareto": {"latency_ms": […], "accuracy": […]}}`, everything predicted.
+  "pareto": {"latency_ms": […], "accuracy": […]}}`, everything predicted; where several supernets were searched, one
+  for each, with the name of its `space`, which are drawn on the same axes.
+- `families`: where several supernets were searched, one entry a device, runtime and budget: `{"device", "runtime",
+  "precision", "threads", "budget_ms", "winner": "mobilenet_v4_32", "compared_by": "accuracy_measured",
+  "best": [{"space", "value", "accuracy", "latency_ms", "arch"}, …], "lacking": {"ofa_mbv3_32": "why"}}`, the winner's
+  network first; compared by the held-out accuracy, measured or predicted, or by another objective.
+- `supernets`: what was trained, where several were searched: a list of `{"space", …}` as in `supernet`, each with its
+  `accuracy_predictor` and `history`. `tables` then have the name of the `space` that they are of.
 - `history`: rows as training writes them, steps counted over all phases:
   `[{"event": "steps", "phase": "full", "step": 10, "loss": 1.2}, …, {"event": "phase_end", "phase": "full",
   "step": 400, "largest_accuracy": 0.88, "smallest_accuracy": 0.85}, …]`, accuracies on held-out images, of the largest
@@ -54,6 +61,9 @@ __all__ = [
     "Result",
     "checked_targets",
     "corrected_ms",
+    "is_of",
+    "learnt_parts",
+    "named_fronts",
     "named_settings",
     "setting",
     "slug",
@@ -107,3 +117,26 @@ def named_settings(kind: str, entries: Sequence[Mapping[str, Any]]) -> Iterator[
             name = f"{plain}-{number}"
         taken.add(name.lower())
         yield name, entry
+
+
+def named_fronts(result: Result) -> Iterator[tuple[str, list[Mapping[str, Any]]]]:
+    """The fronts of one plot each, with its name: of each setting one, or one of each supernet, in one order."""
+    of_space: dict[str | None, list[Mapping[str, Any]]] = {}
+    for front in result.get("front") or []:
+        of_space.setdefault(front.get("space"), []).append(front)
+    first = next(iter(of_space.values()), [])
+    for (name, _), fronts in zip(named_settings("front", first), zip(*of_space.values(), strict=True), strict=True):
+        yield name, list(fronts)
+
+
+def learnt_parts(result: Result) -> list[tuple[str, Mapping[str, Any]]]:
+    """What holds `accuracy_predictor` and `history`: the result, or each of several `supernets`, after what tells the
+    names of their plots apart.
+    """
+    several = result.get("supernets") or []
+    return [(f"-{number}", one) for number, one in enumerate(several, 1)] or [("", result)]
+
+
+def is_of(target: Mapping[str, Any], table: Mapping[str, Any]) -> bool:
+    """Whether a target is of the table's space, where that is said."""
+    return table.get("space") in (None, target["arch"].get("space"))

@@ -80,6 +80,9 @@ def story_of(result: Result) -> list[str]:
         of = f" of {count(supernet['subnets'])} subnets" if supernet.get("subnets") else ""
         took = f", in {duration(supernet['train_s'])}" if supernet.get("train_s") else ""
         story.append(f"One supernet{of} ({supernet.get('space') or 'once-for-all'}) was trained once{took}.")
+    if supernets := result.get("supernets") or []:
+        each = [f"{one['space']} of {count(one['subnets'])} subnets in {duration(one['train_s'])}" for one in supernets]
+        story.append(f"{len(supernets)} supernets were trained, and searched for the same budgets: {', '.join(each)}.")
     if images := data.get("images"):
         story.append(
             f"It learned from {count(images['train'])} images; {count(images['held_out'])} others were held out for"
@@ -113,14 +116,14 @@ def _arch(arch: Mapping[str, Any]) -> dict[str, Any]:
     kernels, expands, depths = (arch.get(key) or [] for key in ("ks", "e", "d"))
     text = json.dumps(dict(arch), ensure_ascii=False)
     if not depths or len(kernels) != len(expands) or len(kernels) % len(depths):
-        return {"stages": [], "resolution": arch.get("r"), "text": text}
+        return {"stages": [], "resolution": arch.get("r"), "text": text, "space": arch.get("space")}
     deepest = len(kernels) // len(depths)
     stages = []
     for stage, depth in enumerate(depths):
         first = stage * deepest
         kept = range(first, first + depth)
         stages.append({"blocks": [{"k": kernels[i], "e": expands[i]} for i in kept], "skipped": deepest - depth})
-    return {"stages": stages, "resolution": arch.get("r"), "text": text}
+    return {"stages": stages, "resolution": arch.get("r"), "text": text, "space": arch.get("space")}
 
 
 def _mean_gain(targets: list[dict[str, Any]], after: str, before: str) -> float | None:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from hwnas.spaces.arch import Arch
 from hwnas.spaces.build import FAMILIES, SpaceConfig, make_space, settings_of, space_from_dict
 from hwnas.spaces.chain import ChainSpace, Place
+from hwnas.spaces.darts import DartsConfig, DartsSpace
 from hwnas.spaces.from_file import FileSpaceConfig
 from hwnas.spaces.genes import Gene, Genotypes
 from hwnas.spaces.mobilenet_v4 import MobileNetV4Config, MobileNetV4Space, StageConfig
+from hwnas.spaces.nasbench201_networks import NasBench201Config, NasBench201NetworkSpace
+from hwnas.spaces.nasbench_macro import NasBenchMacroConfig, NasBenchMacroSpace
 from hwnas.spaces.ofa_mbv3 import OfaMbv3Config, OfaMbv3Space
 from hwnas.spaces.ofa_proxyless import OfaProxylessConfig, OfaProxylessSpace
 from hwnas.spaces.ofa_resnet50 import OfaResNet50Config, OfaResNet50Space
+from hwnas.spaces.reparameterised import ReparameterisedConfig, ReparameterisedSpace, RepStageConfig
 from hwnas.spaces.slots import Slot
 from hwnas.spaces.space import Space
 
@@ -18,11 +22,17 @@ __all__ = [
     "FAMILIES",
     "Arch",
     "ChainSpace",
+    "DartsConfig",
+    "DartsSpace",
     "FileSpaceConfig",
     "Gene",
     "Genotypes",
     "MobileNetV4Config",
     "MobileNetV4Space",
+    "NasBench201Config",
+    "NasBench201NetworkSpace",
+    "NasBenchMacroConfig",
+    "NasBenchMacroSpace",
     "OfaMbv3Config",
     "OfaMbv3Space",
     "OfaProxylessConfig",
@@ -30,6 +40,9 @@ __all__ = [
     "OfaResNet50Config",
     "OfaResNet50Space",
     "Place",
+    "RepStageConfig",
+    "ReparameterisedConfig",
+    "ReparameterisedSpace",
     "Slot",
     "Space",
     "SpaceConfig",

@@ -4,27 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, get_args
 
 from hwnas.errors import ConfigError, choices
+from hwnas.spaces.darts import DartsConfig
 from hwnas.spaces.from_file import FileSpaceConfig
 from hwnas.spaces.mobile import BOUNDS
-from hwnas.spaces.mobilenet_v4 import MobileNetV4Config, StageConfig
+from hwnas.spaces.mobilenet_v4 import MobileNetV4Config
 from hwnas.spaces.nasbench201 import NasBench201Space
+from hwnas.spaces.nasbench201_networks import NasBench201Config
+from hwnas.spaces.nasbench_macro import NasBenchMacroConfig
 from hwnas.spaces.ofa_mbv3 import OfaMbv3Config
 from hwnas.spaces.ofa_proxyless import OfaProxylessConfig
 from hwnas.spaces.ofa_resnet50 import OfaResNet50Config
+from hwnas.spaces.reparameterised import ReparameterisedConfig
 from hwnas.spaces.space import Space
 
 __all__ = ["FAMILIES", "PUBLISHED_ON", "SpaceConfig", "make_space", "settings_of", "space_from_dict"]
 
-SpaceConfig = OfaMbv3Config | OfaProxylessConfig | OfaResNet50Config | MobileNetV4Config | FileSpaceConfig
+SpaceConfig = (
+    OfaMbv3Config
+    | OfaProxylessConfig
+    | OfaResNet50Config
+    | MobileNetV4Config
+    | ReparameterisedConfig
+    | NasBench201Config
+    | DartsConfig
+    | NasBenchMacroConfig
+    | FileSpaceConfig
+)
 """A space, by its family's settings."""
 
-FAMILIES: dict[str, type[SpaceConfig]] = {
-    kind.family: kind
-    for kind in (OfaMbv3Config, OfaProxylessConfig, OfaResNet50Config, MobileNetV4Config, FileSpaceConfig)
-}
+FAMILIES: dict[str, type[SpaceConfig]] = {kind.family: kind for kind in get_args(SpaceConfig)}
 """The config of each family of spaces, by the family's name."""
 
 PUBLISHED_ON: dict[str, Callable[[], Space]] = {
@@ -70,12 +81,18 @@ def space_from_dict(values: dict[str, Any]) -> Space:
     missing, unknown = sorted(names - set(values) - set(BOUNDS)), sorted(set(values) - names)
     if missing or unknown:
         raise ConfigError(f"space config: missing {missing}, unknown {unknown}")
-    given: dict[str, Any] = {key: _read(value) for key, value in values.items() if key != "family"}
+    stages = getattr(kind, "stages", ())
+    given: dict[str, Any] = {
+        key: _read(value, type(stages[0]) if stages else None) for key, value in values.items() if key != "family"
+    }
     return kind(**given).space()
 
 
-def _read(value: Any) -> Any:
-    """Lists as tuples, and mappings as what they describe."""
-    if isinstance(value, dict) and "widths" in value:
-        return StageConfig(**{key: _read(one) for key, one in value.items()})
-    return tuple(map(_read, value)) if isinstance(value, list) else value
+def _read(value: Any, stage: Any) -> Any:
+    """Lists as tuples, and mappings in lists as `stage`, the family's class of stages."""
+    if isinstance(value, list):
+        return tuple(
+            stage(**{key: _read(own, None) for key, own in one.items()}) if isinstance(one, dict) else _read(one, None)
+            for one in value
+        )
+    return value

@@ -14,13 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas.errors import ConfigError
+from hwnas.errors import ArchError, ConfigError
 from hwnas.operators import Operator
 from hwnas.spaces.genes import Gene, Genotypes
 from hwnas.spaces.slots import Slot, SlotTables
 from hwnas.spaces.space import Space
 
 __all__ = ["ChainSpace", "Place"]
+
+_CHECKED = 16
 
 
 @dataclass(frozen=True)
@@ -31,18 +33,29 @@ class Place:
     name, where there are several of a kind), and gives None where nothing stands there. A name is a kind and a number
     (`ks0`, `ks1`, …), or a kind alone; genes of a kind stand together in an arch. The same gene may be named by several
     places, with the same choices: a width, or a stage's depth.
+
+    A place takes what the one before gives, or those that `reads` names: their sum, or with `join` as `concat` all of
+    their channels. Without an operator it joins them, and no more. Where nothing stands, what a place takes passes; not
+    an edge (`is_edge`), such as of a cell: it gives nothing then, and also where it is given nothing. `otherwise` names
+    what a place takes where all that it reads gives nothing.
     """
 
     name: str
-    operator: Operator | Callable[..., Operator | None]
+    operator: Operator | Callable[..., Operator | None] | None
     genes: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    reads: Sequence[str] = ()
+    join: str = "add"
+    is_edge: bool = False
+    otherwise: str = ""
 
 
 class ChainSpace(Space):
     """One place after the other, as `places` says of an image of so many pixels, the choices of the resolution.
 
-    Genes are the places' in the order in which they are named, kind by kind, and `r`. Raises ConfigError where places
-    disagree about a gene, or an operator does not fit onto those before it.
+    Genes are the places' in the order in which they are named, kind by kind, and `r`. Where some choices of edges lead
+    nowhere, an operator in one of them still counts: let the first choice of an edge's gene be None. Raises ConfigError
+    where places disagree about a gene, or an operator does not fit onto what it reads, in the largest network, the
+    smallest, or some of those between.
     """
 
     def __init__(
@@ -54,6 +67,7 @@ class ChainSpace(Space):
         placed = {resolution: list(places(resolution)) for resolution in self.resolutions}
         self.genes = (*_genes(name, placed[self.resolutions[-1]]), Gene("r", self.resolutions, "resolution"))
         self.operators, self.slots = self._build(placed)
+        self._check()
 
     def config(self) -> dict[str, Any]:
         return {"family": "chain", "name": self.name, "in_channels": self.in_channels, "classes": self.classes}
@@ -77,11 +91,22 @@ class ChainSpace(Space):
                 return found
             genotypes = found
 
+    def _check(self) -> None:
+        ends = np.stack([self.extreme(largest=True), self.extreme(largest=False)])
+        row = ends[0]
+        try:
+            for row in self.unique(np.concatenate([ends, self.sample(_CHECKED, np.random.default_rng(0))])):
+                self.network_of(row).check()
+        except (ArchError, ConfigError) as error:
+            raise ConfigError(f"space {self.name}: {error}; its arch: {self.arch(row).to_dict()}") from error
+
     def _build(self, placed: Mapping[int, Sequence[Place]]) -> tuple[tuple[Operator, ...], tuple[Slot, ...]]:
         tables = SlotTables(self.genes)
         choices = {gene.name: gene.choices for gene in self.genes}
         for index, places in enumerate(placed.values()):
             for place in places:
+                if place.reads or place.is_edge:
+                    tables.wire(place.name, place.reads, place.join, place.is_edge, place.otherwise)
                 for names, found in _operators(place, choices):
                     if found is not None:
                         tables.place(place.name, found, index, names)
@@ -119,7 +144,7 @@ def _operators(
     keys = {name: name if kinds[_kind(name)] > 1 else _kind(name) for name in place.genes}
     for indices in product(*(range(len(choices[name])) for name in place.genes)):
         names = dict(zip(place.genes, indices, strict=True))
-        if isinstance(place.operator, Operator):
+        if place.operator is None or isinstance(place.operator, Operator):
             yield names, place.operator
         else:
             yield names, place.operator(**{keys[name]: choices[name][index] for name, index in names.items()})

@@ -6,7 +6,7 @@ A stem, stages of universal inverted bottlenecks whose first blocks may be fused
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import product
 from typing import Any, ClassVar
 
@@ -17,6 +17,7 @@ from hwnas.errors import ConfigError
 from hwnas.operators import UIB, Conv, FusedMBConv, GlobalPool, Linear, Operator, make_divisible
 from hwnas.spaces.genes import Gene, Genotypes
 from hwnas.spaces.mobile import check_common, check_rising
+from hwnas.spaces.settings import described
 from hwnas.spaces.slots import Slot, SlotTables
 from hwnas.spaces.space import Space
 
@@ -150,7 +151,7 @@ class MobileNetV4Space(Space):
         self.operators, self.slots = _build_slots(self)
 
     def config(self) -> dict[str, Any]:
-        return {"family": self.settings.family, **_listed(asdict(self.settings))}
+        return described(self.settings)
 
     def active(self, genotypes: Genotypes) -> NDArray[np.bool_]:
         found = np.ones(genotypes.shape, dtype=bool)
@@ -267,12 +268,6 @@ def _operators(
                 )  # fmt: skip
             found.append((choices, operator))
     return found
-
-
-def _listed(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _listed(one) for key, one in value.items()}
-    return [_listed(one) for one in value] if isinstance(value, (list, tuple)) else value
 
 
 def _published(widths: Sequence[int], forms: Sequence[int], stages: Sequence[str]) -> dict[str, Any]:

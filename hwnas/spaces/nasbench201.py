@@ -1,11 +1,10 @@
 """The NAS-Bench-201 space (Dong and Yang, ICLR 2020): one cell of six edges, five operators each, repeated 15 times.
 
-Shapes: N architectures. Edges are in the order of the published strings: 0→1, 0→2, 1→2, 0→3, 1→3, 2→3.
+Shapes: N architectures.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
@@ -13,26 +12,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas.errors import ArchError, choices
 from hwnas.operators import Conv, GlobalPool, Linear, Operator
 from hwnas.spaces.arch import Arch
 from hwnas.spaces.cells import Cell, Kernel
 from hwnas.spaces.genes import Gene, Genotypes
+from hwnas.spaces.nasbench201_cells import EDGES, OUTPUT, flow, row_of, text_of
 from hwnas.spaces.slots import Slot
 from hwnas.spaces.space import Space
 
-__all__ = ["EDGES", "EDGE_OPERATORS", "STAGES", "NasBench201Space"]
+__all__ = ["EDGE_OPERATORS", "NasBench201Space"]
 
-EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 EDGE_OPERATORS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 STAGES = ((32, 16), (16, 32), (8, 64))  # resolution, channels
 _CELLS_PER_STAGE = 5
-_OUTPUT = 3
-_FORM = "|op~0|+|op~0|op~1|+|op~0|op~1|op~2|"
 
 
 class NasBench201Space(Space):
-    """Genes `edge0` to `edge5`, choices 0 to 4 as in `EDGE_OPERATORS`; a cell's string is the arch's key `cell`.
+    """The cells as others measured them; as networks to train, see `hwnas.spaces.nasbench201_networks`.
+
+    Genes `edge0` to `edge5`, choices 0 to 4 as in `EDGE_OPERATORS`; a cell's string is the arch's key `cell`.
 
     Every edge counts as having an effect: a runtime that does not remove dead code runs edges that lead nowhere.
     `live` tells them. Operators are the convolutions, for MACs and parameters; pooling, identities and additions
@@ -54,32 +52,15 @@ class NasBench201Space(Space):
         return np.ones(genotypes.shape, dtype=bool)
 
     def arch(self, genotype: Genotypes) -> Arch:
-        named = [f"{EDGE_OPERATORS[int(op)]}~{source}" for op, (source, _) in zip(genotype, EDGES, strict=True)]
-        nodes = [named[:1], named[1:3], named[3:]]
-        return Arch(self.name, {"cell": "+".join("|" + "|".join(node) + "|" for node in nodes)})
+        return Arch(self.name, {"cell": text_of(genotype, EDGE_OPERATORS)})
 
     def genotype(self, arch: Arch | Mapping[str, Any] | str) -> Genotypes:
         """Of an arch, or of a cell's string alone."""
-        values: Any = arch.to_dict() if isinstance(arch, Arch) else arch
-        if isinstance(values, Mapping):
-            if values.get("space", self.name) != self.name:
-                raise ArchError(f"arch is of space {values['space']!r}, expected {self.name!r}")
-            values = values.get("cell")
-        if not isinstance(values, str):
-            raise ArchError(f"arch of space {self.name}: expected a cell such as {_FORM}, got {values!r}")
-        if not re.fullmatch(r"\|[^|~]+~0\|\+\|[^|~]+~0\|[^|~]+~1\|\+\|[^|~]+~0\|[^|~]+~1\|[^|~]+~2\|", values):
-            raise ArchError(f"arch of space {self.name}: expected a cell of the form {_FORM}, got {values!r}")
-        found = re.findall(r"\|?([^|~+]+)~\d", values)
-        for name in found:
-            if name not in EDGE_OPERATORS:
-                raise ArchError(
-                    f"arch of space {self.name}: operator {name!r} unknown; {choices(name, EDGE_OPERATORS)}"
-                )
-        return np.array([EDGE_OPERATORS.index(name) for name in found], dtype=np.int64)
+        return row_of(arch, EDGE_OPERATORS, self.name)
 
     @cached_property
     def cell(self) -> Cell:
-        return Cell(EDGES, _OUTPUT, _edge_kernels(), self.live)
+        return Cell(EDGES, OUTPUT, _edge_kernels(), self.live)
 
     @staticmethod
     def live(genotypes: Genotypes) -> NDArray[np.bool_]:
@@ -88,16 +69,9 @@ class NasBench201Space(Space):
         An edge is live when the cell's output depends on its result: every later node on some way to the output is
         joined by operators other than `none`. A cell whose output does not depend on its input has no live edge.
         """
-        joined = genotypes != 0
-        needed = np.zeros((len(genotypes), _OUTPUT + 1), dtype=bool)
-        reached = np.zeros_like(needed)
-        needed[:, _OUTPUT] = reached[:, 0] = True
-        for edge, (source, target) in enumerate(EDGES):
-            reached[:, target] |= reached[:, source] & joined[:, edge]
-        for edge, (source, target) in reversed(list(enumerate(EDGES))):
-            needed[:, source] |= needed[:, target] & joined[:, edge]
+        joined, needed, reached = flow(genotypes)
         of_edge = np.stack([needed[:, target] for _, target in EDGES], axis=1)
-        return np.asarray(of_edge & joined & reached[:, _OUTPUT:])
+        return np.asarray(of_edge & joined & reached[:, OUTPUT:])
 
 
 def _edge_kernels() -> tuple[tuple[Kernel, ...], ...]:

@@ -12,7 +12,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from hwnas.errors import ArchError
 from hwnas.operators import Operator
+from hwnas.operators.wiring import IMAGE, Network, Step
 from hwnas.spaces.elimination import Factor, minimise_sum
 from hwnas.spaces.genes import Floats, Genotypes
 from hwnas.spaces.slots import Slot, with_nothing
@@ -21,7 +23,7 @@ __all__ = ["SlotNetwork"]
 
 
 class SlotNetwork(ABC):
-    """Networks of `slots` that hold some of `operators`, one after the other: a `Space`, to whoever measures."""
+    """Networks of `slots` that hold some of `operators`: a `Space`, to whoever measures."""
 
     slots: tuple[Slot, ...]
     operators: tuple[Operator, ...]
@@ -53,14 +55,41 @@ class SlotNetwork(ABC):
 
     def named_operators(self, genotype: Genotypes) -> dict[str, Operator]:
         """The operators of one genotype `[G]` by their slots, in the order in which they run."""
-        ids = self.slot_operators(genotype[None])[0]
-        return {
-            slot.name: self.operators[position] for slot, position in zip(self.slots, ids, strict=True) if position >= 0
-        }
+        return {step.name: step.operator for step in self.network_of(genotype).steps if step.operator is not None}
 
-    def operators_of(self, genotype: Genotypes) -> list[Operator]:
-        """The operators of one genotype `[G]`, in the order in which they run."""
-        return list(self.named_operators(genotype).values())
+    def operators_of(self, genotype: Genotypes) -> Sequence[Operator]:
+        """The operators of one genotype `[G]`, in the order in which they run; with what each reads, unless each reads
+        the one before.
+        """
+        network = self.network_of(genotype)
+        return list(network) if network.is_chain else network
+
+    def network_of(self, genotype: Genotypes) -> Network:
+        """The operators of one genotype `[G]` with what each reads; what leads nowhere is left out.
+
+        Raises ArchError where nothing leads to an operator that is no edge.
+        """
+        ids = self.slot_operators(genotype[None])[0]
+        steps: list[Step] = []
+        given: dict[str, int | None] = {}
+        before: int | None = IMAGE
+        for slot, position in zip(self.slots, ids, strict=True):
+            reads = [given[name] for name in slot.reads] if slot.reads else [before]
+            read = tuple(one for one in reads if one is not None)
+            if not read and slot.otherwise and (other := given[slot.otherwise]) is not None:
+                read = (other,)
+            operator = self.operators[position] if position >= 0 else None
+            if slot.is_edge and (operator is None or not read):
+                before = None
+            elif operator is None and len(read) < 2:
+                before = read[0] if read else None
+            elif read:
+                steps.append(Step(slot.name, operator, read, slot.join))
+                before = len(steps) - 1
+            else:
+                raise ArchError(f"the network has nothing that leads to {slot.name}: {', '.join(slot.reads)} are empty")
+            given[slot.name] = before
+        return Network.used(steps)
 
     def sum_over_operators(self, genotypes: Genotypes, values: Floats) -> Floats:
         """The sum of `values` `[O]` over each network's operators, `[N]` (latency tables, MACs, parameters)."""
@@ -96,8 +125,11 @@ class SlotNetwork(ABC):
 
         Counted as a runtime has it that fuses BatchNorm, activations and additions into the layer before: a running
         layer's input and output, and what a residual addition still needs. A bottleneck's projected shortcut is
-        computed first.
+        computed first. Where slots read others than the one before: network by network, with what is still to be read.
         """
+        if any(slot.is_wired for slot in self.slots):
+            peaks = [self.network_of(genotype).peak_activations for genotype in genotypes]
+            return np.array(peaks, dtype=np.int64) * bytes_per_value
         peak = np.zeros(len(genotypes))
         for slot, table in zip(self.slots, self._slot_tables(self._operator_peaks), strict=True):
             np.maximum(peak, table[self._columns(genotypes, slot)], out=peak)

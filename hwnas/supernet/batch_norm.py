@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["ACTIVATION_FUNCTIONS", "conv_norm_act", "norm_act", "sliced_batch_norm"]
+__all__ = ["ACTIVATION_FUNCTIONS", "conv_norm_act", "norm_act", "sliced_batch_norm", "update_running"]
 
 ACTIVATION_FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
@@ -83,7 +83,7 @@ class _ConvNormAct(torch.autograd.Function):
         del wide
         mean = matrix @ input_mean
         variance = ((matrix @ covariance) * matrix).sum(1)
-        _update_running(norm, mean, variance * (count / (count - 1)))
+        update_running(norm, mean, variance * (count / (count - 1)))
         inverse = (variance + norm.eps).rsqrt()
         scale = gain * inverse
         folded = (matrix * scale[:, None]).to(x.dtype)[:, :, None, None]
@@ -177,7 +177,7 @@ def _parts(norm: nn.BatchNorm2d, channels: int) -> tuple[Tensor, Tensor]:
     return norm.weight[:channels], norm.bias[:channels]
 
 
-def _update_running(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> None:
+def update_running(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> None:
     for running, new in ((norm.running_mean, mean), (norm.running_var, variance)):
         if running is not None:
             running[: len(new)].lerp_(new.to(running.dtype), _momentum(norm))

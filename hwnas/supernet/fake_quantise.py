@@ -7,7 +7,9 @@ into one operator is rounded once: convolution, batch norm and ReLU; addition an
 a file, are exact here.
 
 Batch norm scales an output channel's filter as a whole, and so its scale of quantisation alike: the rounded filter is
-the same whether batch norm is folded before or not. So networks in training keep theirs.
+the same whether batch norm is folded before or not. So networks in training keep theirs. Branches that are fused have
+no filter to be rounded before theirs are added up: they are fused in every step, with the statistics of its images
+(Krishnamoorthi, 2018, section 3.2.2).
 
 Shapes: A activations that are rounded, B images.
 """
@@ -25,6 +27,7 @@ from torch import Tensor, fx, nn
 
 from hwnas.errors import DataError
 from hwnas.supernet.depthwise import depthwise_conv
+from hwnas.supernet.layers.branches import Branches
 
 __all__ = ["FakeQuantised", "FakeQuantiser", "fake_quantised", "quantise_activation", "quantise_weight"]
 
@@ -37,7 +40,7 @@ INSIDE = 0.999
 _LOOKED_AT = 2**16  # values of a tensor, at even distances, that tell which size so many stay below
 
 _WEIGHTED = (nn.Conv2d, nn.Linear)
-_FUSED_FROM = (*_WEIGHTED, nn.BatchNorm2d)
+_FUSED_FROM = (*_WEIGHTED, nn.BatchNorm2d, Branches)
 _FUSED_INTO = (nn.BatchNorm2d, nn.ReLU, nn.ReLU6)
 _PASSING = (nn.Dropout, nn.Flatten, nn.Identity, nn.MaxPool2d)  # give values that they were given
 
@@ -56,7 +59,7 @@ class FakeQuantiser(nn.Module):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         was_training = network.training
-        self._graph = fx.Tracer().trace(network.eval())
+        self._graph = _Tracer().trace(network.eval())
         network.train(was_training)
         rounded = [node.name for node in self._graph.nodes if _is_rounded(node, dict(network.named_modules()))]
         self._places = {name: place for place, name in enumerate(rounded)}
@@ -172,6 +175,13 @@ class _Rounded(torch.autograd.Function):
         return torch.ops.aten.hardtanh_backward(gradient, values, *ctx.bounds), None, None
 
 
+class _Tracer(fx.Tracer):
+    """Branches are one convolution in a file, whatever they are made of."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, Branches) or super().is_leaf_module(m, module_qualified_name)
+
+
 class _Walk(fx.Interpreter):
     """One pass through a network, `weight` and `activation` applied on the way."""
 
@@ -196,11 +206,15 @@ class _Walk(fx.Interpreter):
             return F.linear(args[0], self._weight(module.weight), module.bias)
         if isinstance(module, nn.Conv2d):
             return _convolve(args[0], self._weight(module.weight), module)
+        if isinstance(module, Branches):
+            weight, bias = module.merged(args[0])
+            padding = module.kernel // 2
+            return F.conv2d(args[0], self._weight(weight), bias, module.stride, padding, groups=module.groups)
         return super().call_module(target, args, kwargs)
 
 
 def _convolve(x: Tensor, weight: Tensor, conv: nn.Conv2d) -> Tensor:
-    if conv.bias is None and conv.groups == x.shape[1] == len(weight):
+    if conv.bias is None and conv.groups == x.shape[1] == len(weight) and conv.dilation == (1, 1):
         return depthwise_conv(x, weight, conv.stride[0])
     return F.conv2d(x, weight, conv.bias, conv.stride, conv.padding, conv.dilation, conv.groups)
 

@@ -11,7 +11,6 @@ import torch
 from hwnas.operators import Operator
 from hwnas.spaces import Slot, Space
 from hwnas.supernet.layers.channels import importance, ordered, permute_inputs, permute_outputs
-from hwnas.supernet.layers.elastic import ElasticLayer
 from hwnas.supernet.supernet import Supernet, slot_operators
 
 __all__ = ["reorder_channels"]
@@ -26,10 +25,10 @@ def reorder_channels(supernet: Supernet, trained: Mapping[str, Iterable[float]])
     a kind that is not named is in use with all of them. No channel crosses a width in use: what the trained networks
     compute stays, up to rounding. Ties keep their order. A squeeze-and-excitation bottleneck is sorted likewise.
     """
+    layers = supernet.elastic_layers
     for slot in supernet.space.slots:
-        layer = supernet.layers[slot.name]
-        if isinstance(layer, ElasticLayer):
-            layer.sort_inside(_in_use(supernet, slot, trained))
+        if slot.name in layers:
+            layers[slot.name].sort_inside(_in_use(supernet, slot, trained))
     for stream in _streams(supernet.space):
         _sort_between(supernet, stream, trained)
 
@@ -52,10 +51,12 @@ class _Stream:
 
 
 def _streams(space: Space) -> list[_Stream]:
+    if any(slot.is_wired for slot in space.slots):
+        return []  # what joins ties channels together in ways of its own; these stay in their order
     streams = [_Stream()]
     for slot in space.slots:
         streams[-1].consumers.append(slot)
-        if not all(o.keeps_channels or o.traits["residual"] for o in slot_operators(space, slot)):
+        if not all(o.ties_channels for o in slot_operators(space, slot)):
             streams.append(_Stream())
         streams[-1].producers.append(slot)
     return streams

@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hwnas.operators import Operator
+from hwnas.operators.wiring import Step
 from hwnas.spaces import Genotypes, Slot, Space
 from hwnas.supernet.layers.blocks import set_norm_eps
 from hwnas.supernet.layers.elastic import ElasticLayer
 from hwnas.supernet.layers.kinds import layer_of
+from hwnas.supernet.wired import run
 
 __all__ = ["Supernet", "slot_operators"]
 
@@ -29,7 +31,8 @@ class Supernet(nn.Module):
     def __init__(self, space: Space, dropout: float = 0.0) -> None:
         super().__init__()
         self.space = space
-        self.layers = nn.ModuleDict({slot.name: layer_of(slot_operators(space, slot)) for slot in space.slots})
+        held = {slot.name: slot_operators(space, slot) for slot in space.slots}
+        self.layers = nn.ModuleDict({name: layer_of(operators) for name, operators in held.items() if operators})
         self.dropout = nn.Dropout(dropout)
         set_norm_eps(self, space.norm_eps)
 
@@ -38,12 +41,14 @@ class Supernet(nn.Module):
 
         `x` `[B, C, H, W]` is normalised and of any size: the genotype's resolution gene has no effect in here.
         """
-        for name, operator in self.space.named_operators(genotype).items():
-            layer = self.layers[name]
-            if operator.takes_flat:
-                x = self.dropout(x.flatten(1))
-            x = layer(x, operator) if isinstance(layer, ElasticLayer) else layer(x)
-        return x
+        return run(self.space.network_of(genotype), x, self._call)
+
+    def _call(self, step: Step, x: Tensor) -> Tensor:
+        layer, operator = self.layers[step.name], step.operator
+        if operator is not None and operator.takes_flat:
+            x = self.dropout(x.flatten(1))
+        result: Tensor = layer(x, operator) if isinstance(layer, ElasticLayer) else layer(x)
+        return result
 
     @property
     def device(self) -> torch.device:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -77,7 +77,7 @@ def skip_without_runtime(request: pytest.FixtureRequest) -> None:
             pytest.skip(f"{', '.join(missing)} missing: pip install 'hwnas[{chosen.extra}]'")
 
 
-def network(space: Space, seed: int) -> tuple[list[Operator], nn.Module, torch.Tensor]:
+def network(space: Space, seed: int) -> tuple[Sequence[Operator], nn.Module, torch.Tensor]:
     """A random arch's operators, its torch network with non-trivial statistics, and an example input."""
     genotype = space.sample(1, np.random.default_rng(seed))[0]
     operators = space.operators_of(genotype)

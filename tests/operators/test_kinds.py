@@ -14,14 +14,21 @@ from torch import Tensor, nn
 from hwnas.errors import ConfigError
 from hwnas.operators import (
     UIB,
+    AvgPool,
     Bottleneck,
     Conv,
+    FactorizedReduce,
     FusedMBConv,
     GlobalPool,
+    Identity,
     Linear,
     MaxPool,
     MBConv,
+    NormAct,
     Operator,
+    ReluConv,
+    RepConv,
+    SepConv,
     operator_kind,
 )
 from hwnas.operators.registry import kind_named, kind_names
@@ -54,6 +61,37 @@ class TestBottleneck(OperatorContract):
     )
 
 
+class TestReluConv(OperatorContract):
+    operators = (ReluConv(8, 6, 16, 16, kernel=1), ReluConv(8, 6, 16, 16, kernel=3))
+
+
+class TestIdentity(OperatorContract):
+    operators = (Identity(8, 6, 8, 8), Identity(8, 6, 16, 16))
+
+
+class TestAvgPool(OperatorContract):
+    operators = (AvgPool(9, 7, 16, 16, kernel=2, stride=2), AvgPool(9, 7, 16, 16, kernel=3, stride=2))
+
+
+class TestAvgPoolOfEvenKernel(OperatorContract):
+    operators = (AvgPool(8, 6, 16, 16, kernel=4, stride=4), AvgPool(9, 7, 16, 16, kernel=2, stride=2))
+
+
+class TestNormAct(OperatorContract):
+    operators = (NormAct(8, 6, 16, 16, activation="relu6"), NormAct(8, 6, 16, 16))
+
+
+class TestSepConv(OperatorContract):
+    operators = (
+        SepConv(8, 6, 16, 16, kernel=5, stride=2, dilation=2, repeats=1),
+        SepConv(8, 6, 16, 16, kernel=3, stride=2),
+    )
+
+
+class TestFactorizedReduce(OperatorContract):
+    operators = (FactorizedReduce(8, 6, 16, 16), FactorizedReduce(8, 6, 16, 32))
+
+
 class TestUIB(OperatorContract):
     """The four forms in one place."""
 
@@ -80,6 +118,34 @@ class TestFusedMBConv(OperatorContract):
 class TestResidualFusedMBConv(OperatorContract):
     operators = tuple(
         FusedMBConv(9, 7, 16, 16, kernel=3, mid_channels=mid, residual=True, ends_active=True) for mid in (32, 64)
+    )
+
+
+class TestRepConv(OperatorContract):
+    """Of these two, the input is a branch of the first alone."""
+
+    operators = tuple(
+        RepConv(9, 7, 16, out, kernel=kernel, branches=2, activation="relu") for out, kernel in ((16, 3), (24, 5))
+    )
+
+
+class TestStridedRepConv(OperatorContract):
+    operators = tuple(RepConv(9, 7, wide, wide, kernel=3, stride=2, activation="h_swish") for wide in (16, 24))
+
+
+class TestDepthwiseRepConv(OperatorContract):
+    operators = tuple(
+        RepConv(9, 7, wide, wide, kernel=kernel, depthwise=True, branches=3, activation="relu6")
+        for wide, kernel in ((16, 1), (16, 3), (24, 5))
+    )
+
+
+class TestRepConvsOfTheirOwn(OperatorContract):
+    """Weights are shared by those of one form only."""
+
+    operators = (
+        *(RepConv(9, 7, 16, 16, kernel=kernel, depthwise=True) for kernel in (3, 5)),
+        RepConv(9, 7, 16, 16, kernel=3),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -78,12 +78,12 @@ def check_equal(theirs: nn.Module, space: Space, genotype: Genotypes, size: int)
         torch.testing.assert_close(ours(images), expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max()))
 
 
-def of_blocks(operators: list[Operator]) -> nn.Module:
+def of_blocks(operators: Sequence[Operator]) -> nn.Module:
     """These operators as timm's blocks."""
     return randomised(nn.Sequential(*blocks(operators)), torch.Generator().manual_seed(0))
 
 
-def blocks(operators: list[Operator]) -> Iterator[nn.Module]:
+def blocks(operators: Sequence[Operator]) -> Iterator[nn.Module]:
     from timm.models._efficientnet_blocks import ConvBnAct, EdgeResidual, UniversalInvertedResidual
 
     for one in operators:

@@ -7,6 +7,8 @@ from pathlib import Path
 from hwnas.cli.console import ConsoleReporter
 from hwnas.pipeline.config import PipelineConfig
 from hwnas.pipeline.search.step import search
+from hwnas.pipeline.store.plain import to_plain
+from hwnas.report.families import basis_of, family_lines
 
 __all__ = ["run"]
 
@@ -25,6 +27,14 @@ def run(config: PipelineConfig, folder: Path) -> None:
         )
         for entry in result.selected[:_MOST_SHOWN]
     ]  # fmt: skip
+    if result.families:
+        columns.insert(1, "space")
+        rows = [(row[0], one.winner, *row[1:]) for row, one in zip(rows, result.families, strict=False)]
     more = len(result.selected) - len(rows)
     reporter.table(f"chosen networks{f', {more} more in result.json' if more else ''}", columns, rows)
+    families = [to_plain(one) for one in result.families or ()]
+    for line in family_lines(families[:_MOST_SHOWN]):
+        reporter.say(line)
+    if families:
+        reporter.say(basis_of(families))
     reporter.say(f"result: {folder / 'result.json'}")

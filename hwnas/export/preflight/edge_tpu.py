@@ -23,9 +23,13 @@ DELEGATE = Delegate(
     operators={
         **dict.fromkeys(
             ("ADD", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "LOGISTIC", "MAXIMUM", "MEAN", "MINIMUM", "MUL",
-             "PAD", "RELU", "RELU6", "RELU_N1_TO_1", "RESHAPE", "SUB", "TANH"),
+             "PAD", "QUANTIZE", "RELU", "RELU6", "RELU_N1_TO_1", "RESHAPE", "SUB", "TANH"),
             Support(INT8),
         ),
+        # The two at a file's ends stay on the CPU: "it's okay if your TensorFlow Lite model uses float inputs/outputs"
+        # (the first page, "Float input and output tensors"). In its midst they stand beside float operators alone, for
+        # which the file is refused.
+        "DEQUANTIZE": Support(INT8),
         **dict.fromkeys(("AVERAGE_POOL_2D", "CONCATENATION", "MAX_POOL_2D"), UNFUSED),
     },
     limits=(

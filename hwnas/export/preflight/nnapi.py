@@ -26,7 +26,8 @@ DELEGATE = Delegate(
              "MAX_POOL_2D", "MEAN", "PAD", "PADV2", "QUANTIZE", "RELU", "RELU6", "RELU_N1_TO_1"),
             ANY,
         ),
-        "DEQUANTIZE": Support(INT8),
+        # Of float16 weights: GetSupportedOpsWithFp16WeightRemapping.
+        "DEQUANTIZE": Support(INT8 | {"float16"}),
         **dict.fromkeys(("ADD", "MUL", "RESHAPE", "SOFTMAX"), Support(FLOATS | INT8, limits=(RANK,))),
     },
 )  # fmt: skip

@@ -28,7 +28,8 @@ DELEGATE = Delegate(
         "DEPTHWISE_CONV_2D": DEPTHWISE,
         **dict.fromkeys(("ADD", "MAX_POOL_2D", "MUL", "SUB"), Support(BOTH, limits=(ACTIVATIONS,))),
         **dict.fromkeys(
-            ("CONCATENATION", "LOGISTIC", "MEAN", "PAD", "QUANTIZE", "RESHAPE", "TANH", "TRANSPOSE"), Support(BOTH)
+            ("CONCATENATION", "LOGISTIC", "MEAN", "PAD", "QUANTIZE", "RESHAPE", "SLICE", "TANH", "TRANSPOSE"),
+            Support(BOTH),
         ),
         "DEQUANTIZE": Support(INT8 | {"float16"}),
         **dict.fromkeys(("AVERAGE_POOL_2D", "DIV"), Support(FLOATS, limits=(ACTIVATIONS,))),

@@ -34,21 +34,21 @@ def write(
     operators, where the format has no form for them.
     """
     if batch != 1:
-        slow = next(operator for operator in operators if not operator.has_fast_writer())
+        slow = next((operator for operator in operators if not operator.has_fast_writer()), operators[0])
         raise ConfigError(
             f"operator kind {slow.kind!r} is exported with one image: expected profiling.batch=1, got {batch}"
         )
     import torch
 
-    from hwnas.supernet.chain import chain_of
+    from hwnas.supernet.wired import network_with_weights
 
     rng = np.random.default_rng(seed)
-    module = chain_of(operators, torch.Generator().manual_seed(seed))
+    module = network_with_weights(operators, torch.Generator().manual_seed(seed))
     images = rng.standard_normal((CALIBRATION_IMAGES, *operators[0].shape[1:]), dtype=np.float32)
     config = ExportConfig(tvm_target=target)
     request = ExportRequest(module, torch.from_numpy(images[:1]), precision, images, config=config, is_part=True)
     try:
         return model_format(name).export(request, path)
     except ExportError as error:
-        kinds = dict.fromkeys(operator.kind for operator in operators if not operator.has_fast_writer())
+        kinds = dict.fromkeys(operator.kind for operator in operators)
         raise ExportError(f"operators of kind {', '.join(kinds)} can't be written: {error}") from error

@@ -10,6 +10,7 @@ from typing import Any, Protocol, cast
 
 from hwnas.errors import ConfigError, choices
 from hwnas.operators import Operator
+from hwnas.operators.wiring import Network
 
 __all__ = ["WRITERS", "SyntheticWriter", "synthetic_writer"]
 
@@ -35,8 +36,8 @@ class SyntheticWriter(Protocol):
 def synthetic_writer(name: str) -> SyntheticWriter:
     """The writer of the format of that name, imported now. Raises ConfigError for an unknown one.
 
-    Chains with an operator of a kind that has no fast writer are written by the format's exporter: in seconds each,
-    not in milliseconds.
+    Chains with an operator of a kind that has no fast writer, and networks that are no chains, are written by the
+    format's exporter: in seconds each, not in milliseconds.
     """
     if name not in WRITERS:
         raise ConfigError(f"unknown model format {name!r}: {choices(name, WRITERS)}")
@@ -46,7 +47,7 @@ def synthetic_writer(name: str) -> SyntheticWriter:
 def _write(
     name: str, fast: SyntheticWriter, operators: Sequence[Operator], path: Path | str, seed: int = 0, **options: Any
 ) -> Path:
-    if all(operator.has_fast_writer() for operator in operators):
+    if Network.chain(operators).is_chain and all(operator.has_fast_writer() for operator in operators):
         return fast(operators, path, seed, **options)
     from hwnas.export.synthetic.exported import write
 

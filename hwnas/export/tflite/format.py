@@ -27,7 +27,7 @@ from hwnas.export.tflite.flatbuffer import add_metadata
 from hwnas.export.tflite.graph import TfliteGraph
 from hwnas.export.tflite.operators import operator_names, read_operators
 from hwnas.export.tflite.quantise import dynamic_integer, float16, full_integer, layer_errors
-from hwnas.export.tflite.ranges import read_ranges
+from hwnas.export.tflite.ranges import bound_padding, read_ranges
 
 __all__ = ["FORMAT", "METADATA_NAME", "open_file"]
 
@@ -64,6 +64,12 @@ def open_file(path: Path | str, threads: int = 1) -> Runner:
         return [np.stack(given) for given in zip(*singles, strict=True)]
 
     return run
+
+
+def _pool_inside(state: ExportState) -> ExportState:
+    from hwnas.export.tflite.pooling import count_no_padding
+
+    return replace(state, module=count_no_padding(state.module))
 
 
 def _convert(state: ExportState) -> ExportState:
@@ -132,7 +138,8 @@ def _read_ranges(state: ExportState) -> ExportState:
     if state.request.precision != "int8":
         return state
     lowered = lower_activations(state.model)
-    return replace(state, model=lowered, ranges=read_ranges(lowered, state.calibration))
+    ranges = read_ranges(lowered, state.calibration)
+    return replace(state, model=bound_padding(lowered, ranges), ranges=ranges)
 
 
 def _quantise(state: ExportState) -> ExportState:
@@ -162,6 +169,7 @@ FORMAT = ModelFormat(
     graph_passes=(
         ("copy to CPU", on_cpu),
         ("fold batch norm", fold_batch_norm),
+        ("average inside the image", _pool_inside),
         ("convert", _convert),
         ("name inputs and outputs", _name_ends),
         ("check layout", _check_layout),

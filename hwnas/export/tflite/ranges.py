@@ -12,7 +12,7 @@ from hwnas.export.sampled_range import SampledRange
 from hwnas.export.tflite.graph import TfliteGraph
 from hwnas.export.tflite.operators import WEIGHTED, value_names
 
-__all__ = ["Ranges", "read_ranges"]
+__all__ = ["Ranges", "bound_padding", "read_ranges"]
 
 Ranges = dict[str, dict[str, Any]]
 """The smallest and the largest value, `min` and `max`, of each tensor by its name, as ai-edge-quantizer has them."""
@@ -23,7 +23,29 @@ def read_ranges(content: bytes, images: NDArray[np.float32]) -> Ranges:
 
     Wider where XNNPACK's limits ask for it. By the tensors' names, as `Quantizer.quantize` takes them.
     """
-    return _within_limits(content, _ranges(content, images))
+    ranges = _ranges(content, images)
+    for source, padded, _ in _paddings(TfliteGraph(content)):
+        ranges[padded] = ranges[source]
+    return _within_limits(content, ranges)
+
+
+def bound_padding(content: bytes, ranges: Ranges) -> bytes:
+    """The same file with the padding of a maximum, which is the least number there is, as the least of the `ranges`.
+
+    A scale that holds minus infinity is none: a file with one crashed as it was loaded.
+    """
+    graph = TfliteGraph(content)
+    for source, _, operator in _paddings(graph):
+        value, amounts, constant = map(int, operator.inputs)
+        least = np.full_like(graph.values(constant), ranges[source]["min"].min())
+        operator.inputs = [value, amounts, graph.with_values(constant, least)]
+    return graph.packed()
+
+
+def _paddings(graph: TfliteGraph) -> list[tuple[str, str, Any]]:
+    """Of each padding by a value of its own what is padded, the result, and the operator."""
+    found = [operator for operator in graph.operators if graph.kind(operator) == "PADV2"]
+    return [(graph.name(int(one.inputs[0])), graph.name(int(one.outputs[0])), one) for one in found]
 
 
 def _ranges(content: bytes, images: NDArray[np.float32]) -> Ranges:

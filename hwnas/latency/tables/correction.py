@@ -101,7 +101,7 @@ def fit_correction(
 ) -> Correction:
     """The correction taught by networks with operator `counts` `[N, O]`, `parameters` `[N]`, `measured_ms` `[N]`.
 
-    `isolated_ms` `[O]` must be positive. Deterministic. Operators in no network get what the others teach.
+    `isolated_ms` `[O]` must not be negative. Deterministic. Operators in no network get what the others teach.
     """
     with _one_thread():
         return _fit(_data(operators, isolated_ms, counts, parameters, measured_ms), None)[0]

@@ -206,7 +206,7 @@ def _read_operators(path: Path, expected: object) -> OperatorRows:
             raise TableError(f"{row.place}: {operator} stands in row {found[operator]} already; {_REMEDY}")
         found[operator] = row.line
         rejected = bool(row.values["error"])
-        values.append([_number(table, row, key, rejected) for key in OPERATOR_VALUES[:-1]])
+        values.append([_number(table, row, key, rejected, operator.is_free) for key in OPERATOR_VALUES[:-1]])
         errors.append(row.values["error"])
         if ENERGY in row.values:
             energies.append(_number(table, row, ENERGY, rejected))
@@ -259,7 +259,7 @@ def _check_kinds(table: CsvFile) -> None:
             raise TableError(f"{row.place}: not an operator ({error}); {_REMEDY}") from error
 
 
-def _number(table: CsvFile, row: CsvRow, key: str, may_lack: bool) -> float:
+def _number(table: CsvFile, row: CsvRow, key: str, may_lack: bool, may_be_nothing: bool = False) -> float:
     text = row.values[key]
     if text == "" and may_lack:
         return math.nan
@@ -268,7 +268,8 @@ def _number(table: CsvFile, row: CsvRow, key: str, may_lack: bool) -> float:
     except ValueError:
         value = math.nan
     # A cost inside a network may be estimated as nothing; what was measured may not.
-    if not math.isfinite(value) or value < 0 or (value == 0 and key not in ("in_network_ms", "samples")):
+    may_be_nothing = may_be_nothing or key in ("in_network_ms", "samples")
+    if not math.isfinite(value) or value < 0 or (value == 0 and not may_be_nothing):
         raise TableError(f"{row.place}: {key} is {text!r}, expected a positive number; {_REMEDY}")
     return value
 

@@ -19,6 +19,7 @@ from hwnas.pipeline.export.result import ExportedFile
 from hwnas.pipeline.export.subjects import Source
 from hwnas.pipeline.latencies import MeasuredLatency, TimedFile, measure_latencies
 from hwnas.pipeline.preflight import check_folders
+from hwnas.pipeline.search.supernets import beside
 from hwnas.pipeline.store.folders import step_folder
 from hwnas.pipeline.store.plain import to_plain
 from hwnas.pipeline.units import left_out_units
@@ -49,19 +50,19 @@ def export_files(
     entries: list[ExportedFile] = []
     preflight_networks(config, units, planned, source, reporter)
     with locked(state / "lock"):
-        examples = source.examples
         checked = checked_files(config, units, planned, source, state, reporter)
         if config.module is not None:
             for note in dict.fromkeys(note for one in checked.values() for note in one.notes):
                 reporter.say(f"export: {note}")
             tell_of_files(planned, {key: one.preflight for key, one in checked.items()}, reporter)
         shapes = {file.key: fed_shape(checked[file.key].signature.inputs) for file in planned}
-        left_out = left_out_units(step_folder(folder, "profile"))
+        profiled = {step_folder(beside(folder, file.target.supernet), "profile") for file in planned}
+        left_out = frozenset(unit for own in profiled for unit in left_out_units(own))
         latencies = _latencies(config, units, left_out, planned, shapes, state, reporter)
         with reporter.step(f"export: {len(planned)} bundles") as progress:
             for number, file in enumerate(planned):
                 progress(number / len(planned), file.key)
-                known = checked[file.key], examples, latencies[file.key]
+                known = checked[file.key], source.of(file.target).examples, latencies[file.key]
                 entries.append(_bundle(config, units, file, *known, state, folder))
         shutil.rmtree(state, ignore_errors=True)
     return entries

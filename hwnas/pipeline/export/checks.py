@@ -50,9 +50,9 @@ class FileChecker:
         file = self.planned[number]
         model = model_path(self.state, file)
         if file.target.id not in self._subjects:
-            self._subjects = {file.target.id: self.source.subject(file.target, progress)}
+            self._subjects = {file.target.id: self.source.of(file.target).subject(file.target, progress)}
         checked = export_checked(
-            self._subjects[file.target.id], file.format, file.precision, model, self.source.examples,
+            self._subjects[file.target.id], file.format, file.precision, model, self.source.of(file.target).examples,
             replace(self.config.export, tvm_target=tvm_target(self.config, self.units, file)), progress,
         )  # fmt: skip
         checked = replace(checked, preflight=preflight_file(self.config, self.units, file, model))
@@ -80,7 +80,7 @@ def checked_files(
 ) -> dict[str, CheckedFile]:
     """What was found of each file, by its key. Raises ExportError for the first one that fails."""
     checker = FileChecker(config, units, planned, source, state)
-    held_out = source.examples.held_out
+    held_out = source.of(planned[0].target).examples.held_out
     images = "noise, for want of real images" if held_out is None else f"{len(held_out)} held-out images"
     pending = [number for number in range(len(planned)) if checker.kept(number) is None]
     worthwhile = -(-len(pending) // _FILES_PER_PROCESS)

@@ -16,7 +16,7 @@ from hwnas.export.module.load import module_name
 from hwnas.export.passes import require
 from hwnas.pipeline.config import ExportStep
 from hwnas.pipeline.inputs import chosen_networks
-from hwnas.pipeline.search.result import ChosenNetwork
+from hwnas.pipeline.search.result import ChosenNetwork, SearchedSupernet
 from hwnas.pipeline.space import given_arch
 from hwnas.pipeline.units import by_model, of_devices
 from hwnas.runtimes import FILE_PRECISIONS
@@ -28,7 +28,8 @@ __all__ = ["PlannedFile", "Target", "check_formats", "plan_files", "planned_targ
 class Target:
     """A network and what it is for. `arch` is None for a module of the user's own; `budget` where none was searched.
 
-    `checkpoint`: its own weights, where it was fine-tuned.
+    `checkpoint`: its own weights, where it was fine-tuned. `supernet`: the one that it is of, where a search was of
+    several.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Target:
     arch: dict[str, Any] | None
     predicted: dict[str, Any]
     checkpoint: Path | None = None
+    supernet: SearchedSupernet | None = None
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,7 @@ def _searched(entry: ChosenNetwork, precision: str, threads: int) -> Target:
         arch=entry.arch,
         predicted=entry.predicted,
         checkpoint=Path(entry.checkpoint) if entry.checkpoint else None,
+        supernet=entry.supernet,
     )
 
 

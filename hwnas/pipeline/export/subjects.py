@@ -15,6 +15,7 @@ from hwnas.export.preflight import Finding, preflight
 from hwnas.pipeline.config import ExportStep
 from hwnas.pipeline.export.plan import Target
 from hwnas.pipeline.inputs import data_inputs, load_images, load_network, trained_checkpoint
+from hwnas.pipeline.search.supernets import by_supernet, of_supernet
 from hwnas.pipeline.space import resolve_space
 from hwnas.pipeline.store.plain import to_plain
 from hwnas.progress import Progress, silent
@@ -69,6 +70,10 @@ class Source(ABC):
     @abstractmethod
     def load_data(self) -> ImageData | None:
         """The images; None for data=none."""
+
+    def of(self, target: Target) -> Source:  # noqa: ARG002
+        """What `target` is a network of, with the images that it is checked with."""
+        return self
 
     @cached_property
     def data(self) -> ImageData | None:
@@ -146,6 +151,44 @@ class _Subnets(Source):
         return load_network(self.checkpoint, self.space)
 
 
+class _Supernets(Source):
+    """Subnets of several supernets, each with a source of its own."""
+
+    def __init__(self, config: ExportStep, folder: Path, targets: list[Target], say: Callable[[str], None]) -> None:
+        super().__init__(config, say)
+        self.sources = {
+            supernet.name: _Subnets(of_supernet(config, supernet), folder, own, say)
+            for supernet, own in by_supernet(targets)
+            if supernet is not None
+        }
+
+    def of(self, target: Target) -> Source:
+        return self.sources[target.supernet.name if target.supernet else ""]
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        return {"supernets": {name: source.inputs for name, source in self.sources.items()}}
+
+    @property
+    def files(self) -> dict[str, Path]:
+        return {f"{name}: {role}": path for name, one in self.sources.items() for role, path in one.files.items()}
+
+    def resolution(self, target: Target) -> int | tuple[int, int]:
+        return self.of(target).resolution(target)
+
+    def described(self, target: Target) -> tuple[dict[str, Any], dict[str, Any]]:
+        return self.of(target).described(target)
+
+    def preflight(self, target: Target, precision: str, runtime: str, profile: DeviceProfile) -> list[Finding]:
+        return self.of(target).preflight(target, precision, runtime, profile)
+
+    def network(self, target: Target) -> nn.Module:
+        return self.of(target).network(target)
+
+    def load_data(self) -> ImageData | None:
+        raise TypeError("each supernet has images of its own")
+
+
 class _Module(Source):
     """A plain torch module by import path, as it is; its input is of the data's image size."""
 
@@ -209,4 +252,7 @@ class _Module(Source):
 
 def source_of(config: ExportStep, folder: Path, targets: list[Target], say: Callable[[str], None]) -> Source:
     """What `targets` are networks of. Raises StorageError for a missing checkpoint, ArchError for a foreign arch."""
-    return _Module(config, say) if config.module is not None else _Subnets(config, folder, targets, say)
+    if config.module is not None:
+        return _Module(config, say)
+    kind = _Supernets if any(target.supernet for target in targets) else _Subnets
+    return kind(config, folder, targets, say)

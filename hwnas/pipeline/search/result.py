@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hwnas.errors import ConfigError, InfeasibleBudgetError, choices
@@ -17,7 +17,27 @@ if TYPE_CHECKING:
     from hwnas.pipeline.config import ExportStep, RunStep
     from hwnas.supernet.single import TrainedNetwork
 
-__all__ = ["ChosenNetwork", "EvaluatedNetworks", "SearchEntry", "Searched"]
+__all__ = [
+    "ChosenNetwork",
+    "ComparedFamilies",
+    "EvaluatedNetworks",
+    "FamilyBest",
+    "SearchEntry",
+    "Searched",
+    "SearchedSupernet",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchedSupernet:
+    """One of several supernets that were searched together: the `name` of its space, by which they are told apart, the
+    folder of its `run`, its `checkpoint` there, and its `space` (`Space.config()`).
+    """
+
+    name: str
+    run: str
+    checkpoint: str
+    space: dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +45,7 @@ class ChosenNetwork:
     """A network for a device setting. What published tables don't say of that is None, as is what was not searched for.
 
     `id`: device, runtime (and precision, unless fp32) and budget. `arch` as `Arch.to_dict()` gives it. `checkpoint`:
-    where its own weights are, if it was fine-tuned.
+    where its own weights are, if it was fine-tuned. `supernet`: the one that it is of, where several were searched.
     """
 
     id: str
@@ -41,6 +61,7 @@ class ChosenNetwork:
     macs: int | None = None
     parameters: int | None = None
     checkpoint: str | None = optional()
+    supernet: SearchedSupernet | None = optional()
 
     @property
     def predicted(self) -> dict[str, float]:
@@ -96,6 +117,11 @@ class SearchEntry(ChosenNetwork):
         """As measured on held-out images where it was, else as predicted."""
         return self.accuracy_predicted if self.accuracy_measured is None else self.accuracy_measured
 
+    def row(self) -> dict[str, Any]:
+        """It as a row of a table, without what other networks are held against it."""
+        row = {key: value for key, value in to_plain(self).items() if key not in ("random_archs", "evaluated")}
+        return row if self.supernet is None else {**row, "supernet": self.supernet.name}
+
     def module(
         self, trained: TrainedNetwork, images: DataConfig | ExportStep | RunStep | None = None, seed: int = 0
     ) -> nn.Module:
@@ -106,12 +132,48 @@ class SearchEntry(ChosenNetwork):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FamilyBest:
+    """The best network of one supernet for a budget: the name of its `space`, its `arch`, the `value` that it was
+    compared by, and its held-out accuracy, as measured where it was, else as predicted.
+    """
+
+    space: str
+    arch: dict[str, Any]
+    value: float
+    accuracy: float
+    latency_ms: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparedFamilies:
+    """Which of several supernets has the best network for a budget of a target: the `winner`, by its space's name.
+
+    `best` of each, the winner's first; `lacking`: why another has none within the budget, by name. `compared_by`:
+    `accuracy_measured` on held-out images, the same for all; `accuracy_predicted`, each by its own predictor, where
+    nothing was measured; or the first of the objectives, where that is another.
+    """
+
+    id: str
+    device: str
+    runtime: str
+    precision: str | None
+    threads: int | None
+    budget: str
+    budget_ms: float
+    winner: str
+    compared_by: str
+    best: tuple[FamilyBest, ...]
+    lacking: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Searched:
     """The result of a search: the network `selected` for each target and budget.
 
     `front` and `history`: one entry a target, see `hwnas.report.shape`. `objectives` and `constraints` as they were
     asked for, with their units. `evaluations`: networks evaluated, of all targets. `space`: its config.
-    `latency_is_estimate`: latencies are of public facts, none was measured.
+    `latency_is_estimate`: latencies are of public facts, none was measured. `families`: where several `supernets` were
+    searched, how they compare; `front` and `history` have an entry of each, and `space` is the first one's.
     """
 
     selected: tuple[SearchEntry, ...]
@@ -123,6 +185,8 @@ class Searched:
     elapsed_s: float = 0.0
     space: dict[str, Any]
     latency_is_estimate: bool = False
+    families: tuple[ComparedFamilies, ...] | None = optional()
+    supernets: tuple[SearchedSupernet, ...] | None = optional()
 
     def best(self, *, budget_ms: float, target: str | None = None) -> SearchEntry:
         """The most accurate network of at most `budget_ms`; `target`, such as `local-onnxruntime`, where there are
@@ -133,12 +197,10 @@ class Searched:
         return best(self.selected, budget_ms, target)
 
     def to_frame(self) -> pd.DataFrame:
-        """One row a chosen network, without what other networks are held against it."""
+        """One row a chosen network, without what other networks are held against it; of several supernets the name."""
         import pandas as pd
 
-        left_out = ("random_archs", "evaluated")
-        rows = [to_plain(entry) for entry in self.selected]
-        return pd.DataFrame([{key: row[key] for key in row if key not in left_out} for row in rows])
+        return pd.DataFrame([entry.row() for entry in self.selected])
 
 
 def best(selected: Sequence[SearchEntry], budget_ms: float, target: str | None = None) -> SearchEntry:

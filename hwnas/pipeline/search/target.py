@@ -5,8 +5,8 @@ Shapes: N architectures, G genes, B budgets.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from hwnas.accuracy.config import EnsembleConfig
 from hwnas.accuracy.surrogate import ensemble_surrogate
-from hwnas.errors import StorageError
+from hwnas.errors import InfeasibleBudgetError, StorageError
 from hwnas.files import read_json, write_json
 from hwnas.pipeline.search.quantities import Quantities
 from hwnas.pipeline.search.sources import Target, slopes_of
@@ -28,7 +28,7 @@ from hwnas.search.result import SearchResult
 from hwnas.search.searchers import search_budgets
 from hwnas.spaces import Genotypes
 
-__all__ = ["Found", "kept", "search_target"]
+__all__ = ["Found", "Rivals", "kept", "search_target", "target_id"]
 
 RANDOM_SUBNETS_SHOWN = 500
 HISTORY_STEPS = 60
@@ -39,6 +39,7 @@ _DEFAULT_OBJECTIVES = ("accuracy", "latency_ms")
 class Found:
     """What the search of a target found, JSON-able. One entry a budget in `budgets`, `best` (genotypes, best first, as
     many as `search.evaluate_top`, at least one), `upper_bounds` and `history`. `pareto`: genotypes of the front.
+    `lacking`: budgets that no network meets, where others may, each with the `reason`.
     """
 
     budgets: list[dict[str, Any]]
@@ -49,6 +50,20 @@ class Found:
     pareto: list[list[int]]
     evaluations: int
     elapsed_s: float
+    lacking: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def asked(self) -> list[Budget]:
+        """All budgets, tightest first."""
+        names = ("name", "budget_ms", "quantile")
+        return [Budget(**{name: one[name] for name in names}) for one in (*self.lacking, *self.budgets)]
+
+
+@dataclass(frozen=True)
+class Rivals:
+    """That several supernets are searched for the same: `budgets` of each target, by its name, where they are known."""
+
+    budgets: Mapping[str, Sequence[Budget]] = field(default_factory=dict)
 
 
 def kept(path: Path, search: Callable[[], Found]) -> Found:
@@ -66,10 +81,12 @@ def search_target(
     rng: np.random.Generator,
     progress: Progress,
     known: Genotypes | None,
+    rivals: Rivals | None = None,
 ) -> Found:
     """The best networks of each budget of `quantities.target`. `known` `[N, G]` are good ones of other devices.
 
-    Raises InfeasibleBudgetError where a budget, or the constraints, can't be met.
+    With `rivals`, budgets that can't be met are `lacking`. Else raises InfeasibleBudgetError where a budget, or the
+    constraints, can't be met.
     """
     target, predictor, space = quantities.target, quantities.predictor, quantities.space
     estimator, search = target.estimator, quantities.config
@@ -78,17 +95,33 @@ def search_target(
     costs = quantities.costs([name for name in search.objectives[1:] if name != "latency_ms"])
     fastest, _ = estimator.fastest()
     least_ms = float(quantities.objective("latency_ms")(fastest[None])[0])
-    budgets = resolve_budgets(space, estimator.latency_ms, search, rng, least_ms)
-    values = [budget.budget_ms for budget in budgets]
-    anchor = find_within(space, [*limits, quantities.latency_limit(min(values))], rng) if limits else fastest
+    asked = (rivals.budgets.get(target.name) if rivals else None) or resolve_budgets(
+        space, estimator.latency_ms, search, rng, least_ms
+    )
     latency_ms = limited(quantities.objective("latency_ms"), limits)
+    problems: list[Problem] = []
+    lacking: list[dict[str, Any]] = []
+    for place, budget in enumerate(asked):  # what meets the tightest meets the others
+        try:
+            within = [*limits, quantities.latency_limit(budget.budget_ms)]
+            anchor = find_within(space, within, rng) if limits else fastest
+            problems = [Problem(space, score, latency_ms, one.budget_ms, anchor) for one in asked[place:]]
+            break
+        except InfeasibleBudgetError as error:
+            if rivals is None:
+                raise
+            lacking.append({**budget.to_dict(), "reason": str(error)})
+    if not problems:
+        shown, pareto = _front(quantities, [], rng)
+        return Found([], [], [], [], shown, pareto.tolist(), 0, 0.0, lacking)
+    budgets = asked[len(lacking) :]
+    values = [budget.budget_ms for budget in budgets]
     proven = [] if limits or search.objectives[0] != "accuracy" else _prove(quantities, values, rng)
-    initial = [anchor[None], *(one.genotype[None] for one in proven if one.genotype is not None)]
+    initial = [problems[0].fastest[None], *(one.genotype[None] for one in proven if one.genotype is not None)]
     if known is not None:
         initial.append(known)
     archives, evaluations, elapsed_s = search_budgets(
-        [Problem(space, score, latency_ms, budget_ms, anchor) for budget_ms in values],
-        search, rng, progress, initial=np.concatenate(initial),
+        problems, search, rng, progress, initial=np.concatenate(initial),
         slopes=slopes_of(predictor, space) if search.objectives[0] == "accuracy" else None,
         surrogate=ensemble_surrogate(space, EnsembleConfig()), more=costs,
     )  # fmt: skip
@@ -104,6 +137,7 @@ def search_target(
         pareto=pareto.tolist(),
         evaluations=evaluations,
         elapsed_s=elapsed_s,
+        lacking=lacking,
     )  # fmt: skip
 
 
@@ -132,17 +166,19 @@ def _front(
     space, target, objectives = quantities.space, quantities.target, quantities.config.objectives
     latency_ms, accuracy = target.estimator.latency_ms, quantities.predictor.mean
     random = space.sample(RANDOM_SUBNETS_SHOWN, rng)
-    rows = space.unique(np.concatenate([
-        one.archive_genotypes[front(one.archive_accuracy, one.archive_latency_ms)] for one in archives
-    ]))  # fmt: skip
-    best = rows[front(accuracy(rows), latency_ms(rows))]
+    best = np.empty((0, len(space.genes)), dtype=np.int64)
+    if archives:
+        rows = space.unique(np.concatenate([
+            one.archive_genotypes[front(one.archive_accuracy, one.archive_latency_ms)] for one in archives
+        ]))  # fmt: skip
+        best = rows[front(accuracy(rows), latency_ms(rows))]
     shown: dict[str, Any] = {
         "device": target.device,
         "runtime": target.runtime,
         "random": _cloud(latency_ms(random), accuracy(random)),
-        "pareto": _cloud(latency_ms(best), accuracy(best)),
+        "pareto": _cloud(latency_ms(best), accuracy(best)) if archives else _cloud([], []),
     }
-    if set(objectives) != set(_DEFAULT_OBJECTIVES):
+    if archives and set(objectives) != set(_DEFAULT_OBJECTIVES):
         rows = space.unique(np.concatenate([one.archive_genotypes for one in archives]))
         costs = quantities.costs(objectives)
         best = rows[non_dominated_values(np.stack([cost(rows) for cost in costs], axis=1))]

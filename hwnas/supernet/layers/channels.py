@@ -48,10 +48,12 @@ def sort_bottleneck(se: SqueezeExcite, order: Tensor, widths: Iterable[int]) -> 
     permute_inputs(se.expand, inner)
 
 
-def permute_outputs(part: ConvBlock, order: Tensor) -> None:
-    """Bring the channels that a block writes into `order` `[C]`, its BatchNorm's too."""
-    _permute(part.conv.weight, order)
-    for values in (*part.norm.parameters(), *part.norm.buffers()):
+def permute_outputs(part: ConvBlock | nn.BatchNorm2d, order: Tensor) -> None:
+    """Bring the channels that a block, or BatchNorm alone, writes into `order` `[C]`."""
+    if isinstance(part, ConvBlock):
+        _permute(part.conv.weight, order)
+    norm = part.norm if isinstance(part, ConvBlock) else part
+    for values in (*norm.parameters(), *norm.buffers()):
         if values.ndim:
             _permute(values, order)
 

@@ -37,7 +37,7 @@ class ElasticLayer(nn.Module, Generic[O]):
         return None
 
     @property
-    def producers(self) -> list[ConvBlock] | None:
+    def producers(self) -> Sequence[ConvBlock | nn.BatchNorm2d] | None:
         """What writes the layer's output channels: axis 0 of the weights, and BatchNorm. None: these stay."""
         return None
 

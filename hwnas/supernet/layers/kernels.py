@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["centre_crop", "kernel_transforms", "smaller_filters"]
+__all__ = ["centre_crop", "kernel_transforms", "pop_transforms", "smaller_filters"]
 
 
 def kernel_transforms(kernels: Sequence[int]) -> nn.ParameterDict:
@@ -30,6 +30,15 @@ def smaller_filters(
         cropped = centre_crop(filters, smaller).flatten(1)
         filters = F.linear(cropped, transforms[f"{larger}to{smaller}"]).view(-1, 1, smaller, smaller)
     return filters
+
+
+def pop_transforms(given: dict[str, Tensor]) -> dict[tuple[int, int], Tensor]:
+    """Take the matrices out of a layer's weights by name, and return them by both kernels, the larger first."""
+    found = {}
+    for name in [name for name in given if name.startswith("transforms.")]:
+        larger, smaller = name.removeprefix("transforms.").split("to")
+        found[int(larger), int(smaller)] = given.pop(name)
+    return found
 
 
 def centre_crop(filters: Tensor, kernel: int) -> Tensor:

@@ -8,31 +8,72 @@ from typing import Any
 from torch import nn
 
 from hwnas.errors import ConfigError
-from hwnas.operators import UIB, Bottleneck, Conv, FusedMBConv, GlobalPool, Linear, MaxPool, MBConv, Operator
-from hwnas.supernet.layers import bottleneck, conv, fused_mbconv, linear, max_pool, mbconv, pool, uib
+from hwnas.operators import (
+    UIB,
+    AvgPool,
+    Bottleneck,
+    Conv,
+    FactorizedReduce,
+    FusedMBConv,
+    GlobalPool,
+    Identity,
+    Linear,
+    MaxPool,
+    MBConv,
+    NormAct,
+    Operator,
+    ReluConv,
+    RepConv,
+    SepConv,
+)
+from hwnas.supernet.layers import (
+    avg_pool,
+    bottleneck,
+    conv,
+    factorized_reduce,
+    fused_mbconv,
+    identity,
+    linear,
+    max_pool,
+    mbconv,
+    norm_act,
+    pool,
+    relu_conv,
+    rep_conv,
+    sep_conv,
+    uib,
+)
 from hwnas.supernet.layers.choices import Choices
 from hwnas.supernet.layers.elastic import ElasticLayer
 
 __all__ = ["layer_of", "static_layer"]
 
 _STATIC: dict[type[Operator], Callable[[Any], nn.Module]] = {
+    AvgPool: avg_pool.static,
     Bottleneck: bottleneck.BottleneckBlock,
     Conv: conv.static,
+    FactorizedReduce: factorized_reduce.static,
     FusedMBConv: fused_mbconv.FusedBottleneck,
     GlobalPool: pool.static,
+    Identity: identity.static,
     Linear: linear.static,
     MBConv: mbconv.InvertedResidual,
     MaxPool: max_pool.static,
+    NormAct: norm_act.static,
+    ReluConv: relu_conv.static,
+    SepConv: sep_conv.static,
+    RepConv: rep_conv.RepConvBlock,
     UIB: uib.UniversalBottleneck,
 }
 """By kind; kinds of others bring theirs as `Operator.layer`."""
 
-_ELASTIC: dict[type[Operator], type[ElasticLayer[Any]]] = {
+_ELASTIC: dict[type[Operator], Callable[[Any], nn.Module]] = {
     Bottleneck: bottleneck.ElasticBottleneck,
     Conv: conv.ElasticConv,
     FusedMBConv: fused_mbconv.ElasticFusedBottleneck,
     Linear: linear.ElasticLinear,
     MBConv: mbconv.ElasticInvertedResidual,
+    RepConv: rep_conv.elastic,
     UIB: uib.ElasticUniversalBottleneck,
 }
 """By kind; kinds of others bring theirs as `Operator.elastic_layer`."""
@@ -57,7 +98,8 @@ def layer_of(operators: Sequence[Operator]) -> nn.Module:
     if len(kinds) > 1:
         return Choices([(own, layer_of(own)) for own in kinds.values()])
     [kind] = kinds
-    if (first := static_layer(operators[0])) and not any(True for _ in first.parameters()):
+    alike = len({tuple(operator.own_fields().values()) for operator in operators}) == 1
+    if alike and (first := static_layer(operators[0])) and not any(True for _ in first.parameters()):
         return first
     if kind in _ELASTIC:
         return _ELASTIC[kind](operators)

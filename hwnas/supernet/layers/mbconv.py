@@ -18,7 +18,7 @@ from hwnas.supernet.depthwise import depthwise_conv
 from hwnas.supernet.layers.blocks import ConvBlock, ResidualChain, SqueezeExcite, attention, sliced_conv
 from hwnas.supernet.layers.channels import sort_bottleneck, sort_channels
 from hwnas.supernet.layers.elastic import SharedLayer
-from hwnas.supernet.layers.kernels import centre_crop, kernel_transforms, smaller_filters
+from hwnas.supernet.layers.kernels import centre_crop, kernel_transforms, pop_transforms, smaller_filters
 
 __all__ = ["ElasticInvertedResidual", "InvertedResidual"]
 
@@ -45,7 +45,7 @@ class InvertedResidual(ResidualChain):
 
     def adapt(self, given: dict[str, Tensor], is_sorted: bool) -> dict[tuple[int, int], Tensor]:
         weight, largest = given["depthwise.conv.weight"], self.depthwise.conv.kernel_size[0]
-        transforms = _pop_transforms(given)
+        transforms = pop_transforms(given)
         for (_, smaller), matrix in sorted(transforms.items(), reverse=True):
             if smaller >= largest:
                 flat = centre_crop(weight, smaller).flatten(1)
@@ -125,14 +125,6 @@ class ElasticInvertedResidual(SharedLayer[MBConv]):
     def filters(self, kernel: int, mid: int) -> Tensor:
         """The depthwise filters `[M, 1, k, k]`."""
         return smaller_filters(self.full.depthwise.conv.weight[:mid], kernel, self.kernel_sizes, self.transforms)
-
-
-def _pop_transforms(given: dict[str, Tensor]) -> dict[tuple[int, int], Tensor]:
-    found = {}
-    for name in [name for name in given if name.startswith("transforms.")]:
-        larger, smaller = name.removeprefix("transforms.").split("to")
-        found[int(larger), int(smaller)] = given.pop(name)
-    return found
 
 
 def _sort_mid(given: dict[str, Tensor]) -> None:

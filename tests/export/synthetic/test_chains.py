@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,7 @@ def test_graph_equals_the_exporters_for_more_archs(space: str, seed: int, tmp_pa
         assert signature(path) == signature(exported.files[name])
 
 
-def outputs(operators: list[Operator], folder: Path, seed: int = 0) -> list[np.ndarray]:
+def outputs(operators: Sequence[Operator], folder: Path, seed: int = 0) -> list[np.ndarray]:
     """What the chain gives for one random image, in each format's runtime."""
     first = operators[0]
     image = np.random.default_rng(7).standard_normal((1, first.in_channels, first.in_height, first.in_width))
