@@ -63,11 +63,12 @@ def main() -> None:
         ranges[runtime] = {family.name: family.range_ms(runtime) for family in families}
         budgets = shared_budgets(ranges[runtime], arguments.shares)
         rows += compare(families, runtime, budgets, arguments)
-        config = families[0].config
+        config, test_images = families[0].config, len(families[0].data.test)
         found = {
             "about": about("torch", "numpy", "onnxruntime", "ai-edge-litert"),
             "settings": {
-                "data": "cifar10", "test_images": len(families[0].data.test), "seed": arguments.seed,
+                "data": "cifar10", "seed": arguments.seed,
+                "test_images": min(config.evaluation.measure.images or test_images, test_images),
                 "minutes_of_cpu": arguments.minutes, "finetune_epochs": config.finetune.epochs,
                 "shares": arguments.shares, "more": arguments.set,
             },
@@ -216,18 +217,53 @@ def lead(rows: Sequence[dict[str, Any]], images: int) -> tuple[str, float, bool]
     return best["space"], gain, gain > 2 * math.sqrt(variance)
 
 
+def _accuracies(rows: Sequence[dict[str, Any]]) -> list[str]:
+    return [f"{row['accuracy']:.4f}" for row in rows]
+
+
 def markdown(found: dict[str, Any]) -> str:
     settings, names = found["settings"], list(found["spaces"])
-    figures = ("fine-tuned", "inherited", "ms", "M MACs", "k parameters")
-    columns = [f"{name}: {figure}" for name in names for figure in figures]
+    budgets = {
+        key: list(group)
+        for key, group in groupby(found["rows"], key=lambda row: (row["runtime"], f"{row['budget_ms']:g}"))
+    }
+    leads = {key: lead(rows, settings["test_images"]) for key, rows in budgets.items()}
+    wins: dict[str, list[str]] = {}
+    for (runtime, budget), (space, gain, is_clear) in leads.items():
+        told = f"{space} by {100 * gain:.1f} points" if is_clear else "even"
+        wins.setdefault(runtime, []).append(f"{budget} ms: {told}")
     lines = [
         f"# {' beside '.join(names)} on CIFAR-10",
         "",
-        f"{described(found['about'])} Seed {settings['seed']}. Each supernet was trained for"
-        f" {settings['minutes_of_cpu']:g} minutes of CPU, each network that was chosen fine-tuned for"
-        f" {settings['finetune_epochs']:g} epochs. Top-1 on {settings['test_images']:,} test images, fine-tuned and"
-        " with the supernet's weights. Budgets are kept by latency tables; ms: the exported files, measured in turns,"
-        " one thread.",
+        f"{described(found['about'])} Seed {settings['seed']}. Each supernet was trained for as many epochs"
+        f" as were to take {settings['minutes_of_cpu']:g} minutes of CPU (used: last table), each chosen network"
+        f" fine-tuned for {settings['finetune_epochs']:g} epochs. Top-1 on {settings['test_images']:,} test images, of"
+        " the networks chosen for the same budget, fine-tuned:",
+        "",
+        f"| runtime | budget ms | {' | '.join(names)} | ahead | by points |",
+        "|---" * (len(names) + 4) + "|",
+        *(
+            f"| {' | '.join(key)} | {' | '.join(_accuracies(rows))} | {leads[key][0]} | {100 * leads[key][1]:.2f} |"
+            for key, rows in budgets.items()
+        ),
+        "",
+        "Who wins where, `even` within two standard errors of the difference:",
+        "",
+        *(f"- {runtime}: {'; '.join(those)}." for runtime, those in wins.items()),
+        "",
+        "The networks. Budgets are kept by the latency tables (predicted ms); ms: the exported files, which took turns,"
+        " one thread; inherited: with the supernet's weights.",
+        "",
+        "| runtime | budget ms | space | predicted ms | ms | fine-tuned | inherited | M MACs | k parameters |",
+        "|---|---|---|---|---|---|---|---|---|",
+        *(
+            f"| {row['runtime']} | {row['budget_ms']:g} | {row['space']} | {row['predicted_ms']:.4f}"
+            f" | {row['latency_ms']:.4f} | {row['accuracy']:.4f} | {row['inherited']:.4f} | {row['macs'] / 1e6:.2f}"
+            f" | {row['parameters'] / 1e3:.0f} |"
+            for row in found["rows"]
+        ),
+        "",
+        "The supernets:",
         "",
         "| space | networks | epochs | CPU s, with start and evaluation | largest | smallest |",
         "|---|---|---|---|---|---|",
@@ -236,23 +272,7 @@ def markdown(found: dict[str, Any]) -> str:
             f" | {one['accuracy']['largest']:.4f} | {one['accuracy']['smallest']:.4f} |"
             for name, one in found["spaces"].items()
         ),
-        "",
-        f"| runtime | budget ms | {' | '.join(columns)} | ahead | by points |",
-        "|---" * (len(columns) + 4) + "|",
     ]
-    wins: dict[str, list[str]] = {}
-    for (runtime, budget_ms), group in groupby(found["rows"], key=lambda row: (row["runtime"], row["budget_ms"])):
-        rows = {row["space"]: row for row in group}
-        space, gain, is_clear = lead(list(rows.values()), settings["test_images"])
-        cells = [
-            f"{row['accuracy']:.4f} | {row['inherited']:.4f} | {row['latency_ms']:.4f} | {row['macs'] / 1e6:.2f}"
-            f" | {row['parameters'] / 1e3:.0f}"
-            for row in (rows[name] for name in names)
-        ]
-        lines.append(f"| {runtime} | {budget_ms:g} | {' | '.join(cells)} | {space} | {100 * gain:.2f} |")
-        wins.setdefault(runtime, []).append(f"{budget_ms:g} ms: {space if is_clear else 'even'}")
-    lines += ["", "Who wins where, `even` within two standard errors of the difference:", ""]
-    lines += [f"- {runtime}: {', '.join(those)}." for runtime, those in wins.items()]
     return "\n".join(lines) + "\n"
 
 

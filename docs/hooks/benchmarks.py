@@ -84,6 +84,11 @@ HEADLINES = {
             "ONNX Runtime: {onnxruntime; q50; small|fine-tuned} at {onnxruntime; q50; small|searched ms} ms; "
             "MobileNetV3-Small {onnxruntime; q50; small|rival} at {onnxruntime; q50; small|rival ms} ms"
         ),
+        "spaces_cifar10": (
+            "ONNX Runtime, {onnxruntime; 0.0874|budget ms} ms: once-for-all's space "
+            "{onnxruntime; 0.0874|ofa_mbv3_cifar10}, MobileNetV4's {onnxruntime; 0.0874|mobilenet_v4_32}; LiteRT, "
+            "{litert; 0.0722|budget ms} ms: {litert; 0.0722|ofa_mbv3_cifar10}, {litert; 0.0722|mobilenet_v4_32}"
+        ),
         "search_quality": (
             "Worst and best of 10 seeds within 25 ms: {all budgets in one run|25 ms}, once-for-all's finder "
             "{peer|25 ms}"
