@@ -3,7 +3,7 @@
 from torch import cat, nn
 
 from hwnas.operators import Conv, GlobalPool, Linear, Operator, operator_kind
-from hwnas.spaces import ChainSpace, Place
+from hwnas.spaces import Place, PlacedSpace
 
 
 class GhostModule(nn.Module):  # Han et al., 2020
@@ -37,4 +37,4 @@ def make(in_channels, classes):
         yield Place("pool", GlobalPool(half, half, 16, 16))
         yield Place("classifier", Linear(1, 1, 16, classes))
 
-    return ChainSpace("ghost", (16, 24), in_channels, classes, places)
+    return PlacedSpace("ghost", (16, 24), in_channels, classes, places)

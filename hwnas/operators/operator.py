@@ -43,6 +43,8 @@ class Operator:
     """Whether it takes `[B, in_channels]`: what is given to it is flattened, and dropout comes before it."""
     is_free: ClassVar[bool] = False
     """Whether nothing is computed: it has no file, and takes no time by itself."""
+    holds: ClassVar[tuple[type[Operator], ...]] = ()
+    """Other kinds, whose operators are parts of this one's: where both may stand, `elastic_layer` is given both."""
     keeps_channels: ClassVar[bool] = False
     """Whether each channel that it gives is of the same one that it takes, whatever the others hold."""
 
@@ -59,7 +61,7 @@ class Operator:
 
     @classmethod
     def elastic_layer(cls, operators: Sequence[Any]) -> nn.Module | None:  # noqa: ARG003
-        """An `ElasticLayer` (`hwnas.supernet.layers`) that holds all `operators`, which are of this kind.
+        """An `ElasticLayer` (`hwnas.supernet.layers`) for all `operators`, of this kind and those that it `holds`.
 
         None: each of them has weights of its own.
         """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from hwnas.spaces.arch import Arch
 from hwnas.spaces.build import FAMILIES, SpaceConfig, make_space, settings_of, space_from_dict
-from hwnas.spaces.chain import ChainSpace, Place
 from hwnas.spaces.darts import DartsConfig, DartsSpace
 from hwnas.spaces.from_file import FileSpaceConfig
 from hwnas.spaces.genes import Gene, Genotypes
@@ -14,6 +13,7 @@ from hwnas.spaces.nasbench_macro import NasBenchMacroConfig, NasBenchMacroSpace
 from hwnas.spaces.ofa_mbv3 import OfaMbv3Config, OfaMbv3Space
 from hwnas.spaces.ofa_proxyless import OfaProxylessConfig, OfaProxylessSpace
 from hwnas.spaces.ofa_resnet50 import OfaResNet50Config, OfaResNet50Space
+from hwnas.spaces.placed import Place, PlacedSpace
 from hwnas.spaces.reparameterised import ReparameterisedConfig, ReparameterisedSpace, RepStageConfig
 from hwnas.spaces.slots import Slot
 from hwnas.spaces.space import Space
@@ -21,7 +21,6 @@ from hwnas.spaces.space import Space
 __all__ = [
     "FAMILIES",
     "Arch",
-    "ChainSpace",
     "DartsConfig",
     "DartsSpace",
     "FileSpaceConfig",
@@ -40,6 +39,7 @@ __all__ = [
     "OfaResNet50Config",
     "OfaResNet50Space",
     "Place",
+    "PlacedSpace",
     "RepStageConfig",
     "ReparameterisedConfig",
     "ReparameterisedSpace",

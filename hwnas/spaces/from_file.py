@@ -27,7 +27,7 @@ _PLACES = "places"
 @dataclass(frozen=True)
 class FileSpaceConfig:
     """`file` is `path/to/file.py:name`: a function that takes `in_channels` and `classes`, and gives a space, such as a
-    `ChainSpace`. Both may be 0, "as the data set has".
+    `PlacedSpace`. Both may be 0, "as the data set has".
 
     `name` is the space's own; empty: as the file says. `digests`: what its places, and the operators of each kind, were
     when the space was written to a file; None: as they are.

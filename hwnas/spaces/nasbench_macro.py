@@ -13,9 +13,9 @@ from typing import Any, ClassVar
 from hwnas.errors import ArchError, ConfigError
 from hwnas.operators import Conv, GlobalPool, Linear, MBConv, Operator
 from hwnas.spaces.arch import Arch
-from hwnas.spaces.chain import ChainSpace, Place
 from hwnas.spaces.genes import Genotypes
 from hwnas.spaces.mobile import check_common
+from hwnas.spaces.placed import Place, PlacedSpace
 from hwnas.spaces.settings import described
 
 __all__ = ["STAGES", "NasBenchMacroConfig", "NasBenchMacroSpace"]
@@ -57,7 +57,7 @@ class NasBenchMacroConfig:
         return NasBenchMacroSpace(self)
 
 
-class NasBenchMacroSpace(ChainSpace):
+class NasBenchMacroSpace(PlacedSpace):
     """Genes `op0` to `op7` and `r`. An arch's key `layers` is the published string, a digit a layer: 0 identity, 1 a
     block of kernel 3 and expansion 3, 2 one of kernel 5 and expansion 6.
 

@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 
 from hwnas.errors import ConfigError
 from hwnas.operators import ACTIVATIONS, GlobalPool, Linear, Operator, RepConv
-from hwnas.spaces.chain import ChainSpace, Place
 from hwnas.spaces.genes import Gene
 from hwnas.spaces.mobile import check_common, check_rising
+from hwnas.spaces.placed import Place, PlacedSpace
 from hwnas.spaces.settings import described
 
 __all__ = ["PUBLISHED", "RepStageConfig", "ReparameterisedConfig", "ReparameterisedSpace"]
@@ -90,7 +90,7 @@ class ReparameterisedConfig:
         return ReparameterisedSpace(self)
 
 
-class ReparameterisedSpace(ChainSpace):
+class ReparameterisedSpace(PlacedSpace):
     """Genes: `w` of the stem and each stage, `ks` of each block, `d` of each stage, those that have a choice; `r`."""
 
     settings: ReparameterisedConfig

@@ -34,6 +34,7 @@ from hwnas.operators import (
 from hwnas.operators.registry import kind_named, kind_names
 from hwnas.operators.strided import Strided
 from hwnas.supernet.layers.choices import Choices
+from hwnas.supernet.layers.elastic import ElasticLayer
 from hwnas.supernet.layers.kinds import layer_of, static_layer
 from hwnas.testing import OperatorContract
 
@@ -304,3 +305,55 @@ def test_a_kind_without_a_layer_says_what_to_do() -> None:
 
     with pytest.raises(ConfigError, match=r"operator kind 'bare_of_tests' has no layer: give its class a method"):
         static_layer(Bare(4, 4, 8, 8))
+
+
+class _Centred(ElasticLayer[Operator]):
+    """A 3×3 convolution, and as a 1×1 one its centre."""
+
+    def __init__(self, operators: Sequence[Operator]) -> None:
+        super().__init__()
+        first = operators[0]
+        self.full = nn.Conv2d(first.in_channels, first.out_channels, 3, padding=1, bias=False)
+
+    def forward(self, x: Tensor, operator: Operator) -> Tensor:
+        kernel = operator.traits["kernel"]
+        return nn.functional.conv2d(x, self.state_of(operator)["weight"], padding=int(kernel) // 2)
+
+    def state_of(self, operator: Operator) -> dict[str, Tensor]:
+        is_part = operator.traits["kernel"] == 1
+        return {"weight": self.full.weight[:, :, 1:2, 1:2] if is_part else self.full.weight}
+
+
+@operator_kind("point_of_tests")
+class Point(Strided):
+    def layer(self) -> nn.Module:
+        return nn.Conv2d(self.in_channels, self.out_channels, 1, bias=False)
+
+
+@operator_kind("square_of_tests")
+class Square(Strided):
+    holds = (Point,)
+
+    def layer(self) -> nn.Module:
+        return nn.Conv2d(self.in_channels, self.out_channels, 3, padding=1, bias=False)
+
+    @classmethod
+    def elastic_layer(cls, operators: Sequence[Operator]) -> nn.Module:
+        return _Centred(operators)
+
+
+def test_a_kind_that_is_part_of_another_shares_its_weights() -> None:
+    point, square, other = Point(1, 1, 4, 4), Square(1, 1, 4, 4, kernel=3), Conv(1, 1, 4, 4)
+    for operators in ([point, square], [square, point]):
+        layer = layer_of(operators)
+        assert isinstance(layer, _Centred)
+        assert sum(one.numel() for one in layer.parameters()) == square.parameters
+        x = torch.randn(1, 4, 5, 5, generator=torch.Generator().manual_seed(0))
+        for operator in operators:
+            static = static_layer(operator)
+            static.load_state_dict(layer.state_of(operator))
+            torch.testing.assert_close(layer(x, operator), static(x))
+    mixed = layer_of([point, other, square])
+    assert isinstance(mixed, Choices)
+    assert sum(one.numel() for one in mixed.parameters()) == square.parameters + other.parameters
+    assert isinstance(layer_of([point, other]), Choices)

@@ -9,7 +9,7 @@ import pytest
 
 from hwnas.errors import ArchError, ConfigError
 from hwnas.operators import Conv, GlobalPool, Linear, Operator, ReluConv
-from hwnas.spaces import ChainSpace, DartsConfig, NasBench201Config, Place, Space, make_space, space_from_dict
+from hwnas.spaces import DartsConfig, NasBench201Config, Place, PlacedSpace, Space, make_space, space_from_dict
 
 BEST = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"
 SMALL = NasBench201Config(resolution=(16, 24), widths=(4, 8), cells=2, in_channels=1)
@@ -100,7 +100,7 @@ def test_wrong_settings_are_named(make: object, message: str) -> None:
         make()  # type: ignore[operator]
 
 
-def diamond(read: str = "b", join: str = "concat", width: int = 8) -> ChainSpace:
+def diamond(read: str = "b", join: str = "concat", width: int = 8) -> PlacedSpace:
     """Two ways side by side, one of which may be missing."""
 
     def places(size: int) -> Iterator[Place]:
@@ -113,7 +113,7 @@ def diamond(read: str = "b", join: str = "concat", width: int = 8) -> ChainSpace
         yield Place("pool", GlobalPool(size, size, width, width))
         yield Place("classifier", Linear(1, 1, width, 2))
 
-    return ChainSpace("diamond", (8,), 3, 2, places)
+    return PlacedSpace("diamond", (8,), 3, 2, places)
 
 
 def test_places_may_read_others() -> None:

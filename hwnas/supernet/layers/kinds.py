@@ -88,17 +88,21 @@ def static_layer(operator: Operator) -> nn.Module:
 def layer_of(operators: Sequence[Operator]) -> nn.Module:
     """What stands where one of `operators` may be chosen: the static layer of one, else an `ElasticLayer`.
 
-    Operators of a kind share weights where it has an elastic layer; kinds side by side have weights of their own.
+    Operators of a kind share weights where it has an elastic layer, and with those of a kind that holds it
+    (`Operator.holds`); other kinds side by side have weights of their own.
     """
     if len(operators) == 1:
         return static_layer(operators[0])
     kinds: dict[type[Operator], list[Operator]] = {}
     for operator in operators:
         kinds.setdefault(type(operator), []).append(operator)
+    for part in list(kinds):
+        if host := next((other for other in kinds if part in other.holds), None):
+            kinds[host] += kinds.pop(part)
     if len(kinds) > 1:
         return Choices([(own, layer_of(own)) for own in kinds.values()])
     [kind] = kinds
-    alike = len({tuple(operator.own_fields().values()) for operator in operators}) == 1
+    alike = len({(operator.kind, *operator.own_fields().values()) for operator in operators}) == 1
     if alike and (first := static_layer(operators[0])) and not any(True for _ in first.parameters()):
         return first
     if kind in _ELASTIC:

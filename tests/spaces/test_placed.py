@@ -14,12 +14,12 @@ import pytest
 
 from hwnas.errors import ConfigError
 from hwnas.operators import Conv, GlobalPool, Linear, MBConv, Operator
-from hwnas.spaces import ChainSpace, FileSpaceConfig, Place, make_space, space_from_dict
+from hwnas.spaces import FileSpaceConfig, Place, PlacedSpace, make_space, space_from_dict
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "ghost_space.py"
 
 
-def chain(classes: int = 5) -> ChainSpace:
+def chain(classes: int = 5) -> PlacedSpace:
     """Two blocks of elastic kernel and width, the second of which may be missing."""
 
     def places(size: int) -> Iterator[Place]:
@@ -38,7 +38,7 @@ def chain(classes: int = 5) -> ChainSpace:
         yield Place("pool", lambda w: GlobalPool(size, size, w, w), {"w": (8, 16)})
         yield Place("classifier", lambda w: Linear(1, 1, w, classes), {"w": (8, 16)})
 
-    return ChainSpace("mine", (8, 12), 3, classes, places)
+    return PlacedSpace("mine", (8, 12), 3, classes, places)
 
 
 def test_genes_stand_kind_by_kind_and_those_without_effect_are_canonical() -> None:
@@ -59,7 +59,7 @@ def test_a_gene_may_lose_its_effect_as_another_does() -> None:
         stands = {(0, 0): 8, (0, 1): 16, (1, 0): 8, (1, 1): 8}
         yield Place("stem", lambda a, b: Conv(size, size, 3, stands[a, b]), {"a": (0, 1), "b": (0, 1)})
 
-    space = ChainSpace("odd", (8,), 3, 2, places)
+    space = PlacedSpace("odd", (8,), 3, 2, places)
     assert space.canonical(np.array([[1, 1, 0]])).tolist() == [[0, 0, 0]]
 
 
@@ -76,7 +76,7 @@ def test_places_that_disagree_are_named(genes: tuple[dict[str, tuple[int, ...]],
             yield Place(f"p{number}", lambda **_: Conv(size, size, 3, 3), own)
 
     with pytest.raises(ConfigError, match=message):
-        ChainSpace("odd", (8,), 3, 2, places)
+        PlacedSpace("odd", (8,), 3, 2, places)
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ def test_a_comment_changes_nothing(file: Path) -> None:
         ("from torch import cat, nn", "from torch import cats", r"running it failed with ImportError: .*at .*\.py:3"),
         ("def make(in_channels, classes):", "def make(classes):", "make is called with in_channels and classes"),
         ("def make(", "def made(", r"has no 'make': .*made"),
-        ('return ChainSpace("ghost"', 'return 3 or ChainSpace("ghost"', "expected a space .*, got int"),
+        ('return PlacedSpace("ghost"', 'return 3 or PlacedSpace("ghost"', "expected a space .*, got int"),
         ("half = size // 2", "half = size // 0", r"making it failed with ZeroDivisionError: .*at .*\.py:\d+"),
         ('operator_kind("ghost', 'operator_kind("conv") if True else ("', "two operator kinds are called 'conv'"),
         ("kernel: int = 3", "kernel: list = 3", "field kernel is list, which no table can hold"),

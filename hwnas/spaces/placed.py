@@ -20,7 +20,7 @@ from hwnas.spaces.genes import Gene, Genotypes
 from hwnas.spaces.slots import Slot, SlotTables
 from hwnas.spaces.space import Space
 
-__all__ = ["ChainSpace", "Place"]
+__all__ = ["Place", "PlacedSpace"]
 
 _CHECKED = 16
 
@@ -49,8 +49,9 @@ class Place:
     otherwise: str = ""
 
 
-class ChainSpace(Space):
-    """One place after the other, as `places` says of an image of so many pixels, the choices of the resolution.
+class PlacedSpace(Space):
+    """What `places` says of an image of so many pixels, the choices of the resolution: one after the other, or as they
+    read each other.
 
     Genes are the places' in the order in which they are named, kind by kind, and `r`. Where some choices of edges lead
     nowhere, an operator in one of them still counts: let the first choice of an edge's gene be None. Raises ConfigError
@@ -70,7 +71,7 @@ class ChainSpace(Space):
         self._check()
 
     def config(self) -> dict[str, Any]:
-        return {"family": "chain", "name": self.name, "in_channels": self.in_channels, "classes": self.classes}
+        return {"family": "places", "name": self.name, "in_channels": self.in_channels, "classes": self.classes}
 
     def active(self, genotypes: Genotypes) -> NDArray[np.bool_]:
         found = np.zeros(genotypes.shape, dtype=bool)
