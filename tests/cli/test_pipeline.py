@@ -195,13 +195,20 @@ def test_export_of_an_arch_of_ones_own(smoke: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
-    ("space", "kinds"),
-    [("mobilenet_v4_smoke", {"uib", "fused_mbconv"}), ("mobileone_smoke", {"rep_conv"})],
+    ("space", "kinds", "settings"),
+    [
+        ("mobilenet_v4_smoke", {"uib", "fused_mbconv"}, ()),
+        ("mobileone_smoke", {"rep_conv"}, ()),
+        ("nasbench201_smoke", {"relu_conv", "identity", "avg_pool"}, ("profiling.networks=10",)),
+        ("darts_smoke", {"sep_conv", "factorized_reduce", "max_pool"}, ("profiling.networks=6",)),
+    ],
 )
-def test_another_space_goes_the_whole_way(tmp_path: Path, space: str, kinds: set[str]) -> None:
-    done = run_hwnas("run", "experiment=smoke", f"space={space}", f"hydra.run.dir={tmp_path}")
+def test_another_space_goes_the_whole_way(
+    tmp_path: Path, space: str, kinds: set[str], settings: tuple[str, ...]
+) -> None:
+    done = run_hwnas("run", "experiment=smoke", f"space={space}", *settings, f"hydra.run.dir={tmp_path}")
     assert done.returncode == 0, done.stderr
     targets = result_of(tmp_path)["targets"]
     assert [target["runtime"] for target in targets] == ["onnxruntime"] * 2 + ["litert"] * 2
