@@ -202,7 +202,7 @@ def test_export_of_an_arch_of_ones_own(smoke: Path) -> None:
         ("mobilenet_v4_smoke", {"uib", "fused_mbconv"}, ()),
         ("mobileone_smoke", {"rep_conv"}, ()),
         ("nasbench201_smoke", {"relu_conv", "identity", "avg_pool"}, ("profiling.networks=10",)),
-        ("darts_smoke", {"sep_conv", "factorized_reduce", "max_pool"}, ("profiling.networks=6",)),
+        ("darts_smoke", {"sep_conv", "factorized_reduce", "max_pool"}, ("profiling.networks=10",)),
     ],
 )
 def test_another_space_goes_the_whole_way(
