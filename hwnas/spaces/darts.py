@@ -28,7 +28,7 @@ from hwnas.operators import (
 )
 from hwnas.spaces.genes import Gene, Genotypes
 from hwnas.spaces.mobile import check_common
-from hwnas.spaces.settings import described
+from hwnas.spaces.settings import check_known, described
 from hwnas.spaces.slots import SlotTables
 from hwnas.spaces.space import Space
 
@@ -91,8 +91,7 @@ class DartsSpace(Space):
     """
 
     def __init__(self, config: DartsConfig) -> None:
-        if not config.in_channels or not config.classes:
-            raise ConfigError("space.in_channels and space.classes: expected the data set's numbers, got 0")
+        check_known(config)
         self.settings = config
         self.name = config.name
         self.in_channels, self.classes, self.resolutions = config.in_channels, config.classes, config.resolution

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from hwnas.errors import ConfigError
 from hwnas.files import sha256_of_json
 from hwnas.operators import Operator
+from hwnas.spaces.settings import check_known
 from hwnas.spaces.space import Space
 from hwnas.user_code.imports import is_own
 from hwnas.user_code.named import named, run_named, split_path
@@ -53,8 +54,7 @@ class FileSpaceConfig:
 
     def space(self) -> Space:
         """What the file makes. Raises ConfigError where it fails, and where a kind of operators has changed since."""
-        if not self.in_channels or not self.classes:
-            raise ConfigError("space.in_channels and space.classes: expected the data set's numbers, got 0")
+        check_known(self)
         space = self._made()
         now = digests_of(space)
         for part, before in (self.digests or {}).items():

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from hwnas.errors import ConfigError
 from hwnas.operators import ACTIVATIONS, Conv, MBConv, Operator, make_divisible
 from hwnas.spaces.genes import Gene, Genotypes
+from hwnas.spaces.settings import check_known
 from hwnas.spaces.slots import Slot, SlotTables
 from hwnas.spaces.space import Space
 from hwnas.spaces.words import BlockGenes
@@ -153,8 +154,7 @@ class MobileSpace(Space):
     """Genes, in this order: `ks` and `e` of each block, `d` of each stage that has a choice, `r`."""
 
     def __init__(self, config: MobileConfig) -> None:
-        if not config.in_channels or not config.classes:
-            raise ConfigError("space.in_channels and space.classes: expected the data set's numbers, got 0")
+        check_known(config)
         self.settings = config
         self.name = config.name
         self.in_channels, self.classes, self.resolutions = config.in_channels, config.classes, config.resolution

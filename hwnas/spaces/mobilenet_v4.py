@@ -17,7 +17,7 @@ from hwnas.errors import ConfigError
 from hwnas.operators import UIB, Conv, FusedMBConv, GlobalPool, Linear, Operator, make_divisible
 from hwnas.spaces.genes import Gene, Genotypes
 from hwnas.spaces.mobile import check_common, check_rising
-from hwnas.spaces.settings import described
+from hwnas.spaces.settings import check_known, described
 from hwnas.spaces.slots import Slot, SlotTables
 from hwnas.spaces.space import Space
 
@@ -128,8 +128,7 @@ class MobileNetV4Space(Space):
     """
 
     def __init__(self, config: MobileNetV4Config) -> None:
-        if not config.in_channels or not config.classes:
-            raise ConfigError("space.in_channels and space.classes: expected the data set's numbers, got 0")
+        check_known(config)
         self.settings = config
         self.name = config.name
         self.in_channels, self.classes, self.resolutions = config.in_channels, config.classes, config.resolution

@@ -19,7 +19,7 @@ from hwnas.spaces.arch import Arch
 from hwnas.spaces.genes import Gene, Genotypes
 from hwnas.spaces.mobile import check_common
 from hwnas.spaces.nasbench201_cells import EDGES, OUTPUT, flow, row_of, text_of
-from hwnas.spaces.settings import described
+from hwnas.spaces.settings import check_known, described
 from hwnas.spaces.slots import SlotTables
 from hwnas.spaces.space import Space
 
@@ -69,8 +69,7 @@ class NasBench201NetworkSpace(Space):
     """By what they cost, so that the last choices are the largest network."""
 
     def __init__(self, config: NasBench201Config) -> None:
-        if not config.in_channels or not config.classes:
-            raise ConfigError("space.in_channels and space.classes: expected the data set's numbers, got 0")
+        check_known(config)
         self.settings = config
         self.name = config.name
         self.in_channels, self.classes, self.resolutions = config.in_channels, config.classes, config.resolution

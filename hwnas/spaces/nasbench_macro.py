@@ -16,7 +16,7 @@ from hwnas.spaces.arch import Arch
 from hwnas.spaces.genes import Genotypes
 from hwnas.spaces.mobile import check_common
 from hwnas.spaces.placed import Place, PlacedSpace
-from hwnas.spaces.settings import described
+from hwnas.spaces.settings import check_known, described
 
 __all__ = ["STAGES", "NasBenchMacroConfig", "NasBenchMacroSpace"]
 
@@ -70,8 +70,7 @@ class NasBenchMacroSpace(PlacedSpace):
     settings: NasBenchMacroConfig
 
     def __init__(self, config: NasBenchMacroConfig) -> None:
-        if not config.in_channels or not config.classes:
-            raise ConfigError("space.in_channels and space.classes: expected the data set's numbers, got 0")
+        check_known(config)
         self.settings = config
         super().__init__(
             config.name, config.resolution, config.in_channels, config.classes, lambda size: _places(config, size)

@@ -14,6 +14,7 @@ from hwnas.errors import ArchError, ConfigError
 from hwnas.operators import Bottleneck, Conv, GlobalPool, Linear, MaxPool, Operator, make_divisible
 from hwnas.spaces.genes import Gene, Genotypes
 from hwnas.spaces.mobile import check_common
+from hwnas.spaces.settings import check_known
 from hwnas.spaces.slots import Slot, SlotTables
 from hwnas.spaces.space import Space
 
@@ -83,8 +84,7 @@ class OfaResNet50Space(Space):
     """
 
     def __init__(self, config: OfaResNet50Config) -> None:
-        if not config.in_channels or not config.classes:
-            raise ConfigError("space.in_channels and space.classes: expected the data set's numbers, got 0")
+        check_known(config)
         self.settings = config
         self.name = config.name
         self.in_channels, self.classes, self.resolutions = config.in_channels, config.classes, config.resolution

@@ -15,7 +15,7 @@ from hwnas.operators import ACTIVATIONS, GlobalPool, Linear, Operator, RepConv
 from hwnas.spaces.genes import Gene
 from hwnas.spaces.mobile import check_common, check_rising
 from hwnas.spaces.placed import Place, PlacedSpace
-from hwnas.spaces.settings import described
+from hwnas.spaces.settings import check_known, described
 
 __all__ = ["PUBLISHED", "RepStageConfig", "ReparameterisedConfig", "ReparameterisedSpace"]
 
@@ -96,8 +96,7 @@ class ReparameterisedSpace(PlacedSpace):
     settings: ReparameterisedConfig
 
     def __init__(self, config: ReparameterisedConfig) -> None:
-        if not config.in_channels or not config.classes:
-            raise ConfigError("space.in_channels and space.classes: expected the data set's numbers, got 0")
+        check_known(config)
         self.settings = config
         super().__init__(
             config.name, config.resolution, config.in_channels, config.classes, lambda size: _places(config, size)
